@@ -1,0 +1,1 @@
+"""What both questions share: data, networks, figures, results files."""

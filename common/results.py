@@ -1,0 +1,174 @@
+"""Results files: whole or not at all, with their provenance inside.
+
+A results file is the only thing that passes from a script to the report. Numbers are JSON, arrays are `.npz`, pictures
+are PNG; nothing is pickled.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from common.runtime import UserError, hardware
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUTS = ROOT / "outputs"
+LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "scikit-image", "matplotlib", "lime")
+
+
+def write_whole(path: str | Path, write: Callable[[IO[bytes]], None]) -> Path:
+    """Calls `write(file)` on a file beside `path` and renames it into place, so that `path` is never half-written.
+
+    Raises:
+        UserError: the folder or the file can't be written.
+    """
+    path = Path(path)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise UserError(f"can't write {path}: {error.strerror or error}; choose another folder with --out") from error
+    finally:
+        part.unlink(missing_ok=True) if part.parent.is_dir() else None
+    return path
+
+
+def output_folder(folder: str | Path) -> Path:
+    """Makes `folder` and tries to write in it, before any work is spent. Raises UserError where that fails."""
+    folder = Path(folder)
+    probe = folder / f".probe.{os.getpid()}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"can't write in {folder}: {error.strerror or error}; choose another with --out") from error
+    return folder
+
+
+def write_json(path: str | Path, content: dict[str, Any]) -> Path:
+    """Writes `content` as JSON: one line per key at the top, short lists on one line, numbers rounded to 6 digits."""
+    lines = ",\n".join(f"  {json.dumps(key)}: {_layout(_plain(value), '  ')}" for key, value in content.items())
+    return write_whole(path, lambda file: file.write(f"{{\n{lines}\n}}\n".encode()))
+
+
+def _layout(value: Any, indent: str) -> str:
+    """JSON text that a person can read and a diff can follow: what fits on a line stays on one."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    if len(text) + len(indent) <= 118 or not isinstance(value, dict | list) or not value:
+        return text
+    inner = indent + "  "
+    if isinstance(value, dict):
+        parts, (start, end) = [f"{json.dumps(k)}: {_layout(v, inner)}" for k, v in value.items()], "{}"
+    else:
+        parts, (start, end) = [_layout(v, inner) for v in value], "[]"
+    return start + "\n" + ",\n".join(inner + part for part in parts) + "\n" + indent + end
+
+
+def _plain(value: Any) -> Any:
+    """NumPy and torch scalars and arrays as plain Python; floats to 6 significant digits."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    return value
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Reads a results file. Raises UserError where it is missing or damaged."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"there is no {path}: run the script that writes it first") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"can't read {path}: {error}") from error
+
+
+def write_npz(path: str | Path, **arrays: np.ndarray) -> Path:
+    """Writes arrays as a compressed `.npz`."""
+    return write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def shown(path: str | Path) -> str:
+    """A path as a person would type it from where they are."""
+    path = Path(path).resolve()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def provenance(seed: int, device: torch.device, **hashes: str) -> dict[str, Any]:
+    """Where a result comes from: command, code, seed, versions, device, and the hashes of what it was made from."""
+    return {
+        "command": command(),
+        "git_revision": git("rev-parse", "HEAD"),
+        "code": code_hashes(),
+        "seed": seed,
+        "versions": {"python": ".".join(map(str, sys.version_info[:3]))}
+        | {name: importlib.metadata.version(name) for name in LIBRARIES if _installed(name)},
+        "device": device.type,
+        "hardware": hardware(device),
+        **hashes,
+    }
+
+
+def command() -> str:
+    """The command line that is running, with the script's path as seen from the project's root."""
+    script = Path(sys.argv[0]).resolve()
+    name = script.relative_to(ROOT).as_posix() if script.is_relative_to(ROOT) else script.name
+    return shlex.join(["python", name, *sys.argv[1:]])
+
+
+def code_hashes() -> dict[str, str]:
+    """The project's own files that are loaded, the running script among them, each with the start of its SHA-256.
+
+    Results made by other code than the one beside them can so be told apart, file by file.
+    """
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())} | {sys.argv[0]}
+    paths = {Path(file).resolve() for file in files if file}
+    rooms = [ROOT / room for room in ("common", "q1_gradcam", "q2_lime", "report", "benchmarks")]
+    own = sorted(path for path in paths if path.suffix == ".py" and path.parent in rooms)
+    return {path.relative_to(ROOT).as_posix(): sha256(path)[:16] for path in own}
+
+
+def git(*arguments: str) -> str | None:
+    """The answer of a git command in the project's root, or None outside a git checkout."""
+    try:
+        answer = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

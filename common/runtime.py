@@ -1,0 +1,112 @@
+"""Seeds, devices, errors meant for people, command lines."""
+
+import argparse
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+
+import torch
+
+
+class UserError(Exception):
+    """Something the user can put right. The message is one line: what was wrong, with which file or value, what to do."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that shows the script's own docstring and answers a mistake with one line and status 2."""
+
+    def __init__(self, description: str):
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+
+    def error(self, message: str):
+        self.exit(2, f"error: {message} (see --help)\n")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a script's `main`: a UserError becomes one line on stderr and exit status 2, Ctrl-C a line and status 130."""
+    try:
+        main()
+    except UserError as error:
+        sys.stdout.flush()
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def positive(kind: type = int) -> Callable[[str], int | float]:
+    """An argparse type: a number above zero."""
+
+    def parse(text: str):
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+        return value
+
+    parse.__name__ = f"positive {kind.__name__}"
+    return parse
+
+
+def seed_for(seed: int, *key: object) -> int:
+    """A 63-bit seed that depends on `seed` and on what it is for, and on nothing else.
+
+    Every random choice draws from a generator made from such a seed, so that any one of them can be repeated alone.
+    """
+    digest = hashlib.sha256(repr((int(seed), *key)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def generator(seed: int, *key: object) -> torch.Generator:
+    """A torch generator (CPU) for one purpose; see `seed_for`."""
+    return torch.Generator().manual_seed(seed_for(seed, *key))
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` takes CUDA, then an Apple GPU, then the CPU; any other name is taken as given or refused."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+    if name not in available:
+        raise UserError(f"unknown device {name!r}: choose auto, {', '.join(available)}")
+    if not available[name]:
+        raise UserError(f"this machine has no usable {name!r} device: try --device auto")
+    return torch.device(name)
+
+
+def hardware(device: torch.device) -> str:
+    """What the work ran on, in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{cpu_name()}, {torch.get_num_threads()} threads" + (" + Apple GPU" if device.type == "mps" else "")
+
+
+def cpu_name() -> str:
+    """The processor's name and its widest vector unit, as far as the system tells."""
+    name = ""
+    try:
+        with open("/proc/cpuinfo") as file:
+            name = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), "")
+    except OSError:
+        import platform
+
+        name = platform.processor() or platform.machine()
+    return f"{name or 'unknown processor'} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def peak_memory_bytes() -> int | None:
+    """The largest resident size of this process so far; None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def interactive() -> bool:
+    """Whether somebody is watching: progress bars are drawn only then."""
+    return sys.stderr.isatty() and not os.environ.get("CI")

@@ -1,0 +1,249 @@
+"""Trains a classifier from scratch and writes a checkpoint that the other scripts explain.
+
+    python q1_gradcam/train.py                            CIFAR-10, the compact network, one seed
+    python q1_gradcam/train.py --seeds 0 1 2              three seeds; the first one's network is kept, whichever does best
+    python q1_gradcam/train.py --resume                   go on after Ctrl-C or a power cut
+    python q1_gradcam/train.py --dataset shapes           built-in pictures: no download, about a minute
+    python q1_gradcam/train.py --arch resnet18            a network for a GPU
+
+Choices are made on a held-out part of the training pictures. The test set is looked at once, after the last epoch.
+Writes OUT/model.pt and OUT/training.json; OUT/seed*.state.pt holds the last whole epoch until a seed is done.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from common import data, models, results, runtime
+from q1_gradcam import calibration, cost, optimisers
+from q1_gradcam.batches import Batches
+from q1_gradcam.recipes import recipe
+
+HALF_PRECISION_ABOVE = 4_000_000  # parameters: larger networks are stored in 16 bits
+
+
+def arguments():
+    parser = runtime.Parser(__doc__)
+    parser.add_argument("--dataset", choices=("cifar10", "shapes"), default="cifar10")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=results.ROOT / "data",
+        metavar="DIR",
+        help="where CIFAR-10 is or goes (default: data)",
+    )
+    parser.add_argument("--arch", choices=tuple(models.ARCHITECTURES), default="compact")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="one training each (default: 0)")
+    parser.add_argument("--epochs", type=runtime.positive(), metavar="N", help="instead of the recipe's")
+    parser.add_argument(
+        "--held-out",
+        type=runtime.positive(),
+        metavar="N",
+        help="pictures kept from training (default: 1000; 500 of the shapes)",
+    )
+    parser.add_argument("--train-size", type=runtime.positive(), metavar="N", help="train on the first N pictures only")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: outputs/q1_gradcam; /ARCH for other networks")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument("--resume", action="store_true", help="go on from the last whole epoch of an interrupted run")
+    args = parser.parse_args()
+    args.held_out = args.held_out or (1000 if args.dataset == "cifar10" else 500)
+    if args.out is None:
+        args.out = results.OUTPUTS / ("q1_gradcam" if args.dataset == "cifar10" else "demo/q1_gradcam")
+        args.out = args.out if args.arch == "compact" else args.out / args.arch
+    return args
+
+
+def main() -> None:
+    args = arguments()
+    device = runtime.pick_device(args.device)
+    out = results.output_folder(args.out)
+    dataset = data.load(args.dataset, args.data)
+    chosen = recipe(args.arch, args.dataset, args.epochs)
+    train, held_out = data.held_out_split(dataset.y_train, args.held_out)
+    train = train[: args.train_size]
+
+    # All that decides what comes out; a state or result made under another plan is not built upon.
+    plan = {"arch": args.arch, "dataset": args.dataset, "data_sha256": dataset.sha256, "recipe": chosen}
+    plan |= {"train_size": len(train), "held_out": args.held_out}
+    rows = finished_seeds(out, plan) if args.resume else []
+    speed = cost.matrix_product_speed(device)
+    print(
+        f"{args.arch} on {dataset.name}: {len(train)} pictures, {chosen['epochs']} epochs, {runtime.hardware(device)}"
+    )
+
+    for seed in args.seeds:
+        if any(row["seed"] == seed for row in rows):
+            continue
+        model, run = train_one(dataset, train, held_out, plan, seed, out, device, args.resume)
+        run["row"] |= test_accuracy(model, dataset)
+        rows.append(run["row"])
+        if seed == args.seeds[0]:
+            parameters = sum(p.numel() for p in model.network.parameters())
+            models.save(out / "model.pt", model, half=parameters > HALF_PRECISION_ABOVE)
+            first = {"parameters": parameters} | run
+        else:
+            first = results.read_json(out / "training.json")
+        content = summary(first, rows, plan, speed, device) | {
+            "provenance": results.provenance(
+                args.seeds[0], device, data_sha256=dataset.sha256, checkpoint_sha256=results.sha256(out / "model.pt")
+            )
+        }
+        results.write_json(out / "training.json", content)
+        (out / f"seed{seed}.state.pt").unlink(missing_ok=True)
+        print(f"seed {seed}: test {run['row']['accuracy']:.2%}, mirrored {run['row']['accuracy_mirror']:.2%}")
+    print(f"wrote {results.shown(out / 'model.pt')} and training.json beside it")
+
+
+def train_one(dataset, train, held_out, plan, seed, out, device, resume) -> tuple[models.Model, dict[str, Any]]:
+    """One training from the first epoch, or from the last whole one, to the last."""
+    chosen = plan["recipe"]
+    started = time.perf_counter()
+    mean, std = data.channel_statistics(dataset.x_train[train])
+    torch.manual_seed(runtime.seed_for(seed, "weights"))
+    network = models.build(plan["arch"], len(dataset.classes), mean, std, chosen["options"])
+    network.to(device, memory_format=torch.channels_last)
+    if plan["arch"] == "compact":
+        sample = models.to_input(dataset.x_train[train[:5000]], device)
+        network.body.whiten.fit(network.normalise(sample))
+    steps = optimisers.make(network, chosen)
+    batches = Batches(
+        dataset.x_train[train],
+        dataset.y_train[train],
+        chosen["batch"],
+        chosen["translate"],
+        chosen["flip"],
+        seed,
+        device,
+    )
+    history, spent, state_file = [], 0.0, out / f"seed{seed}.state.pt"
+    if resume and state_file.is_file():
+        history, spent = restore(state_file, plan, network, steps)
+        print(f"going on after epoch {len(history)}")
+
+    for epoch, side in enumerate(chosen["sides"][len(history) :], start=len(history)):
+        network.train()
+        epoch_started, total_loss = time.perf_counter(), torch.zeros((), device=device)
+        bar = tqdm(batches.epoch(epoch, side), total=len(batches), disable=not runtime.interactive(), leave=False)
+        for number, (x, y) in enumerate(bar):
+            optimisers.set_rates(steps, chosen, epoch + number / len(batches))
+            # 16-bit arithmetic where it is fast; on a CPU it is mostly slower.
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                loss = F.cross_entropy(network(x), y, label_smoothing=chosen["label_smoothing"])
+            network.zero_grad(set_to_none=True)
+            loss.backward()
+            for step in steps:
+                step.step()
+            total_loss += loss.detach()
+            if number % 10 == 9:
+                bar.set_description(f"epoch {epoch + 1}, loss {total_loss.item() / (number + 1):.3f}")
+        mean_loss, seconds = total_loss.item() / len(batches), time.perf_counter() - epoch_started
+        if mean_loss != mean_loss:
+            raise runtime.UserError(f"the loss became NaN in epoch {epoch + 1}: lower `lr` in q1_gradcam/recipes.py")
+        accuracy, mirrored = held_out_accuracy(network, dataset, held_out)
+        pictures = len(batches) * batches.batch
+        row = {"epoch": epoch + 1, "side": side, "pictures": pictures, "loss": mean_loss}
+        row |= {"held_out_accuracy": accuracy, "held_out_accuracy_mirror": mirrored, "seconds": seconds}
+        history.append(row)
+        left = sum(later**2 for later in chosen["sides"][epoch + 1 :]) / side**2 * seconds
+        print(
+            f"epoch {epoch + 1:2d}/{chosen['epochs']}  {side} px  loss {mean_loss:.3f}  held out {accuracy:.2%}"
+            f" (mirrored {mirrored:.2%})  {pictures / seconds:.0f} pictures/s  about {left / 60:.0f} min left",
+            flush=True,
+        )
+        spent, started = spent + time.perf_counter() - started, time.perf_counter()
+        keep(state_file, plan, network, steps, history, spent)
+
+    network.eval()
+    temperature = calibration.fit_temperature(
+        models.logits(network, dataset.x_train[held_out]), dataset.y_train[held_out]
+    )
+    spent += time.perf_counter() - started
+    per_image, per_step = cost.count_flops(network, chosen)
+    flops = sum(per_step[row["side"]] * row["pictures"] for row in history)
+    training = plan | {"seed": seed, "epochs": len(history)}
+    model = models.Model(network, plan["arch"], chosen["options"], dataset.classes, dataset.name, temperature, training)
+    row = {"seed": seed, "seconds": spent, "held_out_accuracy": history[-1]["held_out_accuracy"]}
+    row |= {"held_out_accuracy_mirror": history[-1]["held_out_accuracy_mirror"], "temperature": temperature}
+    loop = sum(epoch["seconds"] for epoch in history)
+    row |= {"train_flops_per_second": flops / loop, "peak_memory_bytes": cost.peak_memory(device)}
+    return model, {"row": row, "history": history, "flops_per_image": per_image, "train_flops": flops}
+
+
+def keep(path: Path, plan, network, steps, history, seconds: float) -> None:
+    """Writes down the run as it stands after an epoch. Each epoch draws from a generator made from (seed, epoch), and the
+    schedule follows from the epoch's number, so weights, optimisers and history are the whole state."""
+    state = {"plan": plan, "history": history, "seconds": seconds, "network": network.state_dict()}
+    state["optimisers"] = [step.state_dict() for step in steps]
+    results.write_whole(path, lambda file: torch.save(state, file))
+
+
+def restore(path: Path, plan, network, steps) -> tuple[list[dict[str, Any]], float]:
+    """Puts a run back to where `keep` left it; returns its history and the seconds spent."""
+    state = models.read_torch(path)
+    if state.get("plan") != plan:
+        raise runtime.UserError(f"{path} was made with other settings or data: use the same, or start without --resume")
+    network.load_state_dict(state["network"])
+    for step, saved in zip(steps, state["optimisers"], strict=True):
+        step.load_state_dict(saved)
+    return state["history"], state["seconds"]
+
+
+def finished_seeds(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the seeds that an interrupted run of the same plan had finished."""
+    if not (out / "training.json").is_file() or not (out / "model.pt").is_file():
+        return []
+    same = all(models.load(out / "model.pt").training.get(key) == value for key, value in plan.items())
+    return results.read_json(out / "training.json")["seeds"] if same else []
+
+
+def held_out_accuracy(network, dataset, held_out) -> tuple[float, float]:
+    """Accuracy on the held-out pictures, from a single view and averaged with the mirrored one."""
+    network.eval()
+    pictures, labels = dataset.x_train[held_out], torch.from_numpy(dataset.y_train[held_out])
+    return accuracies(network, pictures, labels)
+
+
+def test_accuracy(model: models.Model, dataset) -> dict[str, float]:
+    """The one look at the test set."""
+    single, mirrored = accuracies(model.network, dataset.x_test, torch.from_numpy(dataset.y_test))
+    return {"accuracy": single, "accuracy_mirror": mirrored}
+
+
+def accuracies(network, pictures, labels) -> tuple[float, float]:
+    single = models.logits(network, pictures)
+    both = single + models.logits(network, pictures, mirror=True)
+    return tuple((logits.argmax(1) == labels).float().mean().item() for logits in (single, both))
+
+
+def summary(first: dict[str, Any], rows, plan, speed: float, device) -> dict[str, Any]:
+    """The contents of training.json: the kept network's run, then one row per seed and their mean."""
+    row = first.get("row") or next(r for r in rows if r["seed"] == first["seed"])
+    keys = ("accuracy", "accuracy_mirror", "held_out_accuracy", "held_out_accuracy_mirror", "seconds")
+    return {
+        "arch": plan["arch"],
+        "dataset": plan["dataset"],
+        "parameters": first["parameters"],
+        "epochs": plan["recipe"]["epochs"],
+        "seconds": row["seconds"],
+        "hardware": runtime.hardware(device),
+        "flops_per_image": first["flops_per_image"],
+        "train_flops": first["train_flops"],
+        "train_flops_per_second": row["train_flops_per_second"],
+        "matrix_product_flops_per_second": speed,
+        "peak_memory_bytes": row["peak_memory_bytes"],
+        "seed": row["seed"],
+        "train_size": plan["train_size"],
+        "held_out": plan["held_out"],
+        "recipe": plan["recipe"],
+        "history": first["history"],
+        "seeds": rows,
+        "mean": {key: sum(row[key] for row in rows) / len(rows) for key in keys},
+    }
+
+
+if __name__ == "__main__":
+    runtime.run(main)

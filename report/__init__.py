@@ -1,0 +1,1 @@
+"""What spans both questions: the table in the README, and later the report."""

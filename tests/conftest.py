@@ -1,0 +1,44 @@
+"""What several tests share: a place for data, a network trained on the shapes, and the command line as a user types it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "data"
+
+
+@pytest.fixture(scope="session")
+def script():
+    """Runs a script of the project in a process of its own: script("q1_gradcam/train.py", "--seed", 1)."""
+
+    def run(name: str, *arguments, cwd=ROOT, **options) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(ROOT / name), *map(str, arguments)]
+        environment = os.environ | {"CI": "true"} | options.pop("env", {})
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=600, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shapes_model(tmp_path_factory, script) -> Path:
+    """The checkpoint of a network trained on the built-in shapes, as `make demo` trains it."""
+    out = tmp_path_factory.mktemp("shapes")
+    done = script("q1_gradcam/train.py", "--dataset", "shapes", "--out", out, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    return out / "model.pt"
+
+
+@pytest.fixture(scope="session")
+def cifar10():
+    """Real CIFAR-10. Without it the tests that need it are skipped, except in CI, where that is a failure."""
+    from common import data
+
+    if not (DATA / "cifar10.npz").is_file() and not (DATA / "cifar-10-batches-py").is_dir():
+        if os.environ.get("CI"):
+            pytest.fail("CI has to have CIFAR-10 in data/")
+        pytest.skip("no CIFAR-10 in data/: `make q1` downloads it")
+    return data.load_cifar10(DATA)
