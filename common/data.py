@@ -4,6 +4,7 @@ Everything is handed out as plain uint8 arrays in memory; there are no loaders a
 """
 
 import hashlib
+import http.client
 import socket
 import zipfile
 import zlib
@@ -14,7 +15,7 @@ import numpy as np
 
 from common import shapes
 from common.results import shown
-from common.runtime import UserError
+from common.runtime import UserError, first_line
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR10_SHAPES = {
@@ -24,7 +25,7 @@ CIFAR10_SHAPES = {
     "y_test": (10000,),
 }
 SHAPES_SIZE = {"train": 4000, "test": 1000}
-DOWNLOAD_TIMEOUT = 15  # seconds without a byte before the download is given up
+DOWNLOAD_TIMEOUT = 8  # seconds without a byte before the download is given up
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,9 @@ def _from_npz(file: Path) -> tuple[np.ndarray, ...]:
             arrays = {key: archive[key] for key in CIFAR10_SHAPES}
     except KeyError as error:
         raise UserError(f"{file} lacks the array {error.args[0].split()[0]!r}: {advice}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{file} is damaged ({str(error).splitlines()[0]}): {advice}") from None
+    except (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        # What NumPy and zipfile raise depends on which byte is wrong; NotImplementedError is a RuntimeError.
+        raise UserError(f"{file} is damaged ({first_line(error)}): {advice}") from None
     for key, shape in CIFAR10_SHAPES.items():
         if arrays[key].shape != shape or arrays[key].dtype != np.uint8:
             found = f"{arrays[key].shape} {arrays[key].dtype}"
@@ -112,9 +114,13 @@ def _from_torchvision(folder: Path) -> tuple[np.ndarray, ...]:
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
         parts = [CIFAR10(folder, train=train, download=True) for train in (True, False)]
-    except (OSError, RuntimeError) as error:  # URLError and timeouts are OSErrors; a bad MD5 sum is a RuntimeError
+    except (
+        OSError,
+        RuntimeError,
+        http.client.HTTPException,
+    ) as error:  # no network, a bad MD5 sum, a broken connection
         raise UserError(
-            f"no CIFAR-10 in {shown(folder)} and the download failed ({str(error).splitlines()[0]}): put {shown(folder / 'cifar10.npz')}"
+            f"no CIFAR-10 in {shown(folder)} and the download failed ({first_line(error)}): put {shown(folder / 'cifar10.npz')}"
             f" or the official {shown(archive)} there, or use the built-in data with `make demo` (--dataset shapes)"
         ) from None
     finally:

@@ -5,7 +5,7 @@ so that nobody who uses it later can forget it.
 """
 
 import pickle
-import zipfile
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.results import write_whole
-from common.runtime import UserError
+from common.runtime import UserError, first_line
 
 CHECKPOINT_FORMAT = 1
 
@@ -35,9 +35,10 @@ class Normalise(nn.Module):
 
 class PatchWhitening(nn.Conv2d):
     """A frozen 2 x 2 convolution whose 24 filters are the whitened principal patches of the training pictures, and their
-    negatives (Jordan, arXiv:2404.00498, section 3.1; only the bias is trained).
+    negatives (Jordan, arXiv:2404.00498; only the bias is trained).
 
-    One replicated row and column keep the grid at 32 x 32, so that two halvings end at 8 x 8 with nothing dropped.
+    One replicated row and column, right and below, keep the grid at 32 x 32, so that two halvings end at 8 x 8 with nothing
+    dropped. (A cell so stands for pixels half a pixel to the right and below; a cell of the last map is four pixels wide.)
     """
 
     def __init__(self):
@@ -50,7 +51,7 @@ class PatchWhitening(nn.Conv2d):
 
     @torch.no_grad()
     def fit(self, pictures: Tensor, eps: float = 5e-4) -> None:
-        """Sets the filters from normalised `pictures` (N, 3, H, W): the eigenvectors of the 12 x 12 covariance of their
+        """Sets the filters from normalised `pictures` (N, 3, H, W): the eigenvectors of the 12 x 12 second moments of their
         2 x 2 patches, each divided by the square root of its eigenvalue."""
         patches = pictures.cpu().double().unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 12)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
@@ -59,14 +60,17 @@ class PatchWhitening(nn.Conv2d):
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
-    """3 x 3, no bias, starting as the identity on its first channels (Dirac initialisation; arXiv:2404.00498, 3.2)."""
+    """3 x 3, no bias, starting as the identity on its first channels (Dirac initialisation; arXiv:2404.00498)."""
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     nn.init.dirac_(convolution.weight[: min(inputs, outputs)])
     return convolution
 
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Batch norm whose scale stays at 1 (a ReLU network can absorb it) and whose statistics follow a short training."""
+    """Batch norm whose scale stays at 1 (a ReLU network can absorb it) and whose running statistics follow a short training.
+
+    The learning rate ends at zero, so they fit the last weights: taken afresh over thirty batches they moved the held-out
+    accuracy of a trained network by less than a tenth of a point."""
     norm = nn.BatchNorm2d(channels, momentum=0.6)
     norm.weight.requires_grad_(False)
     return norm
@@ -231,8 +235,8 @@ def load(path: str | Path, device: torch.device | str = "cpu", arch: str | None 
         network.load_state_dict(state)
         content = {key: value for key, value in content.items() if key != "format"}
         model = Model(network.eval().to(device), **content | {"classes": tuple(content["classes"])})
-    except (KeyError, TypeError, RuntimeError, AttributeError) as error:
-        raise UserError(f"{path} does not fit its architecture ({str(error).splitlines()[0]})") from None
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(f"{path} does not fit its architecture ({first_line(error)})") from None
     network.to(memory_format=torch.channels_last)
     return model
 
@@ -243,11 +247,9 @@ def read_torch(path: str | Path) -> Any:
         raise UserError(f"there is no checkpoint {path}: train one with q1_gradcam/train.py, or give its path")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+    except Exception as error:  # what it raises depends on which byte is wrong
+        if isinstance(error, pickle.UnpicklingError) and re.search("GLOBAL|global|blocked", str(error)):
             raise UserError(f"{path} holds more than weights, so it is not loaded: it could run code") from None
-        raise UserError(f"{path} is damaged: get it again") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile):
         raise UserError(f"{path} is damaged or not a checkpoint: get it again") from None
 
 

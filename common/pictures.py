@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from common.runtime import UserError
+from common.runtime import UserError, first_line
 
-LARGEST = 100_000_000  # pixels; beyond that it is a mistake or an attack
+LARGEST = 80_000_000  # pixels; beyond that it is a mistake or an attack
 
 
 def read(path: str | Path) -> np.ndarray:
@@ -39,7 +39,7 @@ def read(path: str | Path) -> np.ndarray:
     except Image.DecompressionBombError:
         raise UserError(f"{path} has far too many pixels: make it smaller first") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise UserError(f"{path} is a damaged picture ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path} is a damaged picture ({first_line(error)})") from None
 
 
 def fit(image: np.ndarray, side: int) -> np.ndarray:

@@ -43,7 +43,8 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], None]) -> Path:
     except OSError as error:
         raise UserError(f"can't write {path}: {error.strerror or error}; choose another folder with --out") from error
     finally:
-        part.unlink(missing_ok=True) if part.parent.is_dir() else None
+        if part.is_file():
+            part.unlink()
     return path
 
 
@@ -123,8 +124,19 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def provenance(seed: int, device: torch.device, **hashes: str) -> dict[str, Any]:
-    """Where a result comes from: command, code, seed, versions, device, and the hashes of what it was made from."""
+def sha256_of_rooms() -> dict[str, str]:
+    """The project's Python files, each with the start of its SHA-256."""
+    rooms = ("common", "q1_gradcam", "q2_lime", "report", "benchmarks")
+    paths = sorted(path for room in rooms for path in (ROOT / room).glob("*.py"))
+    return {path.relative_to(ROOT).as_posix(): sha256(path)[:16] for path in paths}
+
+
+CODE_AT_START = sha256_of_rooms()  # a file may be edited while a long script is running
+
+
+def provenance(seed: int, device: torch.device, **origins: str) -> dict[str, Any]:
+    """Where a result comes from: command, code, seed, versions, device, and what it was made from (`origins`: the
+    data's source, hashes)."""
     return {
         "command": command(),
         "git_revision": git("rev-parse", "HEAD"),
@@ -134,7 +146,7 @@ def provenance(seed: int, device: torch.device, **hashes: str) -> dict[str, Any]
         | {name: importlib.metadata.version(name) for name in LIBRARIES if _installed(name)},
         "device": device.type,
         "hardware": hardware(device),
-        **hashes,
+        **origins,
     }
 
 
@@ -146,15 +158,13 @@ def command() -> str:
 
 
 def code_hashes() -> dict[str, str]:
-    """The project's own files that are loaded, the running script among them, each with the start of its SHA-256.
+    """Those of the project's files that are loaded, the running script among them, with their hashes at the start.
 
     Results made by other code than the one beside them can so be told apart, file by file.
     """
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())} | {sys.argv[0]}
-    paths = {Path(file).resolve() for file in files if file}
-    rooms = [ROOT / room for room in ("common", "q1_gradcam", "q2_lime", "report", "benchmarks")]
-    own = sorted(path for path in paths if path.suffix == ".py" and path.parent in rooms)
-    return {path.relative_to(ROOT).as_posix(): sha256(path)[:16] for path in own}
+    loaded = {Path(file).resolve() for file in files if file}
+    return {name: digest for name, digest in CODE_AT_START.items() if ROOT / name in loaded}
 
 
 def git(*arguments: str) -> str | None:

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import os
+import platform
 import sys
 from collections.abc import Callable
 
@@ -11,6 +12,11 @@ import torch
 
 class UserError(Exception):
     """Something the user can put right. The message is one line: what was wrong, with which file or value, what to do."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,17 +44,11 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
-def positive(kind: type = int) -> Callable[[str], int | float]:
-    """An argparse type: a number above zero."""
-
-    def parse(text: str):
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-        return value
-
-    parse.__name__ = f"positive {kind.__name__}"
-    return parse
+def positive(text: str) -> int:
+    """An argparse type: a whole number above zero."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    return int(text)
 
 
 def seed_for(seed: int, *key: object) -> int:
@@ -86,15 +86,12 @@ def hardware(device: torch.device) -> str:
 
 def cpu_name() -> str:
     """The processor's name and its widest vector unit, as far as the system tells."""
-    name = ""
     try:
         with open("/proc/cpuinfo") as file:
             name = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), "")
     except OSError:
-        import platform
-
-        name = platform.processor() or platform.machine()
-    return f"{name or 'unknown processor'} ({torch.backends.cpu.get_cpu_capability()})"
+        name = ""
+    return f"{name or platform.processor() or platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def peak_memory_bytes() -> int | None:

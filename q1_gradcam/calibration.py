@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 
-def fit_temperature(logits: torch.Tensor, labels) -> float:
+def fit_temperature(logits: torch.Tensor, labels: np.ndarray) -> float:
     """The T between 1/4 and 4 for which softmax(logits / T) has the least cross-entropy (Guo et al., arXiv:1706.04599, section
     4.2). The bounds matter only where the network makes no mistake on the held-out pictures."""
     logits, labels = logits.double(), torch.from_numpy(labels).long()
@@ -37,3 +37,11 @@ def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins
     diagram = reliability(confidence, correct, bins)
     rows = zip(diagram["count"], diagram["confidence"], diagram["accuracy"], strict=True)
     return sum(n * abs(a - c) for n, c, a in rows if n) / len(confidence)
+
+
+def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95% interval of a proportion (Wilson, 1927): how far the accuracy may be off for being measured on n pictures."""
+    share, spread = successes / n, z**2 / n
+    middle = share + spread / 2
+    half = z * (share * (1 - share) / n + spread / (4 * n)) ** 0.5
+    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from common import data, models, results, runtime
+from common.figures import save as save_figure
 from q1_gradcam import calibration, figures
 
 
@@ -50,17 +51,17 @@ def main() -> None:
         confidences[kind] = torch.softmax(single.double() / temperature, 1).amax(1).numpy()
     errors = {kind: calibration.expected_calibration_error(c, correct) for kind, c in confidences.items()}
 
-    figures.save(figures.confusion(confusion, names), out / "confusion.png")
-    figures.save(figures.per_class(confusion, names), out / "per_class.png")
+    save_figure(figures.confusion(confusion, names), out / "confusion.png")
+    save_figure(figures.per_class(confusion, names), out / "per_class.png")
     diagrams = {kind: calibration.reliability(c, correct) for kind, c in confidences.items()}
-    figures.save(figures.reliability(diagrams, errors, model.temperature), out / "reliability.png")
+    save_figure(figures.reliability(diagrams, errors, model.temperature), out / "reliability.png")
 
     content = {
         "arch": model.arch,
         "dataset": dataset.name,
         "n": len(labels),
         "accuracy": correct.mean(),
-        "accuracy_interval": wilson(correct.sum(), len(correct)),
+        "accuracy_interval": calibration.wilson(correct.sum(), len(correct)),
         "accuracy_mirror": (both.argmax(1).numpy() == labels).mean(),
         "per_class_accuracy": {name: confusion[k, k] / confusion[k].sum() for k, name in enumerate(names)},
         "confusion_matrix": confusion,
@@ -71,7 +72,6 @@ def main() -> None:
         "mean_confidence": confidences["calibrated"].mean(),
         "reliability": diagrams["calibrated"],
         "reliability_as_trained": diagrams["as_trained"],
-        "data_source": dataset.source,
         "provenance": results.provenance(
             model.training.get("seed", 0),
             device,
@@ -98,14 +98,6 @@ def most_confused(confusion: np.ndarray, names: tuple[str, ...], most: int = 10)
     return [
         {"true": names[t], "predicted": names[p], "count": n, "share": n / int(confusion[t].sum())} for t, p, n in rows
     ]
-
-
-def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95% interval of a proportion (Wilson, 1927): how far the accuracy may be off for being measured on n pictures."""
-    share, spread = successes / n, z**2 / n
-    middle = share + spread / 2
-    half = z * (share * (1 - share) / n + spread / (4 * n)) ** 0.5
-    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)
 
 
 if __name__ == "__main__":

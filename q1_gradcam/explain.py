@@ -2,12 +2,14 @@
 
     python q1_gradcam/explain.py                                  10 right and 5 wrong test pictures of each class
     python q1_gradcam/explain.py --image cat.jpg                  your own picture
-    python q1_gradcam/explain.py --method layercam --layer body.stage2 --out somewhere
+    python q1_gradcam/explain.py --method layercam --layer body.stage2
+    python q1_gradcam/explain.py --target second                  why not the runner-up?
     python q1_gradcam/explain.py --model outputs/demo/q1_gradcam/model.pt
 
 Test pictures are drawn at random, by seed, from all that qualify; the wrong ones are explained twice, for the class that the
 network says and for the true one. Writes OUT/explanations.json, OUT/explanations.npz and OUT/figures/*.png; for --image,
-OUT/own/NAME.png.
+OUT/own/NAME.png. OUT is the checkpoint's folder, or with options other than the usual ones a folder named after them in
+OUT/other, so that they don't replace the usual results.
 """
 
 from pathlib import Path
@@ -16,48 +18,39 @@ import numpy as np
 import torch
 
 from common import data, models, pictures, results, runtime
-from q1_gradcam import figures, gradcam
+from common.figures import save as save_figure
+from q1_gradcam import evidence, figures, gradcam, selection
 
 OVERVIEW = {"correct": 5, "incorrect": 3}  # pictures of each class on the overview page
 TARGETS = ("predicted", "true", "second")
+USUAL = {"method": "gradcam", "layer": None, "target": "predicted", "correct": 10, "incorrect": 5, "seed": 0}
 
 
 def arguments():
     parser = runtime.Parser(__doc__)
-    parser.add_argument("--model", type=Path, default=results.OUTPUTS / "q1_gradcam/model.pt", metavar="FILE")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=results.ROOT / "data",
-        metavar="DIR",
-        help="where CIFAR-10 is or goes (default: data)",
-    )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: the checkpoint's folder")
-    parser.add_argument("--method", choices=gradcam.METHODS, default="gradcam", help="default: gradcam")
-    parser.add_argument(
-        "--layer", metavar="NAME", help="default: the network's last stage that is fine enough to point"
-    )
-    parser.add_argument(
-        "--target",
-        default="predicted",
-        metavar="CLASS",
-        help="predicted (default), true, second, a class name or number",
-    )
-    parser.add_argument(
-        "--correct", type=runtime.positive(), metavar="N", help="right pictures of each class (default: 10)"
-    )
-    parser.add_argument(
-        "--incorrect", type=runtime.positive(), metavar="N", help="wrong ones, or all there are (default: 5)"
-    )
-    parser.add_argument("--seed", type=int, metavar="N", help="of the draw (default: 0)")
-    parser.add_argument("--image", type=Path, metavar="FILE", help="explain this picture instead of test pictures")
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+    usual_model, usual_data = results.OUTPUTS / "q1_gradcam/model.pt", results.ROOT / "data"
+    add = parser.add_argument
+    add("--model", type=Path, default=usual_model, metavar="FILE", help="default: outputs/q1_gradcam/model.pt")
+    add("--data", type=Path, default=usual_data, metavar="DIR", help="where CIFAR-10 is or goes (default: data)")
+    add("--out", type=Path, metavar="DIR", help="see above")
+    add("--method", choices=gradcam.METHODS, help="default: gradcam")
+    add("--layer", metavar="NAME", help="default: the last stage that is fine enough to point at something")
+    add("--target", metavar="CLASS", help="predicted (default), true, second, a class name or number")
+    add("--correct", type=runtime.positive, metavar="N", help="right pictures of each class (default: 10)")
+    add("--incorrect", type=runtime.positive, metavar="N", help="wrong ones, or all there are (default: 5)")
+    add("--seed", type=int, metavar="N", help="of the draw (default: 0)")
+    add("--image", type=Path, metavar="FILE", help="explain this picture instead of test pictures")
+    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
     args = parser.parse_args()
     if args.image and (args.correct or args.incorrect or args.seed is not None or args.target == "true"):
-        parser.error(
-            "--image explains one picture of unknown class: no --correct, --incorrect, --seed or --target true"
-        )
-    args.correct, args.incorrect, args.seed = args.correct or 10, args.incorrect or 5, args.seed or 0
+        parser.error("--image explains one picture of unknown class: no --correct, --incorrect, --seed, --target true")
+    if args.layer and args.method in gradcam.LAYERLESS_METHODS:
+        parser.error(f"--method {args.method} looks at no layer: leave out --layer")
+    unusual = [f"{name}-{value}" for name in USUAL if (value := getattr(args, name)) not in (None, USUAL[name])]
+    for name, value in USUAL.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    args.out = args.out or args.model.parent / (Path("other", "_".join(unusual)) if unusual and not args.image else "")
     return args
 
 
@@ -68,74 +61,78 @@ def main() -> None:
     layer = args.layer or model.layer
     gradcam.find_layer(model.network, layer)
     target = parse_target(args.target, model.classes)
-    out = args.out or args.model.parent
     if args.image:
-        explain_own(args, model, layer, target, results.output_folder(out / "own"))
+        explain_own(args, model, layer, target)
         return
 
+    # Which pictures.
     dataset = data.load(model.dataset, args.data)
     logits = models.logits(model.network, dataset.x_test)
-    labels = torch.from_numpy(dataset.y_test.astype(np.int64))
-    drawn, counts = draw(logits.argmax(1) == labels, labels, model.classes, args)
-    folder = results.output_folder(out / "figures")
+    wanted = {"correct": args.correct, "incorrect": args.incorrect}
+    drawn = selection.draw(logits.argmax(1).numpy(), dataset.y_test, model.classes, wanted, args.seed)
+    logits, images = logits[drawn.index], dataset.x_test[drawn.index]
+    labels = torch.from_numpy(dataset.y_test[drawn.index]).long()
+    confidence = torch.softmax(logits.double() / model.temperature, 1)
 
-    chosen = torch.tensor([index for _, index in drawn])
-    logits, labels, images = logits[chosen], labels[chosen], dataset.x_test[chosen.numpy()]
-    predicted, confidence = logits.argmax(1), torch.softmax(logits.double() / model.temperature, 1)
-    explained = {"predicted": predicted, "true": labels, "second": logits.topk(2).indices[:, 1]}
-    explained = explained[target] if isinstance(target, str) else torch.full_like(labels, target)
-    # Two maps of every picture: of the class asked for, and of the true one.
+    # Two maps of each: of the class asked for, and of the true one.
+    predicted, second = logits.topk(2).indices.T
+    choices = {"predicted": predicted, "true": labels, "second": second}
+    explained = choices[target] if isinstance(target, str) else torch.full_like(labels, target)
     x = models.to_input(images, device)
-    maps = [
-        gradcam.explain(model.network, x, layer, y.to(device), args.method) for y in (explained, labels)
-    ]  # fmt: skip
-    raw, dead = [m.raw.cpu() for m in maps], [m.dead.cpu() for m in maps]
-    level = [gradcam.scale(m).numpy() for m in raw]
+    both = [gradcam.explain(model.network, x, layer, y.to(device), args.method) for y in (explained, labels)]
+    raw, dead = [maps.raw.cpu() for maps in both], [maps.dead.cpu() for maps in both]
+    level = [gradcam.scale(maps).numpy() for maps in raw]
 
-    samples, panels = [], {"correct": {}, "incorrect": {}}
-    for k, (kind, index) in enumerate(drawn):
-        true = model.classes[labels[k]]
-        kinds_maps = (0,) if kind == "correct" else (0, 1)
-        panel = figures.Panel(
-            images[k], index, true, model.classes[predicted[k]],
-            confidence[k, predicted[k]].item(), confidence[k, labels[k]].item(),
-            tuple(level[m][k] for m in kinds_maps), tuple(bool(dead[m][k]) for m in kinds_maps),
-        )  # fmt: skip
-        panels[kind].setdefault(true, []).append(panel)
-        sample = {"index": index, "kind": kind, "true": true, "predicted": panel.predicted}
-        sample |= {"confidence": panel.confidence, "confidence_true": panel.confidence_true}
-        sample |= {"method": args.method, "layer": maps[0].layer, "explained": model.classes[explained[k]]}
-        sample |= {"dead": bool(dead[0][k]), "dead_true": bool(dead[1][k]), "peak": raw[0][k].max().item()}
-        if dataset.evidence_test is not None and kind == "correct":
-            sample["peak_on_evidence"] = bool(peak_on_evidence(raw[0][k], dataset.evidence_test[index]))
+    # What the results and the figures say of them.
+    samples, panels = [], {kind: {} for kind in selection.KINDS}
+    for k, kind in enumerate(drawn.kind):
+        true, says = model.classes[labels[k]], model.classes[predicted[k]]
+        shown = [
+            figures.PanelMap(level[m][k], bool(dead[m][k]), model.classes[y[k]], confidence[k, y[k]].item())
+            for m, y in ((0, explained), (1, labels))[: 1 if kind == "correct" else 2]
+        ]
+        index = int(drawn.index[k])
+        panels[kind].setdefault(true, []).append(figures.Panel(images[k], f"#{index}", true, says, tuple(shown)))
+        sample = {"index": index, "kind": kind, "true": true, "predicted": says}
+        sample |= {"confidence": confidence[k, predicted[k]], "confidence_true": confidence[k, labels[k]]}
+        sample |= {"method": args.method, "layer": both[0].layer, "explained": model.classes[explained[k]]}
+        sample |= {"dead": bool(dead[0][k]), "dead_true": bool(dead[1][k]), "peak": raw[0][k].max()}
         samples.append(sample | {"figure": f"figures/{kind}_{true}.png"})
 
-    write_figures(panels, counts, args, maps[0], folder, model)
-    example = next(k for k, (kind, _) in enumerate(drawn) if kind == "correct")
+    out = results.output_folder(args.out)
+    written = write_sheets(panels, drawn, args, both[0], results.output_folder(out / "figures"))
     if args.method == "gradcam":
-        a, g, _, _ = gradcam_parts(
-            model.network, x[example : example + 1], layer, explained[example : example + 1].to(device)
-        )
-        title = f"Grad-CAM worked out: test picture #{drawn[example][1]}, class {model.classes[explained[example]]}, {layer}"
-        figures.save(figures.worked_example(images[example], a, g, title), folder / "worked_example.png")
-    results.write_npz(out / "explanations.npz", index=chosen.numpy(), map=raw[0].numpy(), map_true=raw[1].numpy())
-    hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.model)}
+        written.append(write_worked_example(model, x[:1], images[0], layer, explained[:1], f"#{drawn.index[0]}", out))
+    results.write_npz(out / "explanations.npz", index=drawn.index, map=raw[0].numpy(), map_true=raw[1].numpy())
     content = {
-        "method": args.method, "layer": maps[0].layer, "map_size": list(raw[0].shape[1:]), "target": args.target,
-        "temperature": model.temperature, "rule": rule(args), "qualifying": counts, "maps": "explanations.npz",
-        "dead": {kind: sum(s["dead"] for s in samples if s["kind"] == kind) for kind in panels},
-        "provenance": results.provenance(args.seed, device, **hashes), "samples": samples,
-    }  # fmt: skip
+        "method": args.method,
+        "layer": both[0].layer,
+        "map_size": list(raw[0].shape[1:]),
+        "target": args.target,
+        "temperature": model.temperature,
+        "rule": drawn.rule,
+        "qualifying": drawn.qualifying,
+        "maps": "explanations.npz",
+        "dead": {kind: sum(s["dead"] for s in samples if s["kind"] == kind) for kind in selection.KINDS},
+    }
+    right = np.array([kind == "correct" for kind in drawn.kind])
     if dataset.evidence_test is not None:
-        content |= evidence_found(raw[0], drawn, dataset.evidence_test)
-    results.write_json(out / "explanations.json", content)
-    wrong = sum(sample["kind"] == "incorrect" for sample in samples)
+        content |= evidence.share_found(raw[0][right], dataset.evidence_test[drawn.index[right]])
+    hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.model)}
+    origin = results.provenance(args.seed, device, data_source=dataset.source, **hashes)
+    results.write_json(out / "explanations.json", content | {"provenance": origin, "samples": samples})
+    for stale in set((out / "figures").glob("*.png")) - set(written):
+        stale.unlink()
+
+    dead_ones = sum(sample["dead"] for sample in samples)
     print(
-        f"explained {len(samples) - wrong} right and {wrong} wrong pictures with {args.method}; {sum(s['dead'] for s in samples)} maps are dead"
+        f"explained {right.sum()} right and {(~right).sum()} wrong pictures with {args.method}; dead maps: {dead_ones}"
     )
-    print(
-        f"wrote {results.shown(out / 'explanations.json')}, the maps beside it, and figures in {results.shown(folder)}"
-    )
+    for key in ("peak_on_evidence", "peak_in_evidence_cell"):
+        if key in content:
+            by_chance = content[f"{key}_control"]
+            print(f"{key.replace('_', ' ')}: {content[key]:.0%} of the right pictures (by chance {by_chance:.0%})")
+    print(f"wrote {results.shown(out / 'explanations.json')}, the maps beside it, and {len(written)} figures")
 
 
 def parse_target(text: str, classes: tuple[str, ...]) -> str | int:
@@ -146,113 +143,70 @@ def parse_target(text: str, classes: tuple[str, ...]) -> str | int:
         return classes.index(text)
     if text.isdecimal() and int(text) < len(classes):
         return int(text)
-    raise runtime.UserError(
-        f"unknown class {text!r}: choose {', '.join(TARGETS)}, {', '.join(classes)}, or a number below {len(classes)}"
-    )
+    known = ", ".join((*TARGETS, *classes))
+    raise runtime.UserError(f"unknown class {text!r}: choose {known}, or a number below {len(classes)}")
 
 
-def draw(right: torch.Tensor, labels: torch.Tensor, classes, args) -> tuple[list[tuple[str, int]], dict]:
-    """Draws test pictures of each class, first the right ones, then the wrong ones.
-
-    Returns:
-        a list of (kind, index in the test set), and how many qualified, by kind and class.
-    """
-    drawn, counts = [], {"correct": {}, "incorrect": {}}
-    for kind, wanted in (("correct", args.correct), ("incorrect", args.incorrect)):
-        for k, name in enumerate(classes):
-            able = ((right if kind == "correct" else ~right) & (labels == k)).nonzero()[:, 0].numpy()
-            counts[kind][name] = len(able)
-            if kind == "correct" and len(able) < wanted:
-                raise runtime.UserError(
-                    f"--correct {wanted}: only {len(able)} pictures of {name!r} are classified correctly"
-                )
-            order = np.random.default_rng(runtime.seed_for(args.seed, kind, name)).permutation(able)
-            drawn += [(kind, int(index)) for index in order[:wanted]]
-    return drawn, counts
-
-
-def rule(args) -> str:
-    return (
-        f"drawn at random (seed {args.seed}) from all test pictures of the class that qualify: {args.correct} classified "
-        f"correctly, {args.incorrect} incorrectly or all there are"
-    )
-
-
-def write_figures(panels, counts, args, maps: gradcam.Maps, folder: Path, model) -> None:
-    """A sheet for each class and kind, and an overview of each kind."""
-    size = "x".join(map(str, maps.raw.shape[1:]))
-    where = f"{args.method} at {maps.layer} ({size})" if maps.layer else args.method
-    how = f"Map: {where}, positive part, enlarged bilinearly, each scaled to its own peak (colour bar);\nwhite line: half of the peak."
-    for kind, sheet in (("correct", figures.correct_sheet), ("incorrect", figures.incorrect_sheet)):
+def write_sheets(panels, drawn: selection.Selection, args, maps: gradcam.Maps, folder: Path) -> list[Path]:
+    """A sheet for each class and kind, and an overview of each kind. Returns the files written."""
+    how = f"{how_to_read(maps)}\nPercent: the network's confidence."
+    written = []
+    for kind in selection.KINDS:
         for name, chosen in panels[kind].items():
-            n = counts[kind][name]
-            which = f"all {n}" if len(chosen) == n else f"{len(chosen)} drawn at random (seed {args.seed}) from {n}"
+            n = drawn.qualifying[kind][name]
+            which = f"All {n}" if len(chosen) == n else f"{len(chosen)} drawn at random (seed {args.seed}) from the {n}"
             judged = "classified correctly" if kind == "correct" else "taken for something else"
-            caption = (
-                f"{which} test pictures of class {name!r} that are {judged}.\n{how} Percent: the network's confidence."
-            )
-            figures.save(sheet(chosen, f"{name}: {judged}", caption), folder / f"{kind}_{name}.png")
+            caption = f"{which} test pictures of class {name!r} that are {judged}.\n{how}"
+            figure = figures.sheet(chosen, f"{name}: {judged}", caption)
+            written.append(save_figure(figure, folder / f"{kind}_{name}.png"))
         rows = {name: chosen[: OVERVIEW[kind]] for name, chosen in panels[kind].items()}
         if rows:
             judged = "right" if kind == "correct" else "wrong"
-            more = "" if kind == "correct" else " First map: for the class it says; second: for the true class."
-            caption = f"The first {OVERVIEW[kind]} of each class's random draw (seed {args.seed}).{more}\n{how}"
-            title = f"What the network looks at when it is {judged}"
-            figures.save(figures.overview(rows, title, caption), folder / f"overview_{kind}.png")
+            spared = [name for name, n in drawn.qualifying[kind].items() if n == 0]
+            more = f" No mistakes: {', '.join(spared)}." if spared else ""
+            most = max(map(len, rows.values()))
+            caption = f"The first {most} of each class's random draw (seed {args.seed}).{more}\n{how}"
+            figure = figures.overview(rows, f"What the network looks at when it is {judged}", caption)
+            written.append(save_figure(figure, folder / f"overview_{kind}.png"))
+    return written
 
 
-def peak_on_evidence(raw: torch.Tensor, evidence: np.ndarray, cells: float = 1.0) -> bool:
-    """Whether the centre of the map's highest cell lies in the evidence (H, W) grown by so many `cells` of the map each way
-    (the pointing game of Zhang et al., arXiv:1608.00507, with the tolerance in cells)."""
-    (h, w), (height, width) = raw.shape, evidence.shape
-    row, column = divmod(int(raw.argmax()), w)
-    y, x = (row + 0.5) * height / h, (column + 0.5) * width / w
-    rows, columns = evidence.nonzero()
-    near = (abs(rows + 0.5 - y) <= cells * height / h + 0.5) & (abs(columns + 0.5 - x) <= cells * width / w + 0.5)
-    return bool(near.any())
+def how_to_read(maps: gradcam.Maps) -> str:
+    """The part of a caption that says what the colours are."""
+    if maps.layer is None:
+        return f"Map: {maps.method}, scaled to its own peak (colour bar); white line: half of the peak."
+    size = "x".join(map(str, maps.raw.shape[1:]))
+    return (
+        f"Map: {maps.method} at {maps.layer} ({size}), positive part, enlarged bilinearly,\n"
+        "scaled to its own peak (colour bar); white line: half of the peak."
+    )
 
 
-def evidence_found(raw: torch.Tensor, drawn: list[tuple[str, int]], evidence: np.ndarray) -> dict[str, float]:
-    """Share of the right pictures whose peak lies on the evidence, grown by a cell and as it is, each beside its control: the
-    same maps judged by the evidence of another picture."""
-    right = [index for kind, index in drawn if kind == "correct"]
-    found = {}
-    for key, cells in (("peak_on_evidence", 1.0), ("peak_in_evidence_cell", 0.25)):
-        for suffix, judged_by in (("", right), ("_control", np.roll(right, -1))):
-            hits = [peak_on_evidence(raw[k], evidence[index], cells) for k, index in enumerate(judged_by)]
-            found[key + suffix] = float(np.mean(hits))
-        share, control = found[key], found[key + "_control"]
-        print(f"{key.replace('_', ' ')}: {share:.0%} of {len(right)} right pictures; by chance {control:.0%}")
-    return found
+def write_worked_example(model, x, image, layer: str, target, name: str, out: Path) -> Path:
+    """The arithmetic of Grad-CAM on the first picture of the draw."""
+    with gradcam.borrowed(model.network):
+        activations, gradients, _, _ = gradcam.at_layer(model.network, x, layer, target.to(x.device))
+    title = f"Grad-CAM worked out: test picture {name}, class {model.classes[target]}, {layer}"
+    figure = figures.worked_example(image, activations[0].cpu().numpy(), gradients[0].cpu().numpy(), title)
+    return save_figure(figure, out / "figures/worked_example.png")
 
 
-def gradcam_parts(network, x, layer, y):
-    """Activations and gradients (C, h, w) of one picture, as arrays, and its logits and class."""
-    with gradcam.borrowed(network):
-        activations, gradients, logits, y = gradcam.at_layer(network, x, layer, y)
-    return activations[0].cpu().numpy(), gradients[0].cpu().numpy(), logits, y
-
-
-def explain_own(args, model: models.Model, layer: str, target: str | int, folder: Path) -> None:
+def explain_own(args, model: models.Model, layer: str, target: str | int) -> None:
     """Explains a picture that is no test picture: its central square, brought to 32 x 32."""
     image = pictures.fit(pictures.read(args.image), 32)
     logits = models.logits(model.network, image[None])[0]
-    shares = torch.softmax(logits.double() / model.temperature, 0)
-    order = logits.argsort(descending=True)
-    wanted = {"predicted": int(order[0]), "second": int(order[1])}.get(target, target)
+    confidence = torch.softmax(logits.double() / model.temperature, 0)
+    order = logits.argsort(descending=True).tolist()
+    wanted = {"predicted": order[0], "second": order[1]}.get(target, target)
     x = models.to_input(image[None], next(model.network.parameters()).device)
     maps = gradcam.explain(model.network, x, layer, wanted, args.method)
-    level = gradcam.scale(maps.raw.cpu())[0].numpy()
-    name = model.classes[wanted]
-    panel = figures.Panel(image, -1, "", name, shares[wanted].item(), float("nan"), (level,), (bool(maps.dead[0]),))
-    says = ", ".join(f"{model.classes[k]} {shares[k]:.0%}" for k in order[:3])
-    caption = (
-        f"The network says: {says}. It knows these ten classes alone.\nMap for {name!r}: {args.method}"
-        + (f" at {maps.layer}" if maps.layer else "")
-        + ", positive part, scaled to its own peak;\nwhite line: half of the peak."
-    )
-    path = folder / f"{args.image.stem}.png"
-    figures.save(figures.single(panel, f"{args.image.name}: why {name}?", caption), path)
+    level, name = gradcam.scale(maps.raw.cpu())[0].numpy(), model.classes[wanted]
+    shown = figures.PanelMap(level, bool(maps.dead[0]), name, confidence[wanted].item())
+    panel = figures.Panel(image, "as the network sees it", "", model.classes[order[0]], (shown,))
+    says = ", ".join(f"{model.classes[k]} {confidence[k]:.0%}" for k in order[:3])
+    caption = f"The network says: {says}. It knows its {len(order)} classes alone.\n{how_to_read(maps)}"
+    path = results.output_folder(args.out / "own") / f"{args.image.stem}.png"
+    save_figure(figures.single(panel, f"{args.image.name}: why {name}?", caption), path)
     print(f"{args.image} looks like: {says}" + ("; the map is zero after the ReLU" if maps.dead[0] else ""))
     print(f"wrote {results.shown(path)}")
 

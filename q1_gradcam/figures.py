@@ -4,42 +4,42 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.figures import ACCENT, FAINT, SECOND, WIDTH, colour_bar, plt, save, show_map, show_picture
+from common.figures import ACCENT, FAINT, SECOND, WIDTH, colour_bar, plt, show_map, show_picture
+from q1_gradcam.calibration import wilson
 
-__all__ = [
-    "Panel",
-    "confusion",
-    "correct_sheet",
-    "incorrect_sheet",
-    "overview",
-    "per_class",
-    "reliability",
-    "save",
-    "single",
-]
+
+@dataclass(frozen=True)
+class PanelMap:
+    """A map ready to be drawn: `level` (h, w) in 0 to 1; whether it is `dead`; the class it explains and its confidence."""
+
+    level: np.ndarray
+    dead: bool
+    explains: str
+    confidence: float
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One explained picture, ready to be drawn.
-
-    Attributes:
-        image: (H, W, 3) uint8.
-        index: in the test set.
-        true, predicted: class names.
-        confidence, confidence_true: of the predicted and of the true class, 0 to 1.
-        maps: the map of the explained class and, for the wrong ones, that of the true class, each (h, w) in 0 to 1.
-        dead: for each map, whether it is zero after the ReLU.
-    """
+    """One explained picture: `image` (H, W, 3) uint8, its `name`, its true class, what the network says, and its maps."""
 
     image: np.ndarray
-    index: int
+    name: str
     true: str
     predicted: str
-    confidence: float
-    confidence_true: float
-    maps: tuple[np.ndarray, ...]
-    dead: tuple[bool, ...]
+    maps: tuple[PanelMap, ...]
+
+    def titles(self) -> list[str]:
+        """What stands above the picture and above each map."""
+        return [f"{self.name}  {self.true}", *map(self._title, self.maps)]
+
+    def _title(self, shown: PanelMap) -> str:
+        if shown.explains == self.predicted == self.true:
+            role = ""
+        elif shown.explains == self.predicted:
+            role = "says "
+        else:
+            role = "true: " if shown.explains == self.true else "for "
+        return f"{role}{shown.explains} {shown.confidence:.0%}"
 
 
 def confusion(matrix: np.ndarray, names: tuple[str, ...]):
@@ -60,15 +60,18 @@ def confusion(matrix: np.ndarray, names: tuple[str, ...]):
 
 
 def per_class(matrix: np.ndarray, names: tuple[str, ...]):
-    """Accuracy of each class, worst first, with 95% intervals (normal approximation)."""
+    """Accuracy of each class, worst first, with 95% intervals (Wilson)."""
     total, right = matrix.sum(1), matrix.diagonal()
     share = right / total
     order = np.argsort(share)
-    error = 1.96 * np.sqrt(share * (1 - share) / total)
+    bounds = np.array([wilson(r, n) for r, n in zip(right, total, strict=True)]).T
+    error = np.abs(bounds - share)
     figure, ax = plt.subplots(figsize=(WIDTH * 0.7, 2.7), layout="constrained")
     places = np.arange(len(names))
-    ax.barh(places, 100 * share[order], xerr=100 * error[order], color=ACCENT, ecolor="black", capsize=2, height=0.65)
-    low = 100 * (share - error).min()
+    ax.barh(
+        places, 100 * share[order], xerr=100 * error[:, order], color=ACCENT, ecolor="black", capsize=2, height=0.65
+    )
+    low = 100 * bounds.min()
     start = max(0, 5 * np.floor(low / 5) - 5)
     for place, k in zip(places, order, strict=True):
         ax.text(start + 0.3, place, f"{share[k]:.1%}", va="center", color="white", fontsize=7)
@@ -108,27 +111,8 @@ def reliability(diagrams: dict[str, dict], errors: dict[str, float], temperature
     return figure
 
 
-def correct_sheet(panels: list[Panel], title: str, caption: str):
-    """Pictures that the network gets right: rows of five, each picture above its map."""
-    return _sheet(
-        panels, title, caption, columns=5, head=lambda p: [f"#{p.index}  {p.predicted} {p.confidence:.0%}", ""]
-    )
-
-
-def incorrect_sheet(panels: list[Panel], title: str, caption: str):
-    """Pictures that the network gets wrong: the picture, the map of the class it says, the map of the true class."""
-
-    def head(p: Panel) -> list[str]:
-        return [
-            f"#{p.index}  {p.true}",
-            f"says {p.predicted} {p.confidence:.0%}",
-            f"true {p.true} {p.confidence_true:.0%}",
-        ]
-
-    return _sheet(panels, title, caption, columns=5, head=head)
-
-
-def _sheet(panels, title, caption, columns, head):
+def sheet(panels: list[Panel], title: str, caption: str, columns: int = 5):
+    """Pictures of one class: rows of five, each picture above its map, or its two maps."""
     per = 1 + len(panels[0].maps)
     blocks = -(-len(panels) // columns)
     cell, top, bottom, gap = WIDTH / columns, 0.42, 0.95, 0.19
@@ -136,14 +120,13 @@ def _sheet(panels, title, caption, columns, head):
     figure = plt.figure(figsize=(WIDTH, height))
     for k, panel in enumerate(panels):
         block, column = divmod(k, columns)
-        for row, text in enumerate(head(panel)):
+        for row, text in enumerate(panel.titles()):
             y = height - top - (block * per + row + 1) * cell
-            box = (column * cell + 0.04, y + 0.03, cell - 0.08, cell - gap)
-            ax = figure.add_axes(_share(box, WIDTH, height))
+            ax = figure.add_axes(_share((column * cell + 0.04, y + 0.03, cell - 0.08, cell - gap), WIDTH, height))
             if row == 0:
                 show_picture(ax, panel.image, text)
             else:
-                show_map(ax, panel.image, panel.maps[row - 1], text, panel.dead[row - 1])
+                show_map(ax, panel.image, panel.maps[row - 1].level, text, panel.maps[row - 1].dead)
     _frame(figure, title, caption, height)
     return figure
 
@@ -161,19 +144,22 @@ def overview(rows: dict[str, list[Panel]], title: str, caption: str):
         y = height - top - (r + 1) * line
         figure.text((left - 0.08) / WIDTH, (y + cell / 2) / height, name, ha="right", va="center", fontsize=8)
         for k, panel in enumerate(panels):
-            says = f"{panel.predicted} {panel.confidence:.0%}"
-            titles = (
-                ["", f"{panel.confidence:.0%}"] if per == 2 else ["", says, f"{panel.true} {panel.confidence_true:.0%}"]
-            )
             for j in range(per):
                 x = left + (k * (per + 0.25) + j) * cell
                 ax = figure.add_axes(_share((x + 0.01, y, cell - 0.02, cell - 0.02), WIDTH, height))
                 if j == 0:
                     show_picture(ax, panel.image)
-                else:
-                    show_map(ax, panel.image, panel.maps[j - 1], titles[j].replace(" ", "\n") if per > 2 else titles[j],
-                             panel.dead[j - 1])  # fmt: skip
-                    ax.title.set_fontsize(6)
+                    continue
+                m = panel.maps[j - 1]
+                same = m.explains == panel.true == panel.predicted  # then the row's name has said it
+                show_map(
+                    ax,
+                    panel.image,
+                    m.level,
+                    f"{m.confidence:.0%}" if same else f"{m.explains}\n{m.confidence:.0%}",
+                    m.dead,
+                )
+                ax.title.set_fontsize(6)
     _frame(figure, title, caption, height)
     return figure
 
@@ -185,16 +171,17 @@ def single(panel: Panel, title: str, caption: str):
     for k in range(1 + len(panel.maps)):
         ax = figure.add_axes(_share((0.3 + 3.4 * k, 0.95, 3.1, 2.75), WIDTH, height))
         if k == 0:
-            show_picture(ax, panel.image, "as the network sees it")
+            show_picture(ax, panel.image, panel.name)
         else:
-            show_map(ax, panel.image, panel.maps[k - 1], f"{panel.predicted} {panel.confidence:.0%}", panel.dead[k - 1])
+            m = panel.maps[k - 1]
+            show_map(ax, panel.image, m.level, f"{m.explains} {m.confidence:.0%}", m.dead)
     _frame(figure, title, caption, height)
     return figure
 
 
 def _frame(figure, title: str, caption: str, height: float) -> None:
-    figure.text(0.01, 1 - 0.08 / height, title, fontsize=9.5, fontweight="bold", va="top")
-    figure.text(0.01, 0.86 / height, caption, fontsize=7, va="top", linespacing=1.35)
+    figure.text(0.01, 1 - 0.08 / height, title, fontsize=9.5, fontweight="bold", va="top", parse_math=False)
+    figure.text(0.01, 0.86 / height, caption, fontsize=7, va="top", linespacing=1.35, parse_math=False)
     colour_bar(figure, _share((WIDTH - 1.75, 0.46, 1.65, 0.13), WIDTH, height))
 
 
@@ -234,7 +221,7 @@ def worked_example(image, activations, gradients, title: str, channels: int = 5)
 
     for k, c in enumerate(chosen):
         axes(k, 0, f"activation $A_{{{c}}}$").imshow(
-            activations[c], cmap="gray", vmin=0, vmax=activations[chosen].max()
+            activations[c], cmap="gray", vmin=min(0, activations[chosen].min()), vmax=activations[chosen].max()
         )
         label = f"$\\alpha_{{{c}}} A_{{{c}}}$,  $\\alpha$ = {alpha[c]:+.4f}"
         axes(k, 1, label).imshow(parts[c], cmap="PuOr_r", vmin=-limit, vmax=limit)
@@ -246,13 +233,13 @@ def worked_example(image, activations, gradients, title: str, channels: int = 5)
     positive = np.maximum(raw, 0)
     axes(1, 2, "ReLU of the sum").imshow(positive, cmap="PuOr_r", vmin=-limit, vmax=limit)
     level = positive / positive.max() if positive.max() > 0 else positive
-    show_map(axes(2, 2, ""), image, level, "enlarged 4 x 4", dead=positive.max() == 0)
+    show_map(axes(2, 2, ""), image, level, f"enlarged {image.shape[0] // raw.shape[0]} times", dead=positive.max() == 0)
 
     bar = figure.add_axes(_share((3 * cell + 0.12, 0.42, 2.2, 0.11), WIDTH, height))
     figure.colorbar(signed, cax=bar, orientation="horizontal")
     bar.tick_params(labelsize=7, length=2)
     bar.set_title("against  ←  contribution  →  for", fontsize=7, pad=3)
-    lost = -raw[raw < 0].sum() / np.abs(raw).sum()
+    lost = -raw[raw < 0].sum() / max(np.abs(raw).sum(), 1e-12)
     note = (
         f"Each row of the sum is a channel: its activation, times its\nweight (the mean gradient). The {channels} shown contribute most.\n"
         f"All {len(alpha)} together add up to {raw.sum():+.2f} over the {raw.size} cells.\n"

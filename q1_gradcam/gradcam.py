@@ -4,9 +4,9 @@ For a picture, a layer with activations A (N, C, h, w) and the logit y of a clas
 
     Grad-CAM       alpha_c = mean of G_c over (h, w)      (1)     arXiv:1610.02391, eq. 1
                    map     = sum_c alpha_c A_c            (2)     eq. 2 before its ReLU
-    Grad-CAM++     alpha_c = sum of a_c ReLU(G_c)         (3)     arXiv:1710.11063, eq. 5, with a_c from eq. 19
-    HiResCAM       map     = sum_c G_c A_c                (4)     arXiv:2011.08891, eq. 4
-    LayerCAM       map     = sum_c ReLU(G_c) A_c          (5)     Jiang et al., IEEE TIP 2021, eq. 4-5
+    Grad-CAM++     alpha_c = sum of a_c ReLU(G_c)         (3)     arXiv:1710.11063, section 3, with a_c from eq. 19
+    HiResCAM       map     = sum_c G_c A_c                (4)     arXiv:2011.08891, section 3
+    LayerCAM       map     = sum_c ReLU(G_c) A_c          (5)     Jiang et al., IEEE TIP 2021
     Counterfactual map     = sum_c -alpha_c A_c           (6)     arXiv:1610.02391, section 3.3: what speaks against the class
 
 and, on the pixels x instead of a layer:
@@ -15,7 +15,11 @@ and, on the pixels x instead of a layer:
     Guided backprop      the same with ReLUs that pass only positive gradients  arXiv:1412.6806
     Guided Grad-CAM      guided backprop x enlarged ReLU(Grad-CAM)              arXiv:1610.02391, section 3.2
 
-Maps are signed and at the layer's own size. ReLU, enlargement and scaling are presentation, and functions of their own.
+Maps of a layer are signed and at the layer's own size; ReLU, enlargement and scaling are presentation, and functions of their
+own. Maps of pixels are at the picture's size and not negative.
+
+Where average pooling and a linear head follow the layer, as behind the last stage of the compact network, G is the same at
+every place: there HiResCAM equals Grad-CAM and the counterfactual map is its negative. Elsewhere they differ.
 """
 
 import contextlib
@@ -70,6 +74,7 @@ LAYER_METHODS = {
     "counterfactual": counterfactual,
 }
 PIXEL_METHODS = ("input_gradient", "guided_backprop", "guided_gradcam")
+LAYERLESS_METHODS = ("input_gradient", "guided_backprop")
 METHODS = (*LAYER_METHODS, *PIXEL_METHODS)
 
 
@@ -122,7 +127,9 @@ def explain(
     """
     if method not in METHODS:
         raise UserError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
-    if needs_layer := method in LAYER_METHODS or method == "guided_gradcam":
+    if method in LAYERLESS_METHODS:
+        layer = None
+    else:
         find_layer(network, layer)
     target = _as_targets(target, pictures)
     parts = []
@@ -140,7 +147,7 @@ def explain(
                     raw = raw * enlarge(coarse.relu(), x.shape[2:])
             parts.append((raw, logits, y))
     raw, logits, target = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Maps(raw, logits, target, method, layer if needs_layer else None)
+    return Maps(raw, logits, target, method, layer)
 
 
 def at_layer(network: nn.Module, x: Tensor, layer: str, target: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -5,10 +5,11 @@ from torch import Tensor, nn
 
 
 def orthogonalise(matrix: Tensor, steps: int = 3) -> Tensor:
-    """Brings a matrix near to the orthogonal one closest to it, all singular values to about 1.
+    """Brings a matrix towards the orthogonal one closest to it: same singular vectors, singular values towards 1.
 
     The quintic Newton-Schulz iteration X <- aX + b(XX')X + c(XX')^2 X of Muon (Jordan et al., "Muon: an optimizer for hidden
-    layers in neural networks", 2024); its coefficients trade exactness (values end within about 0.7 to 1.2) for speed.
+    layers in neural networks", 2024). Its coefficients are made for speed: five steps bring all but the smallest values to
+    between 0.7 and 1.2; three, as airbench94_muon takes, leave the small ones smaller, at three fifths of the cost.
 
     Args:
         matrix: (m, n).

@@ -17,7 +17,7 @@ _MUON = {
     "head_lr": 0.67,  # airbench94_muon
     "momentum": 0.85,  # airbench94_muon
     "decay_per_picture": 2e-6,  # airbench94_muon
-    "whiten_bias_epochs": 3,  # arXiv:2404.00498, section 3.1
+    "whiten_bias_epochs": 3,  # arXiv:2404.00498
     "warmup": 0.0,
     "label_smoothing": 0.2,  # arXiv:2404.00498; it lowers the confidences, which the temperature puts right
     "translate": 2,  # arXiv:2404.00498

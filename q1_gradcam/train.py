@@ -10,6 +10,7 @@ Choices are made on a held-out part of the training pictures. The test set is lo
 Writes OUT/model.pt and OUT/training.json; OUT/seed*.state.pt holds the last whole epoch until a seed is done.
 """
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,14 @@ def arguments():
     )
     parser.add_argument("--arch", choices=tuple(models.ARCHITECTURES), default="compact")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="one training each (default: 0)")
-    parser.add_argument("--epochs", type=runtime.positive(), metavar="N", help="instead of the recipe's")
+    parser.add_argument("--epochs", type=runtime.positive, metavar="N", help="instead of the recipe's")
     parser.add_argument(
         "--held-out",
-        type=runtime.positive(),
+        type=runtime.positive,
         metavar="N",
         help="pictures kept from training (default: 1000; 500 of the shapes)",
     )
-    parser.add_argument("--train-size", type=runtime.positive(), metavar="N", help="train on the first N pictures only")
+    parser.add_argument("--train-size", type=runtime.positive, metavar="N", help="train on the first N pictures only")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: outputs/q1_gradcam; /ARCH for other networks")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--resume", action="store_true", help="go on from the last whole epoch of an interrupted run")
@@ -66,35 +67,36 @@ def main() -> None:
     train, held_out = data.held_out_split(dataset.y_train, args.held_out)
     train = train[: args.train_size]
 
-    # All that decides what comes out; a state or result made under another plan is not built upon.
+    # What has to be the same for an interrupted run to go on.
     plan = {"arch": args.arch, "dataset": args.dataset, "data_sha256": dataset.sha256, "recipe": chosen}
     plan |= {"train_size": len(train), "held_out": args.held_out}
-    rows = finished_seeds(out, plan) if args.resume else []
+    run_file = out / "run.state.pt"
+    done = finished(run_file, plan) if args.resume else []
     speed = cost.matrix_product_speed(device)
-    print(
-        f"{args.arch} on {dataset.name}: {len(train)} pictures, {chosen['epochs']} epochs, {runtime.hardware(device)}"
-    )
+    where = runtime.hardware(device)
+    print(f"{args.arch} on {dataset.name}: {len(train)} pictures, {chosen['epochs']} epochs, {where}", flush=True)
 
     for seed in args.seeds:
-        if any(row["seed"] == seed for row in rows):
+        if any(run["row"]["seed"] == seed for run in done):
             continue
         model, run = train_one(dataset, train, held_out, plan, seed, out, device, args.resume)
         run["row"] |= test_accuracy(model, dataset)
-        rows.append(run["row"])
-        if seed == args.seeds[0]:
-            parameters = sum(p.numel() for p in model.network.parameters())
-            models.save(out / "model.pt", model, half=parameters > HALF_PRECISION_ABOVE)
-            first = {"parameters": parameters} | run
-        else:
-            first = results.read_json(out / "training.json")
-        content = summary(first, rows, plan, speed, device) | {
-            "provenance": results.provenance(
-                args.seeds[0], device, data_sha256=dataset.sha256, checkpoint_sha256=results.sha256(out / "model.pt")
-            )
-        }
+        if not done:
+            models.save(out / "model.pt", model, half=run["parameters"] > HALF_PRECISION_ABOVE)
+        done.append(run)
+        checkpoint = results.sha256(out / "model.pt")
+        origin = {"data_source": dataset.source, "data_sha256": dataset.sha256, "checkpoint_sha256": checkpoint}
+        content = summary(done, plan, speed, device)
+        content["provenance"] = results.provenance(done[0]["row"]["seed"], device, **origin)
         results.write_json(out / "training.json", content)
-        (out / f"seed{seed}.state.pt").unlink(missing_ok=True)
-        print(f"seed {seed}: test {run['row']['accuracy']:.2%}, mirrored {run['row']['accuracy_mirror']:.2%}")
+        state = {"plan": plan, "done": done}
+        results.write_whole(run_file, lambda file, state=state: torch.save(state, file))
+        state_file(out, seed).unlink(missing_ok=True)
+        row = run["row"]
+        print(
+            f"seed {seed}: test {row['accuracy']:.2%}, mirrored {row['accuracy_mirror']:.2%}, {row['seconds'] / 60:.0f} min"
+        )
+    run_file.unlink(missing_ok=True)
     print(f"wrote {results.shown(out / 'model.pt')} and training.json beside it")
 
 
@@ -119,9 +121,11 @@ def train_one(dataset, train, held_out, plan, seed, out, device, resume) -> tupl
         seed,
         device,
     )
-    history, spent, state_file = [], 0.0, out / f"seed{seed}.state.pt"
-    if resume and state_file.is_file():
-        history, spent = restore(state_file, plan, network, steps)
+    # 16-bit arithmetic on the graphics cards that have it; on a CPU it is mostly slower.
+    sixteen_bits = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    history, spent, state = [], 0.0, state_file(out, seed)
+    if resume and state.is_file():
+        history, spent = restore(state, plan, network, steps)
         print(f"going on after epoch {len(history)}")
 
     for epoch, side in enumerate(chosen["sides"][len(history) :], start=len(history)):
@@ -130,8 +134,7 @@ def train_one(dataset, train, held_out, plan, seed, out, device, resume) -> tupl
         bar = tqdm(batches.epoch(epoch, side), total=len(batches), disable=not runtime.interactive(), leave=False)
         for number, (x, y) in enumerate(bar):
             optimisers.set_rates(steps, chosen, epoch + number / len(batches))
-            # 16-bit arithmetic where it is fast; on a CPU it is mostly slower.
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=sixteen_bits):
                 loss = F.cross_entropy(network(x), y, label_smoothing=chosen["label_smoothing"])
             network.zero_grad(set_to_none=True)
             loss.backward()
@@ -141,13 +144,15 @@ def train_one(dataset, train, held_out, plan, seed, out, device, resume) -> tupl
             if number % 10 == 9:
                 bar.set_description(f"epoch {epoch + 1}, loss {total_loss.item() / (number + 1):.3f}")
         mean_loss, seconds = total_loss.item() / len(batches), time.perf_counter() - epoch_started
-        if mean_loss != mean_loss:
-            raise runtime.UserError(f"the loss became NaN in epoch {epoch + 1}: lower `lr` in q1_gradcam/recipes.py")
+        if not math.isfinite(mean_loss):
+            raise runtime.UserError(
+                f"the loss became infinite in epoch {epoch + 1}: lower `lr` in q1_gradcam/recipes.py"
+            )
         accuracy, mirrored = held_out_accuracy(network, dataset, held_out)
         pictures = len(batches) * batches.batch
         row = {"epoch": epoch + 1, "side": side, "pictures": pictures, "loss": mean_loss}
         row |= {"held_out_accuracy": accuracy, "held_out_accuracy_mirror": mirrored, "seconds": seconds}
-        history.append(row)
+        history.append(row | {"peak_memory_bytes": cost.peak_memory(device)})
         left = sum(later**2 for later in chosen["sides"][epoch + 1 :]) / side**2 * seconds
         print(
             f"epoch {epoch + 1:2d}/{chosen['epochs']}  {side} px  loss {mean_loss:.3f}  held out {accuracy:.2%}"
@@ -155,22 +160,34 @@ def train_one(dataset, train, held_out, plan, seed, out, device, resume) -> tupl
             flush=True,
         )
         spent, started = spent + time.perf_counter() - started, time.perf_counter()
-        keep(state_file, plan, network, steps, history, spent)
+        keep(state, plan, network, steps, history, spent)
 
     network.eval()
-    temperature = calibration.fit_temperature(
-        models.logits(network, dataset.x_train[held_out]), dataset.y_train[held_out]
-    )
+    held_out_logits = models.logits(network, dataset.x_train[held_out])
+    temperature = calibration.fit_temperature(held_out_logits, dataset.y_train[held_out])
     spent += time.perf_counter() - started
-    per_image, per_step = cost.count_flops(network, chosen)
-    flops = sum(per_step[row["side"]] * row["pictures"] for row in history)
+
     training = plan | {"seed": seed, "epochs": len(history)}
     model = models.Model(network, plan["arch"], chosen["options"], dataset.classes, dataset.name, temperature, training)
-    row = {"seed": seed, "seconds": spent, "held_out_accuracy": history[-1]["held_out_accuracy"]}
-    row |= {"held_out_accuracy_mirror": history[-1]["held_out_accuracy_mirror"], "temperature": temperature}
-    loop = sum(epoch["seconds"] for epoch in history)
-    row |= {"train_flops_per_second": flops / loop, "peak_memory_bytes": cost.peak_memory(device)}
-    return model, {"row": row, "history": history, "flops_per_image": per_image, "train_flops": flops}
+    per_image, per_step = cost.count_flops(network, chosen)
+    flops = sum(per_step[epoch["side"]] * epoch["pictures"] for epoch in history)
+    row = {
+        "seed": seed,
+        "seconds": spent,
+        "held_out_accuracy": history[-1]["held_out_accuracy"],
+        "held_out_accuracy_mirror": history[-1]["held_out_accuracy_mirror"],
+        "temperature": temperature,
+        "train_flops_per_second": flops / sum(epoch["seconds"] for epoch in history),
+        "peak_memory_bytes": max(epoch["peak_memory_bytes"] or 0 for epoch in history) or None,
+        "precision": "bfloat16" if sixteen_bits else "float32",
+    }
+    run = {"row": row, "history": history, "flops_per_image": per_image, "train_flops": flops}
+    return model, run | {"parameters": sum(p.numel() for p in network.parameters())}
+
+
+def state_file(out: Path, seed: int) -> Path:
+    """Where a seed's last whole epoch is kept until the seed is done."""
+    return out / f"seed{seed}.state.pt"
 
 
 def keep(path: Path, plan, network, steps, history, seconds: float) -> None:
@@ -183,21 +200,24 @@ def keep(path: Path, plan, network, steps, history, seconds: float) -> None:
 
 def restore(path: Path, plan, network, steps) -> tuple[list[dict[str, Any]], float]:
     """Puts a run back to where `keep` left it; returns its history and the seconds spent."""
-    state = models.read_torch(path)
-    if state.get("plan") != plan:
-        raise runtime.UserError(f"{path} was made with other settings or data: use the same, or start without --resume")
+    state = read_state(path, plan)
     network.load_state_dict(state["network"])
     for step, saved in zip(steps, state["optimisers"], strict=True):
         step.load_state_dict(saved)
     return state["history"], state["seconds"]
 
 
-def finished_seeds(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of the seeds that an interrupted run of the same plan had finished."""
-    if not (out / "training.json").is_file() or not (out / "model.pt").is_file():
-        return []
-    same = all(models.load(out / "model.pt").training.get(key) == value for key, value in plan.items())
-    return results.read_json(out / "training.json")["seeds"] if same else []
+def finished(path: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """The seeds that an interrupted run has finished, in order."""
+    return read_state(path, plan)["done"] if path.is_file() else []
+
+
+def read_state(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
+    """A file of an interrupted run; refused where that run had other settings or data."""
+    state = models.read_torch(path)
+    if not isinstance(state, dict) or state.get("plan") != plan:
+        raise runtime.UserError(f"{path} was made with other settings or data: use the same, or start without --resume")
+    return state
 
 
 def held_out_accuracy(network, dataset, held_out) -> tuple[float, float]:
@@ -219,29 +239,29 @@ def accuracies(network, pictures, labels) -> tuple[float, float]:
     return tuple((logits.argmax(1) == labels).float().mean().item() for logits in (single, both))
 
 
-def summary(first: dict[str, Any], rows, plan, speed: float, device) -> dict[str, Any]:
-    """The contents of training.json: the kept network's run, then one row per seed and their mean."""
-    row = first.get("row") or next(r for r in rows if r["seed"] == first["seed"])
-    keys = ("accuracy", "accuracy_mirror", "held_out_accuracy", "held_out_accuracy_mirror", "seconds")
+def summary(done: list[dict[str, Any]], plan, speed: float, device) -> dict[str, Any]:
+    """The contents of training.json: the first seed's run, whose network is kept, then one row per seed and their mean."""
+    first, rows = done[0], [run["row"] for run in done]
+    means = ("accuracy", "accuracy_mirror", "held_out_accuracy", "held_out_accuracy_mirror", "seconds")
     return {
         "arch": plan["arch"],
         "dataset": plan["dataset"],
         "parameters": first["parameters"],
         "epochs": plan["recipe"]["epochs"],
-        "seconds": row["seconds"],
+        "seconds": first["row"]["seconds"],
         "hardware": runtime.hardware(device),
         "flops_per_image": first["flops_per_image"],
         "train_flops": first["train_flops"],
-        "train_flops_per_second": row["train_flops_per_second"],
+        "train_flops_per_second": first["row"]["train_flops_per_second"],
         "matrix_product_flops_per_second": speed,
-        "peak_memory_bytes": row["peak_memory_bytes"],
-        "seed": row["seed"],
+        "peak_memory_bytes": first["row"]["peak_memory_bytes"],
+        "seed": first["row"]["seed"],
         "train_size": plan["train_size"],
         "held_out": plan["held_out"],
         "recipe": plan["recipe"],
         "history": first["history"],
         "seeds": rows,
-        "mean": {key: sum(row[key] for row in rows) / len(rows) for key in keys},
+        "mean": {key: sum(row[key] for row in rows) / len(rows) for key in means},
     }
 
 

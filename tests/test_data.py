@@ -73,6 +73,18 @@ def one_byte_changed(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
 
 
+def test_damage_anywhere_is_noticed_in_one_line(tmp_path):
+    """Bytes of a small stored archive's headers, one after the other: each is noticed or harmless, never a traceback."""
+    np.savez(tmp_path / "small.npz", **{key: np.zeros(3, np.uint8) for key in data.CIFAR10_SHAPES})
+    whole = (tmp_path / "small.npz").read_bytes()
+    for place in range(0, len(whole), 3):
+        changed = bytearray(whole)
+        changed[place] ^= 0xFF
+        (tmp_path / "cifar10.npz").write_bytes(changed)
+        with pytest.raises(UserError, match="delete it"):
+            data.load_cifar10(tmp_path)
+
+
 @pytest.mark.parametrize("damage", [truncated, one_byte_changed, lambda content: b"", lambda content: b"not a zip"])
 def test_damage_is_noticed(good_file, tmp_path, damage):
     (tmp_path / "cifar10.npz").write_bytes(damage(good_file.read_bytes()))

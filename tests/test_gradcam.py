@@ -1,5 +1,7 @@
 """Grad-CAM and its relatives against Captum, pytorch-grad-cam and examples worked by hand."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -120,7 +122,6 @@ def test_pixel_methods_agree_with_captum(networks, x, arch):
 
 def unshare_relus(network):
     """A copy whose ReLUs work out of place, and whose ResNet blocks have one ReLU for each use."""
-    import copy
     import types
 
     from torchvision.models.resnet import BasicBlock
@@ -188,9 +189,10 @@ def test_batch_equals_one_by_one(networks, x, method):
 
 @pytest.mark.parametrize("method", gradcam.METHODS)
 def test_the_network_comes_back_as_it_was(networks, x, method):
-    network = networks["resnet18"]
+    network = copy.deepcopy(networks["resnet18"])
     network.body.layer2.train()
     network.body.conv1.weight.requires_grad_(False)
+    network.body.fc.weight.grad = torch.ones_like(network.body.fc.weight)
     before = snapshot(network)
     gradcam.explain(network, x, "body.layer4", None, method)
     assert snapshot(network) == before
@@ -199,14 +201,16 @@ def test_the_network_comes_back_as_it_was(networks, x, method):
     with pytest.raises(RuntimeError):
         gradcam.explain(network, x[:, :2], "body.layer4", 1, method)  # two colours
     assert snapshot(network) == before
-    network.eval().body.conv1.weight.requires_grad_(True)
 
 
 def snapshot(network):
     return [
         (name, m.training, len(m._forward_hooks), len(m._backward_hooks), len(m._forward_pre_hooks))
         for name, m in network.named_modules()
-    ] + [(name, p.requires_grad, p.grad is None, p._version) for name, p in network.named_parameters()]
+    ] + [
+        (name, p.requires_grad, None if p.grad is None else p.grad.sum().item(), p.sum().item())
+        for name, p in (*network.named_parameters(), *network.named_buffers())
+    ]
 
 
 @pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode])
@@ -254,6 +258,14 @@ def test_dead_maps_are_named(x):
     maps = gradcam.explain(network, x, "1", y)
     assert maps.dead.tolist() == [False, True, False, True, True]
     assert (gradcam.scale(maps.raw)[maps.dead] == 0).all() and gradcam.scale(maps.raw)[0].max() == 1
+
+
+def test_figures_enlarge_as_the_method_does():
+    from common import figures
+
+    level = torch.rand(1, 8, 8)
+    ours = gradcam.enlarge(level, (32, 32))[0].numpy()
+    assert np.abs(figures.enlarge(level[0].numpy(), (32, 32)) - ours).max() < 1e-5
 
 
 def test_enlarging_keeps_places():
