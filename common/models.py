@@ -101,7 +101,7 @@ class Compact(nn.Module):
     over the last map of weight x activation, so that Grad-CAM there shows exactly how the logit came about.
     """
 
-    LOGIT_SCALE = 1 / 3  # keeps the first steps gentle; a fixed factor on the head
+    LOGIT_SCALE = 1 / 50  # keeps the first steps gentle; a fixed factor on the head
 
     def __init__(self, classes: int, widths: tuple[int, int, int] = (64, 192, 192)):
         super().__init__()

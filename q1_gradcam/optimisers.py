@@ -63,8 +63,9 @@ def make(network: nn.Module, recipe: dict) -> list[torch.optim.Optimizer]:
         ]
         optimisers = [torch.optim.SGD(groups, lr=recipe["lr"], momentum=recipe["momentum"], nesterov=True)]
     else:
-        # Weight decay times learning rate is what counts, so it is given as one number per picture (airbench94).
+        # Weight decay times learning rate is what counts, so it is given as one number per picture (airbench94_muon).
         decay = recipe["decay_per_picture"] * recipe["batch"]
+        bias_rate, head_rate = recipe["bias_lr"] * recipe["batch"], recipe["head_lr"] * recipe["batch"]
         groups = [
             {
                 "params": [p for name, p in named if test(name, p)],
@@ -73,13 +74,13 @@ def make(network: nn.Module, recipe: dict) -> list[torch.optim.Optimizer]:
                 "name": label,
             }
             for label, rate, test in (
-                ("whitening bias", recipe["bias_lr"], lambda name, p: "whiten" in name),
-                ("biases", recipe["bias_lr"], lambda name, p: p.dim() == 1 and "whiten" not in name),
-                ("head", recipe["head_lr"], lambda name, p: p.dim() == 2),
+                ("whitening bias", bias_rate, lambda name, p: "whiten" in name),
+                ("biases", bias_rate, lambda name, p: p.dim() == 1 and "whiten" not in name),
+                ("head", head_rate, lambda name, p: p.dim() == 2),
             )
         ]
         optimisers = [
-            torch.optim.SGD(groups, lr=recipe["bias_lr"], momentum=recipe["momentum"], nesterov=True),
+            torch.optim.SGD(groups, lr=bias_rate, momentum=recipe["momentum"], nesterov=True),
             Muon([p for _, p in named if p.dim() == 4], lr=recipe["lr"], momentum=recipe["muon_momentum"]),
         ]
     for optimiser in optimisers:

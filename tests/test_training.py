@@ -71,7 +71,29 @@ def test_rates_go_up_and_down_as_the_recipe_says():
         chosen["head_lr"] / 2
     )
     assert rates(10.0)["muon"] == pytest.approx(0)
-    assert rates(1.5)["whitening bias"] == pytest.approx(chosen["bias_lr"] / 2) and rates(4.0)["whitening bias"] == 0
+    assert rates(1.5)["whitening bias"] == pytest.approx(chosen["bias_lr"] * 250) and rates(4.0)["whitening bias"] == 0
+
+
+def test_rates_of_biases_and_head_are_for_the_sum_of_the_losses():
+    """Two steps from the mean loss are two plain Nesterov steps, with weight decay, from the summed loss at the recipe's rates."""
+    torch.manual_seed(0)
+    network = models.build("compact", 10, (0.5,) * 3, (0.2,) * 3, {"widths": (8, 8, 8)}).eval()
+    chosen = recipes.recipe("compact", "cifar10") | {"batch": 16}
+    p = network.body.head.weight
+    twin = torch.nn.Parameter(p.detach().clone())
+    decay = chosen["decay_per_picture"] * 16 / chosen["head_lr"]
+    plain = torch.optim.SGD(
+        [twin], lr=chosen["head_lr"], momentum=chosen["momentum"], nesterov=True, weight_decay=decay
+    )
+    steps = optimisers.make(network, chosen)
+    for _ in range(2):
+        x, y = torch.rand(16, 8), torch.randint(0, 10, (16,))
+        for weight, optimiser, reduction in ((p, steps[0], "mean"), (twin, plain, "sum")):
+            network.zero_grad()
+            twin.grad = None
+            torch.nn.functional.cross_entropy(x @ weight.T, y, reduction=reduction).backward()
+            optimiser.step()
+    assert torch.allclose(p, twin, rtol=1e-4, atol=1e-5)
 
 
 def numbered_pictures(n: int) -> tuple[np.ndarray, np.ndarray]:
