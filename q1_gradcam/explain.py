@@ -165,6 +165,8 @@ def write_sheets(panels, drawn: selection.Selection, args, maps: gradcam.Maps, f
             spared = [name for name, n in drawn.qualifying[kind].items() if n == 0]
             more = f" No mistakes: {', '.join(spared)}." if spared else ""
             most = max(map(len, rows.values()))
+            if kind == "incorrect":
+                more = f" Two maps: of the class it says, and of the true one.{more}"
             caption = f"The first {most} of each class's random draw (seed {args.seed}).{more}\n{how}"
             figure = figures.overview(rows, f"What the network looks at when it is {judged}", caption)
             written.append(save_figure(figure, folder / f"overview_{kind}.png"))

@@ -78,7 +78,7 @@ def per_class(matrix: np.ndarray, names: tuple[str, ...]):
     ax.set_yticks(places, [names[k] for k in order])
     overall = 100 * right.sum() / total.sum()
     ax.axvline(overall, color=SECOND, linewidth=1)
-    ax.text(overall, len(names) - 0.4, f"all {overall:.1f}%", color=SECOND, fontsize=7, ha="center", va="bottom")
+    ax.text(overall, len(names) - 0.35, f"all {overall:.1f}%", color=SECOND, fontsize=7, ha="center", va="bottom")
     ax.set(xlim=(start, 100), xlabel=f"accuracy on the test pictures of the class, %   (axis starts at {start:.0f})")
     return figure
 
@@ -86,11 +86,11 @@ def per_class(matrix: np.ndarray, names: tuple[str, ...]):
 def reliability(diagrams: dict[str, dict], errors: dict[str, float], temperature: float):
     """Accuracy against confidence, as trained and after dividing the logits by the temperature; below, how many pictures."""
     figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(WIDTH * 0.6, 4.4), sharex=True, height_ratios=(3, 1), layout="constrained"
+        2, 1, figsize=(WIDTH * 0.7, 4.6), sharex=True, height_ratios=(3, 1), layout="constrained"
     )
     labels = {"as_trained": "as trained", "calibrated": f"divided by T = {temperature:.2f}"}
     top.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle="--")
-    top.text(0.30, 0.24, "as sure as it is right", color=FAINT, fontsize=7, rotation=38, rotation_mode="anchor")
+    top.text(0.05, 0.12, "as sure as it is right", color=FAINT, fontsize=7)
     for (kind, diagram), colour, marker in zip(diagrams.items(), (SECOND, ACCENT), "so", strict=True):
         filled = [
             (c, a)
@@ -101,13 +101,13 @@ def reliability(diagrams: dict[str, dict], errors: dict[str, float], temperature
         top.plot(*zip(*filled, strict=True), color=colour, marker=marker, markersize=4, linewidth=1.2, label=label)
         middles = np.array(diagram["low"]) + 0.5 / len(diagram["low"])
         bottom.step(middles, diagram["count"], where="mid", color=colour, linewidth=1.2)
-    top.legend(loc="upper left", fontsize=7)
+    top.legend(loc="lower right", fontsize=7)
     top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-    bottom.set(
-        xlabel="confidence in the predicted class (bins with fewer than 20 pictures not drawn above)", ylabel="pictures"
-    )
+    bottom.set(xlabel="confidence in the predicted class", ylabel="pictures")
     bottom.set_yscale("symlog", linthresh=10)
-    bottom.xaxis.label.set_size(7)
+    bottom.set_ylim(bottom=0)
+    bottom.set_yticks([0, 10, 100, 1000], ["0", "10", "100", "1000"])
+    top.set_title("bins with fewer than 20 pictures are left out above", fontsize=7, color=FAINT, loc="left")
     return figure
 
 
@@ -203,7 +203,8 @@ def worked_example(image, activations, gradients, title: str, channels: int = 5)
     chosen = np.argsort(-np.abs(parts).sum((1, 2)), kind="stable")[:channels]
     rest = np.delete(parts, chosen, axis=0).sum(0)
     raw = parts.sum(0)
-    limit = max(np.abs(parts[chosen]).max(), np.abs(rest).max(), np.abs(raw).max())
+    limit = max(np.abs(rest).max(), np.abs(raw).max(), 1e-12)
+    limit_channel = max(np.abs(parts[chosen]).max(), 1e-12)
 
     height = 5.15
     figure = plt.figure(figsize=(WIDTH, height))
@@ -224,7 +225,7 @@ def worked_example(image, activations, gradients, title: str, channels: int = 5)
             activations[c], cmap="gray", vmin=min(0, activations[chosen].min()), vmax=activations[chosen].max()
         )
         label = f"$\\alpha_{{{c}}} A_{{{c}}}$,  $\\alpha$ = {alpha[c]:+.4f}"
-        axes(k, 1, label).imshow(parts[c], cmap="PuOr_r", vmin=-limit, vmax=limit)
+        axes(k, 1, label).imshow(parts[c], cmap="PuOr_r", vmin=-limit_channel, vmax=limit_channel)
     ax = axes(channels, 0, "the picture")
     ax.imshow(image, interpolation="nearest")
     ax = axes(channels, 1, f"sum of the other {len(alpha) - channels}")
@@ -239,12 +240,13 @@ def worked_example(image, activations, gradients, title: str, channels: int = 5)
     figure.colorbar(signed, cax=bar, orientation="horizontal")
     bar.tick_params(labelsize=7, length=2)
     bar.set_title("against  ←  contribution  →  for", fontsize=7, pad=3)
-    lost = -raw[raw < 0].sum() / max(np.abs(raw).sum(), 1e-12)
+    lost = np.maximum(-raw, 0).sum() / max(np.abs(raw).sum(), 1e-12)
     note = (
-        f"Each row of the sum is a channel: its activation, times its\nweight (the mean gradient). The {channels} shown contribute most.\n"
+        f"Each channel's activation, times its weight (the mean gradient).\nThe {channels} shown contribute most; to be seen, their colours are\n"
+        f"{limit / limit_channel:.0f} times as strong as the bar's, which holds for the sums.\n"
         f"All {len(alpha)} together add up to {raw.sum():+.2f} over the {raw.size} cells.\n"
         f"ReLU discards {lost:.0%} of the sum's absolute mass."
     )
-    figure.text((3 * cell + 0.1) / WIDTH, 1.62 / height, note, fontsize=7, va="top", linespacing=1.4)
+    figure.text((3 * cell + 0.1) / WIDTH, 1.72 / height, note, fontsize=7, va="top", linespacing=1.4)
     figure.text(0.01, 1 - 0.08 / height, title, fontsize=9.5, fontweight="bold", va="top")
     return figure
