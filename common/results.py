@@ -22,7 +22,7 @@ from common.runtime import UserError, hardware
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUTS = ROOT / "outputs"
-LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "scikit-image", "matplotlib", "lime")
+LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "scikit-image", "matplotlib", "lime")
 
 
 def write_whole(path: str | Path, write: Callable[[IO[bytes]], None]) -> Path:

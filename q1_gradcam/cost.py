@@ -13,7 +13,7 @@ def count_flops(network, chosen: dict[str, Any]) -> tuple[int, dict[int, float]]
     """Floating-point operations (a multiply-add is two), counted by torch: of one picture's forward pass at 32 x 32, and of
     one picture's training step at each size used."""
     device = next(network.parameters()).device
-    steps = {}
+    training = {}
     for side in sorted({*chosen["sides"], 32}):
         x = torch.rand(2, 3, side, side, device=device)
         with torch.no_grad(), FlopCounterMode(display=False) as forward:
@@ -21,8 +21,8 @@ def count_flops(network, chosen: dict[str, Any]) -> tuple[int, dict[int, float]]
         with FlopCounterMode(display=False) as both:
             network(x).sum().backward()
         network.zero_grad(set_to_none=True)
-        steps[side] = both.get_total_flops() / 2
-    return forward.get_total_flops() // 2, steps  # the last side is 32, the largest
+        training[side] = both.get_total_flops() / 2
+    return forward.get_total_flops() // 2, training  # the last side is 32, the largest
 
 
 def matrix_product_speed(device: torch.device) -> float:

@@ -1,0 +1,1 @@
+"""Question 2: LIME, written out, on an ImageNet model and on linear text classifiers."""
