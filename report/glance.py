@@ -28,7 +28,7 @@ def table(outputs: Path) -> str:
         ("test accuracy, committed network", f"{evaluation['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%})"),
         ("the same, averaged with the mirrored picture", f"{evaluation['accuracy_mirror']:.2%}"),
         (
-            f"mean over {len(rows)} seeds, single view / mirrored",
+            f"mean over {len(rows)} {'seed' if len(rows) == 1 else 'seeds'}, single view / mirrored",
             f"{mean['accuracy']:.2%} / {mean['accuracy_mirror']:.2%}",
         ),
         (
