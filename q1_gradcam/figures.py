@@ -90,7 +90,7 @@ def reliability(diagrams: dict[str, dict], errors: dict[str, float], temperature
     )
     labels = {"as_trained": "as trained", "calibrated": f"divided by T = {temperature:.2f}"}
     top.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle="--")
-    top.text(0.05, 0.12, "as sure as it is right", color=FAINT, fontsize=7)
+    top.text(0.10, 0.03, "as sure as it is right", color=FAINT, fontsize=7)
     for (kind, diagram), colour, marker in zip(diagrams.items(), (SECOND, ACCENT), "so", strict=True):
         filled = [
             (c, a)

@@ -17,12 +17,13 @@ def test_orthogonalise_brings_singular_values_near_one_and_keeps_the_directions(
     for shape in ((16, 144), (64, 27)):
         matrix = torch.randn(shape)
         u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        matrix = u @ torch.diag(torch.linspace(1, 0.1, len(v))) @ v  # the largest direction ten times the smallest
         before = torch.linalg.svdvals(matrix)
         result = optimisers.orthogonalise(matrix, steps=5)
         assert ((torch.linalg.svdvals(result) - 1).abs() < 0.35).all()
         result = optimisers.orthogonalise(matrix)  # three steps, as in training: evener by far than it was
         after = torch.linalg.svdvals(result)
-        assert after.max() < 1.3 and after.min() / after.max() > 1.5 * before.min() / before.max()
+        assert after.max() < 1.3 and after.min() / after.max() > 3 * before.min() / before.max()
         diagonal = u.T @ result @ v.T
         assert (diagonal - torch.diag(diagonal.diagonal())).abs().max() < 1e-3
 
@@ -67,9 +68,8 @@ def test_rates_go_up_and_down_as_the_recipe_says():
         return {group.get("name", "muon"): group["lr"] for o in both for group in o.param_groups}
 
     assert rates(1.0)["muon"] == pytest.approx(chosen["lr"] / 2)
-    assert rates(6.0)["muon"] == pytest.approx(chosen["lr"] / 2) and rates(6.0)["head"] == pytest.approx(
-        chosen["head_lr"] / 2
-    )
+    assert rates(6.0)["muon"] == pytest.approx(chosen["lr"] / 2)
+    assert rates(6.0)["head"] == pytest.approx(chosen["head_lr"] * chosen["batch"] / 2)
     assert rates(10.0)["muon"] == pytest.approx(0)
     assert rates(1.5)["whitening bias"] == pytest.approx(chosen["bias_lr"] * 250) and rates(4.0)["whitening bias"] == 0
 
