@@ -18,9 +18,8 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from common.runtime import UserError, hardware
+from common.runtime import ROOT, UserError, hardware
 
-ROOT = Path(__file__).resolve().parent.parent
 OUTPUTS = ROOT / "outputs"
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "scikit-image", "matplotlib", "lime")
 

@@ -6,8 +6,11 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class UserError(Exception):
@@ -26,6 +29,14 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
         )
+
+    def data_option(self, what: str = "CIFAR-10 is or goes") -> None:
+        self.add_argument(
+            "--data", type=Path, default=ROOT / "data", metavar="DIR", help=f"where {what} (default: data)"
+        )
+
+    def device_option(self) -> None:
+        self.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
 
     def error(self, message: str):
         self.exit(2, f"error: {message} (see --help)\n")

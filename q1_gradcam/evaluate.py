@@ -19,15 +19,9 @@ from q1_gradcam import calibration, figures
 def arguments():
     parser = runtime.Parser(__doc__)
     parser.add_argument("--model", type=Path, default=results.OUTPUTS / "q1_gradcam/model.pt", metavar="FILE")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=results.ROOT / "data",
-        metavar="DIR",
-        help="where CIFAR-10 is or goes (default: data)",
-    )
+    parser.data_option()
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the checkpoint's folder")
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+    parser.device_option()
     return parser.parse_args()
 
 

@@ -28,10 +28,10 @@ USUAL = {"method": "gradcam", "layer": None, "target": "predicted", "correct": 1
 
 def arguments():
     parser = runtime.Parser(__doc__)
-    usual_model, usual_data = results.OUTPUTS / "q1_gradcam/model.pt", results.ROOT / "data"
+    usual_model = results.OUTPUTS / "q1_gradcam/model.pt"
     add = parser.add_argument
     add("--model", type=Path, default=usual_model, metavar="FILE", help="default: outputs/q1_gradcam/model.pt")
-    add("--data", type=Path, default=usual_data, metavar="DIR", help="where CIFAR-10 is or goes (default: data)")
+    parser.data_option()
     add("--out", type=Path, metavar="DIR", help="see above")
     add("--method", choices=gradcam.METHODS, help="default: gradcam")
     add("--layer", metavar="NAME", help="default: the last stage that is fine enough to point at something")
@@ -40,7 +40,7 @@ def arguments():
     add("--incorrect", type=runtime.positive, metavar="N", help="wrong ones, or all there are (default: 5)")
     add("--seed", type=int, metavar="N", help="of the draw (default: 0)")
     add("--image", type=Path, metavar="FILE", help="explain this picture instead of test pictures")
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+    parser.device_option()
     args = parser.parse_args()
     if args.image and (args.correct or args.incorrect or args.seed is not None or args.target == "true"):
         parser.error("--image explains one picture of unknown class: no --correct, --incorrect, --seed, --target true")

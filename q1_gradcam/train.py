@@ -30,13 +30,7 @@ HALF_PRECISION_ABOVE = 4_000_000  # parameters: larger networks are stored in 16
 def arguments():
     parser = runtime.Parser(__doc__)
     parser.add_argument("--dataset", choices=("cifar10", "shapes"), default="cifar10")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=results.ROOT / "data",
-        metavar="DIR",
-        help="where CIFAR-10 is or goes (default: data)",
-    )
+    parser.data_option()
     parser.add_argument("--arch", choices=tuple(models.ARCHITECTURES), default="compact")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="one training each (default: 0)")
     parser.add_argument("--epochs", type=runtime.positive, metavar="N", help="instead of the recipe's")
@@ -48,7 +42,7 @@ def arguments():
     )
     parser.add_argument("--train-size", type=runtime.positive, metavar="N", help="train on the first N pictures only")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: outputs/q1_gradcam; /ARCH for other networks")
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+    parser.device_option()
     parser.add_argument("--resume", action="store_true", help="go on from the last whole epoch of an interrupted run")
     args = parser.parse_args()
     args.held_out = args.held_out or (1000 if args.dataset == "cifar10" else 500)
@@ -104,59 +98,28 @@ def train_one(dataset, train, held_out, plan, seed, out, device, resume) -> tupl
     """One training from the first epoch, or from the last whole one, to the last."""
     chosen = plan["recipe"]
     started = time.perf_counter()
-    mean, std = data.channel_statistics(dataset.x_train[train])
-    torch.manual_seed(runtime.seed_for(seed, "weights"))
-    network = models.build(plan["arch"], len(dataset.classes), mean, std, chosen["options"])
-    network.to(device, memory_format=torch.channels_last)
-    if plan["arch"] == "compact":
-        sample = models.to_input(dataset.x_train[train[:5000]], device)
-        network.body.whiten.fit(network.normalise(sample))
+    network = fresh_network(dataset, train, plan, seed, device)
     steps = optimisers.make(network, chosen)
-    batches = Batches(
-        dataset.x_train[train],
-        dataset.y_train[train],
-        chosen["batch"],
-        chosen["translate"],
-        chosen["flip"],
-        seed,
-        device,
-    )
-    # 16-bit arithmetic on the graphics cards that have it; on a CPU it is mostly slower.
-    sixteen_bits = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    pictures, labels = dataset.x_train[train], dataset.y_train[train]
+    batches = Batches(pictures, labels, chosen["batch"], chosen["translate"], chosen["flip"], seed, device)
     history, spent, state = [], 0.0, state_file(out, seed)
     if resume and state.is_file():
         history, spent = restore(state, plan, network, steps)
         print(f"going on after epoch {len(history)}")
 
     for epoch, side in enumerate(chosen["sides"][len(history) :], start=len(history)):
-        network.train()
-        epoch_started, total_loss = time.perf_counter(), torch.zeros((), device=device)
-        bar = tqdm(batches.epoch(epoch, side), total=len(batches), disable=not runtime.interactive(), leave=False)
-        for number, (x, y) in enumerate(bar):
-            optimisers.set_rates(steps, chosen, epoch + number / len(batches))
-            with torch.autocast(device.type, torch.bfloat16, enabled=sixteen_bits):
-                loss = F.cross_entropy(network(x), y, label_smoothing=chosen["label_smoothing"])
-            network.zero_grad(set_to_none=True)
-            loss.backward()
-            for step in steps:
-                step.step()
-            total_loss += loss.detach()
-            if number % 10 == 9:
-                bar.set_description(f"epoch {epoch + 1}, loss {total_loss.item() / (number + 1):.3f}")
-        mean_loss, seconds = total_loss.item() / len(batches), time.perf_counter() - epoch_started
-        if not math.isfinite(mean_loss):
-            raise runtime.UserError(
-                f"the loss became infinite in epoch {epoch + 1}: lower `lr` in q1_gradcam/recipes.py"
-            )
+        epoch_started = time.perf_counter()
+        loss = one_epoch(network, steps, batches, chosen, epoch, side)
+        seconds = time.perf_counter() - epoch_started
         accuracy, mirrored = held_out_accuracy(network, dataset, held_out)
-        pictures = len(batches) * batches.batch
-        row = {"epoch": epoch + 1, "side": side, "pictures": pictures, "loss": mean_loss}
+        seen = len(batches) * batches.batch
+        row = {"epoch": epoch + 1, "side": side, "pictures": seen, "loss": loss}
         row |= {"held_out_accuracy": accuracy, "held_out_accuracy_mirror": mirrored, "seconds": seconds}
         history.append(row | {"peak_memory_bytes": cost.peak_memory(device)})
         left = sum(later**2 for later in chosen["sides"][epoch + 1 :]) / side**2 * seconds
         print(
-            f"epoch {epoch + 1:2d}/{chosen['epochs']}  {side} px  loss {mean_loss:.3f}  held out {accuracy:.2%}"
-            f" (mirrored {mirrored:.2%})  {pictures / seconds:.0f} pictures/s  about {left / 60:.0f} min left",
+            f"epoch {epoch + 1:2d}/{chosen['epochs']}  {side} px  loss {loss:.3f}  held out {accuracy:.2%}"
+            f" (mirrored {mirrored:.2%})  {seen / seconds:.0f} pictures/s  about {left / 60:.0f} min left",
             flush=True,
         )
         spent, started = spent + time.perf_counter() - started, time.perf_counter()
@@ -179,10 +142,49 @@ def train_one(dataset, train, held_out, plan, seed, out, device, resume) -> tupl
         "temperature": temperature,
         "train_flops_per_second": flops / sum(epoch["seconds"] for epoch in history),
         "peak_memory_bytes": max(epoch["peak_memory_bytes"] or 0 for epoch in history) or None,
-        "precision": "bfloat16" if sixteen_bits else "float32",
+        "precision": "bfloat16" if sixteen_bits(device) else "float32",
     }
     run = {"row": row, "history": history, "flops_per_image": per_image, "train_flops": flops}
     return model, run | {"parameters": sum(p.numel() for p in network.parameters())}
+
+
+def fresh_network(dataset, train, plan, seed: int, device) -> models.Classifier:
+    """The network as it is before the first step; it depends on the seed alone."""
+    mean, std = data.channel_statistics(dataset.x_train[train])
+    torch.manual_seed(runtime.seed_for(seed, "weights"))
+    network = models.build(plan["arch"], len(dataset.classes), mean, std, plan["recipe"]["options"])
+    network.to(device, memory_format=torch.channels_last)
+    if plan["arch"] == "compact":
+        sample = models.to_input(dataset.x_train[train[:5000]], device)
+        network.body.whiten.fit(network.normalise(sample))
+    return network
+
+
+def one_epoch(network, steps, batches: Batches, chosen: dict[str, Any], epoch: int, side: int) -> float:
+    """Shows the network every batch of an epoch once. Returns the mean loss; raises UserError where it is not finite."""
+    network.train()
+    total_loss = torch.zeros((), device=batches.device)
+    bar = tqdm(batches.epoch(epoch, side), total=len(batches), disable=not runtime.interactive(), leave=False)
+    for number, (x, y) in enumerate(bar):
+        optimisers.set_rates(steps, chosen, epoch + number / len(batches))
+        with torch.autocast(batches.device.type, torch.bfloat16, enabled=sixteen_bits(batches.device)):
+            loss = F.cross_entropy(network(x), y, label_smoothing=chosen["label_smoothing"])
+        network.zero_grad(set_to_none=True)
+        loss.backward()
+        for step in steps:
+            step.step()
+        total_loss += loss.detach()
+        if number % 10 == 9:
+            bar.set_description(f"epoch {epoch + 1}, loss {total_loss.item() / (number + 1):.3f}")
+    mean_loss = total_loss.item() / len(batches)
+    if not math.isfinite(mean_loss):
+        raise runtime.UserError(f"the loss became infinite in epoch {epoch + 1}: lower `lr` in q1_gradcam/recipes.py")
+    return mean_loss
+
+
+def sixteen_bits(device: torch.device) -> bool:
+    """16-bit arithmetic on the graphics cards that have it; on a CPU it is mostly slower."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def state_file(out: Path, seed: int) -> Path:
