@@ -43,7 +43,14 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("vgg16", "cifar10"): _SGD | {"options": {}, "sides": [32] * 60, "lr": 0.05},
     # The shapes are easy: a quarter of the width and a few epochs do. A mirrored shape is still the same shape.
     ("compact", "shapes"): _MUON
-    | {"options": {"widths": (32, 48, 64)}, "sides": [32] * 3, "batch": 100, "lr": 0.06, "label_smoothing": 0.1, "translate": 2},
+    | {
+        "options": {"widths": (32, 48, 64)},
+        "sides": [32] * 3,
+        "batch": 100,
+        "lr": 0.06,
+        "label_smoothing": 0.1,
+        "translate": 2,
+    },
     ("resnet18", "shapes"): _SGD | {"options": {}, "sides": [32] * 6, "warmup": 1.0},
     ("vgg16", "shapes"): _SGD | {"options": {}, "sides": [32] * 6, "lr": 0.05, "warmup": 1.0},
 }
