@@ -3,16 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: demo q1 train test lint clean
+.PHONY: demo q1 q2 train test lint clean
 
-demo: $(VENV)/.ready          ## built-in pictures: train, evaluate, explain; no download, a few minutes
+demo: $(VENV)/.ready          ## built-in pictures and posts: train, evaluate, explain; no download, a few minutes
 	$(PY) q1_gradcam/train.py --dataset shapes
 	$(PY) q1_gradcam/evaluate.py --model outputs/demo/q1_gradcam/model.pt
 	$(PY) q1_gradcam/explain.py --model outputs/demo/q1_gradcam/model.pt
+	$(PY) q2_lime/explain.py --checkpoint outputs/demo/q1_gradcam/model.pt --per-class 3 --out outputs/demo/q2_lime/classifier
+	$(PY) q2_lime/train_text.py --dataset corpus
+	$(PY) q2_lime/explain_text.py --models outputs/demo/q2_lime/text
 
 q1: $(VENV)/.ready            ## CIFAR-10: evaluate the committed network and explain it
 	$(PY) q1_gradcam/evaluate.py
 	$(PY) q1_gradcam/explain.py
+
+q2: $(VENV)/.ready            ## LIME on an ImageNet model's view of CIFAR-10, and on the committed models of 20newsgroups
+	$(PY) q2_lime/explain.py
+	$(PY) q2_lime/explain_text.py
 
 train: $(VENV)/.ready         ## CIFAR-10: train from scratch; `make train` again goes on after an interruption
 	$(PY) q1_gradcam/train.py --resume

@@ -39,12 +39,17 @@ COLOURS = matplotlib.colormaps["inferno"]
 LOWEST_COLOUR = 0.25  # `inferno` below this is black, which would look like shadow
 
 
-def save(figure, path: Path) -> Path:
-    """Writes a figure as PNG with the 256 colours that fit it best (a quarter of the size), whole or not at all; closes it."""
+def save(figure, path: Path, photographs: bool = False) -> Path:
+    """Writes a figure as PNG with the 256 colours that fit it best (a quarter of the size), whole or not at all; closes it.
+
+    With `photographs` the colours are dithered, which keeps smooth enlarged pictures from falling into bands (half of the size)."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     plt.close(figure)
-    image = Image.open(buffer).convert("RGB").quantize(256, kmeans=2)
+    full = Image.open(buffer).convert("RGB")
+    image = full.quantize(256, kmeans=2)
+    if photographs:
+        image = full.quantize(palette=image, dither=Image.Dither.FLOYDSTEINBERG)
     return write_whole(path, lambda file: image.save(file, format="PNG", optimize=True))
 
 

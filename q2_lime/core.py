@@ -217,11 +217,14 @@ class Explanation:
     effective_samples: float
 
 
-def explain(answer: Answer, d: int, settings: Settings, *item: object) -> Explanation:
+def explain(
+    answer: Answer, d: int, settings: Settings, *item: object, original: np.ndarray | None = None
+) -> Explanation:
     """Explains one thing of `d` parts.
 
     Every draw comes from generators made from (settings.seed, item), so the outcome does not depend on what was explained
-    before, and `item` (an index, a file's name) keeps the draws of different things apart.
+    before, and `item` (an index, a file's name) keeps the draws of different things apart. `original` (K,) is the answer to the mask that
+    shows everything, where it is known already.
 
     Raises:
         UserError: fewer than two parts; an unknown sampler; too few samples.
@@ -239,22 +242,23 @@ def explain(answer: Answer, d: int, settings: Settings, *item: object) -> Explan
 
     fitting, judging = stream("masks"), stream("settled")
     masks, values, counts = np.empty((0, d), bool), None, np.empty(0)
-    goal = settings.samples or settings.bound
-    while len(masks) < goal:
-        new, weight = draw(min(goal if settings.samples else BATCH, goal - len(masks)), d, settings.width, fitting)
+    goal, share = settings.samples or settings.bound, 0.0
+    while len(masks) < goal and share < settings.confidence:
+        # As many as are asked for; or 64, then a quarter more at a time.
+        more = goal if settings.samples else max(BATCH, len(masks) // 4)
+        new, weight = draw(min(more, goal - len(masks)), d, settings.width, fitting)
         masks, counts = np.concatenate((masks, new)), np.concatenate((counts, weight))
         values = answer(new) if values is None else np.concatenate((values, answer(new)))
-        surrogate = fit(masks, values, counts, settings.alpha)
-        share = settled_share(masks, values, counts, settings.alpha, surrogate, settings.top, judging)
-        if share >= settings.confidence and settings.samples is None and len(masks) > d:
-            break
+        if len(masks) > d or len(masks) == goal:
+            surrogate = fit(masks, values, counts, settings.alpha)
+            share = settled_share(masks, values, counts, settings.alpha, surrogate, settings.top, judging)
     held, weight = draw(settings.held_out, d, settings.width, stream("held out"))
     full = np.ones((1, d), bool)
     return Explanation(
         weights=surrogate.weights,
         intercept=surrogate.intercept,
         fidelity=fidelity(surrogate, held, answer(held), weight),
-        original=answer(full)[0],
+        original=answer(full)[0] if original is None else original,
         surrogate_original=surrogate(full)[0],
         model_calls=len(masks) + len(held) + 1,
         settled=share >= settings.confidence,

@@ -13,8 +13,12 @@ README = results.ROOT / "README.md"
 START, END = "<!-- results: written by report/glance.py -->", "<!-- end of results -->"
 
 
-def table(outputs: Path) -> str:
-    """The table as Markdown, every number read from a results file below `outputs`."""
+def tables(outputs: Path) -> str:
+    """The tables as Markdown, every number read from a results file below `outputs`."""
+    return f"{question_1(outputs)}\n{question_2(outputs)}"
+
+
+def question_1(outputs: Path) -> str:
     training = results.read_json(outputs / "q1_gradcam/training.json")
     evaluation = results.read_json(outputs / "q1_gradcam/evaluation.json")
     explanations = results.read_json(outputs / "q1_gradcam/explanations.json")
@@ -47,8 +51,47 @@ def table(outputs: Path) -> str:
         ),
         ("Grad-CAM maps drawn, and dead ones among them", f"{len(explanations['samples'])}, {dead}"),
     ]
+    return markdown("CIFAR-10, compact network", lines)
+
+
+def question_2(outputs: Path) -> str:
+    texts, leak = (results.read_json(outputs / f"q2_lime/text/{name}.json") for name in ("evaluation", "leak"))
+    explained = results.read_json(outputs / "q2_lime/text/explanations.json")["median"]
+    images = results.read_json(outputs / "q2_lime/images/explanations.json")
+    median, n = images["median"], len(images["samples"])
+    fidelities = [sample["fidelity"] for sample in images["samples"]]
+    lines = []
+    for kind, name in (("svm", "linear SVM"), ("logistic_regression", "logistic regression")):
+        row = texts["models"][kind]
+        lines.append((f"20newsgroups, {name}: test accuracy, posts as they are / stripped of headers, footers, quotes",
+                      f"{row['accuracy']:.1%} / {row['accuracy_stripped']:.1%}"))  # fmt: skip
+    outside = [leak["models"][key] for key in ("svm", "svm_stripped")]
+    shares = [
+        f"{row['outside_body']:.0%} ({row['outside_body_interval'][0]:.0%} to {row['outside_body_interval'][1]:.0%})"
+        for row in outside
+    ]
+    lines += [
+        ("weight outside the body, SVM trained on posts as they are", f"{shares[0]}, {leak['posts']} posts"),
+        ("the same, trained on stripped posts", shares[1]),
+        (
+            "LIME on the SVM: held-out fidelity, top-5 overlap between seeds, rank correlation with the coefficients",
+            f"{explained['svm']['fidelity']:.2f}, {explained['svm']['jaccard']:.2f}, {explained['svm']['truth_correlation']:.2f} (medians)",
+        ),
+        (
+            f"LIME on {images['model']}, {n} pictures: held-out fidelity, top-5 overlap between seeds, model calls",
+            f"{median['fidelity']:.2f} ({min(fidelities):.2f} to {max(fidelities):.2f}), {median['jaccard']:.2f}, {median['model_calls']:.0f} (medians)",
+        ),
+        (
+            "of these, explanations that say of themselves that they are not to be trusted",
+            f"{median['not_to_be_trusted']} of {n}",
+        ),
+    ]
+    return markdown("Question 2, LIME", lines)
+
+
+def markdown(title: str, lines: list[tuple[str, str]]) -> str:
     body = "\n".join(f"| {name} | {value} |" for name, value in lines)
-    return f"| CIFAR-10, compact network | |\n| --- | --- |\n{body}\n"
+    return f"| {title} | |\n| --- | --- |\n{body}\n"
 
 
 def max_min(shares: dict[str, float]) -> tuple[tuple[str, float], tuple[str, float]]:
@@ -69,7 +112,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing, only compare")
     args = parser.parse_args()
     old = README.read_text(encoding="utf-8")
-    new = with_table(old, table(results.ROOT / "outputs"))
+    new = with_table(old, tables(results.ROOT / "outputs"))
     if args.check and new != old:
         print("README.md does not say what the results say: run python report/glance.py", file=sys.stderr)
         sys.exit(1)

@@ -42,3 +42,28 @@ def cifar10():
             pytest.fail("CI has to have CIFAR-10 in data/")
         pytest.skip("no CIFAR-10 in data/: `make q1` downloads it")
     return data.load_cifar10(DATA)
+
+
+@pytest.fixture(scope="session")
+def newsgroups():
+    """Real 20newsgroups, as `cifar10` for posts."""
+    from common import news
+
+    if not (DATA / "scikit_learn_data/20news-bydate_py3.pkz").is_file():
+        if os.environ.get("CI"):
+            pytest.fail("CI has to have 20newsgroups in data/")
+        pytest.skip("no 20newsgroups in data/: `make q2` downloads it")
+    return news.load(DATA)
+
+
+@pytest.fixture(scope="session")
+def imagenet_model():
+    """The ImageNet checkpoint in data/weights, as `cifar10` for weights."""
+    from common import imagenet
+
+    file = imagenet.local_weights(DATA, imagenet.DEFAULT)
+    if file is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI has to have ImageNet weights in data/weights")
+        pytest.skip("no checkpoint in data/weights")
+    return imagenet.load(file=file)

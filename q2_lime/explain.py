@@ -1,0 +1,294 @@
+"""Explains what an ImageNet classifier sees in pictures: LIME on superpixels, and how far to trust each explanation.
+
+    python q2_lime/explain.py                             one CIFAR-10 test picture of each class
+    python q2_lime/explain.py --prefer-recognised         drawn among those the model takes for a kind of their class
+    python q2_lime/explain.py --image cat.jpg             your own picture, of any size
+    python q2_lime/explain.py --samples 1000              a fixed number of masks instead of going on until settled
+    python q2_lime/explain.py --engine lime               the `lime` package draws and weighs the masks
+    python q2_lime/explain.py --model resnet50            another classifier of torchvision
+    python q2_lime/explain.py --checkpoint outputs/q1_gradcam/model.pt      a network of Question 1, on its own test pictures
+
+The weights come from --weights FILE; else from DATA/weights/MODEL*.pth where that exists; else torchvision downloads its own. Test pictures
+are drawn at random, by seed. Writes OUT/explanations.json, OUT/explanations.npz (regions and weights) and OUT/figures/*.png; for --image,
+OUT/own/NAME.{png,json}. OUT is outputs/q2_lime/images (with --checkpoint, q2_lime/classifier beside the
+checkpoint's folder), or with unusual options a folder named after them in OUT/other.
+"""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from common import data, imagenet, imagenet_to_cifar, memory, pictures, results, runtime
+from common.figures import save as save_figure
+from q2_lime import core, evidence, image_figures, images, package
+
+STABILITY_SEEDS = 5
+CANDIDATES = 300  # pictures of a class that are tried with --prefer-recognised
+USUAL = {
+    "model": imagenet.DEFAULT, "weights": None, "per_class": 1, "segmentation": images.CHOICES.segmentation, "regions": images.CHOICES.regions,
+    "fill": images.CHOICES.fill, "enlarge": images.CHOICES.enlarge, "value": images.CHOICES.value, "samples": "auto",
+    "sampler": images.SETTINGS.sampler, "engine": "own", "prefer_recognised": False, "seed": 0,
+}  # fmt: skip
+
+
+def arguments():
+    parser = runtime.Parser(__doc__)
+    add, usual = parser.add_argument, images.CHOICES
+    add("--model", metavar="NAME", help=f"a classifier of torchvision (default: {imagenet.DEFAULT})")
+    add("--weights", type=Path, metavar="FILE", help="a checkpoint instead; see above")
+    add("--checkpoint", type=Path, metavar="FILE", help="a network of Question 1 instead")
+    parser.data_option("CIFAR-10 is or goes")
+    add("--per-class", type=runtime.positive, metavar="N", help="test pictures of each class (default: 1)")
+    add("--image", type=Path, metavar="FILE", help="explain this picture instead of test pictures")
+    add("--prefer-recognised", action="store_true", default=None, help="see above")
+    add("--segmentation", choices=images.SEGMENTATIONS, help=f"default: {usual.segmentation}")
+    add(
+        "--regions",
+        type=runtime.positive,
+        metavar="N",
+        help=f"about how many; of a grid, cells a side (default: {usual.regions})",
+    )
+    add("--fill", choices=images.FILLS, help=f"what stands for a hidden region (default: {usual.fill})")
+    add(
+        "--enlarge",
+        choices=tuple(images.RESAMPLING),
+        help=f"how a picture gets the model's size (default: {usual.enlarge})",
+    )
+    add("--value", choices=images.VALUES, help=f"what is explained (default: {usual.value})")
+    add("--samples", metavar="N", help="masks to fit to, or auto: until the leading regions are settled (default)")
+    add("--sampler", choices=("lime", "glime", "stratified"), help=f"default: {images.SETTINGS.sampler}")
+    add("--engine", choices=("own", "lime"), help="this project's arithmetic or the package's (default: own)")
+    add("--seed", type=int, metavar="N", help="of the draw of pictures and of masks (default: 0)")
+    add("--out", type=Path, metavar="DIR", help="see above")
+    parser.device_option()
+    args = parser.parse_args()
+    if args.checkpoint:
+        USUAL.update(vars(images.SMALL_CHOICES))
+    unusual = {name: value for name in USUAL if (value := getattr(args, name)) not in (None, USUAL[name])}
+    for name, value in USUAL.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    if args.samples != "auto" and not (args.samples.isdecimal() and int(args.samples) >= core.FEWEST):
+        parser.error(f"--samples {args.samples}: give auto, or a whole number of {core.FEWEST} or more")
+    if args.image and ("prefer_recognised" in unusual or "per_class" in unusual):
+        parser.error("--prefer-recognised and --per-class are for test pictures, not for --image")
+    if (args.weights or args.checkpoint) and "model" in unusual or args.weights and args.checkpoint:
+        parser.error("give one of --model, --weights, --checkpoint")
+    if args.checkpoint and "prefer_recognised" in unusual:
+        parser.error("--prefer-recognised is for ImageNet models")
+    if args.engine == "lime" and (args.fill == "blur" or "sampler" in unusual or "value" in unusual):
+        parser.error("--engine lime has its own masks and explains probabilities: no --sampler, --value, --fill blur")
+    if args.segmentation == "quickshift" and "regions" in unusual:
+        parser.error("quickshift finds its own number of regions: leave out --regions")
+    if args.segmentation == "grid" and "regions" not in unusual:
+        args.regions = images.SMALL_CHOICES.regions if args.checkpoint else 4
+    named = "_".join(f"{name}-{Path(str(value)).name}" for name, value in unusual.items())
+    base = (
+        args.checkpoint.parent.parent / "q2_lime/classifier" if args.checkpoint else results.OUTPUTS / "q2_lime/images"
+    )
+    args.out = args.out or base / (Path("other", named) if named and not args.image else "")
+    args.choices = images.Choices(args.enlarge, args.segmentation, args.regions, args.fill, args.value)
+    usual = images.SMALL_SETTINGS if args.checkpoint else images.SETTINGS
+    width = usual.width if args.sampler == "glime" else 0.25
+    samples = None if args.samples == "auto" else int(args.samples)
+    args.settings = replace(usual, sampler=args.sampler, width=width, samples=samples, seed=args.seed)
+    return args
+
+
+def main() -> None:
+    args = arguments()
+    memory.keep_freed()
+    device = runtime.pick_device(args.device)
+    own = pictures.read(args.image) if args.image else None
+    if args.checkpoint:
+        model, name = imagenet.from_checkpoint(args.checkpoint, device)
+        dataset = None if args.image else data.load(name, args.data)
+    else:
+        dataset = None if args.image else data.load_cifar10(args.data)
+        model = imagenet.load(args.model, args.weights or imagenet.local_weights(args.data, args.model), device=device)
+    if own is not None:
+        explain_own(args, model, own)
+        return
+
+    chosen = draw(args, dataset, model)
+    samples, panels, arrays, found_evidence = [], [], {}, []
+    for index in chosen:
+        true = dataset.classes[dataset.y_test[index]]
+        sample, panel = explain(args, model, dataset.x_test[index], f"test picture {index}", true, "test", index)
+        stem = f"{true}_{index}"
+        samples.append({"index": index, **sample, "figure": f"figures/{stem}.png"})
+        panels.append(panel)
+        arrays |= {f"labels_{index}": panel.labels.astype(np.uint16), f"weights_{index}": panel.weights}
+        if dataset.evidence_test is not None:
+            found_evidence.append(evidence.of(panel.labels, panel.weights[:, 0], dataset.evidence_test[index]))
+        print(f"{true} {index}: {panel.top5[0][0]} {panel.top5[0][1]:.0%}; {panel.card[0]}", flush=True)
+
+    out = results.output_folder(args.out)
+    written = [
+        save_figure(image_figures.page(p), out / s["figure"], photographs=True)
+        for p, s in zip(panels, samples, strict=True)
+    ]
+    caption = f"{args.per_class} test picture{'s' * (args.per_class > 1)} of each class of {dataset.name}, drawn at random (seed {args.seed}), brought to"
+    caption += f" {model.side} x {model.side} pixels for {model.name}. Middle: the five leading regions, rim blue for and orange against what the model says. Right: every region's"
+    caption += " signed weight. Orange heading: the model takes it for something else."
+    title = (
+        "LIME on a network trained on these pictures"
+        if args.checkpoint
+        else "LIME on an ImageNet model's view of CIFAR-10"
+    )
+    written.append(
+        save_figure(image_figures.overview(panels, title, caption), out / "figures/overview.png", photographs=True)
+    )
+    results.write_npz(out / "explanations.npz", **arrays)
+    right = sum(sample["meaning"] == sample["true"] for sample in samples)
+    content = {"model": model.name, "weights": model.source, "folded": model.folded, "engine": args.engine}
+    content |= {
+        "choices": vars(args.choices),
+        "settings": vars(args.settings),
+        "prefer_recognised": args.prefer_recognised,
+    }
+    content |= {
+        "rule": f"one test picture of each class by seed {args.seed}",
+        "recognised": right,
+        "median": medians(samples),
+    }
+    if args.checkpoint is None:
+        content["relatives_only"] = imagenet_to_cifar.RELATIVES_ONLY
+    if found_evidence:
+        content |= evidence.summary(found_evidence)
+        print(f"known evidence: {content['weight_on_evidence']:.0%} of the weight for the class falls on it (by chance"
+              f" {content['weight_on_evidence_control']:.0%}); the leading region lies on it in {content['leading_on_evidence']:.0%}"
+              f" (a region drawn at random: {content['leading_on_evidence_control']:.0%})")  # fmt: skip
+    origin = results.provenance(args.seed, device, data_sha256=dataset.sha256, weights_sha256=model.sha256)
+    results.write_json(out / "explanations.json", content | {"provenance": origin, "samples": samples})
+    for stale in set((out / "figures").glob("*.png")) - set(written):
+        stale.unlink()
+    row = content["median"]
+    print(f"{right} of {len(samples)} taken for a kind of their class; median fidelity {row['fidelity']:.2f}, top-5 overlap between seeds"
+          f" {row['jaccard']:.2f}, {row['model_calls']:.0f} model calls")  # fmt: skip
+    print(
+        f"wrote {results.shown(out / 'explanations.json')}, regions and weights beside it, and {len(written)} figures"
+    )
+
+
+def draw(args, dataset: data.Dataset, model: imagenet.PictureModel) -> list[int]:
+    """Test pictures of each class, at random by seed; with --prefer-recognised the first in that order that the model takes for a kind of
+    their class. Raises UserError where there are too few."""
+    chosen = []
+    for k, name in enumerate(dataset.classes):
+        rng = np.random.default_rng(runtime.seed_for(args.seed, "picture", name))
+        order = rng.permutation(np.flatnonzero(dataset.y_test == k))
+        wanted = min(args.per_class, len(order))
+        if args.prefer_recognised:
+            found: list[int] = []
+            for part in np.array_split(order[:CANDIDATES], CANDIDATES // images.BATCH + 1):
+                seen = np.stack([images.enlarged(dataset.x_test[i], model.side, args.enlarge) for i in part])
+                says = images.predict(model, seen).argmax(1)
+                found += [int(i) for i, s in zip(part, says, strict=True) if imagenet_to_cifar.meaning(int(s)) == name]
+                if len(found) >= wanted:
+                    break
+            if len(found) < wanted:
+                raise runtime.UserError(
+                    f"of {CANDIDATES} {name} pictures {len(found) or 'none'} are taken for a kind of {name}: leave out --prefer-recognised"
+                )
+            chosen += found[:wanted]
+        else:
+            chosen += [int(i) for i in order[:wanted]]
+    return chosen
+
+
+def explain(args, model: imagenet.PictureModel, image: np.ndarray, name: str, true: str, *item: object):
+    """One explanation: what the results say of it, what the figure shows, what came out."""
+    picture = images.enlarged(image, model.side, args.choices.enlarge)
+    labels = images.segment(picture, args.choices, name)
+    d = int(labels.max()) + 1
+    logits = images.logits_of(model, picture, labels, args.choices.fill)
+    full = logits(np.ones((1, d), bool))[0]
+    probabilities = np.exp(full - np.logaddexp.reduce(full))
+    top5 = np.argsort(-full, kind="stable")[:5].tolist()
+    values = images.explained_values(logits, top5[:2], args.choices.value)
+    original = images.transform(full[None], top5[:2], args.choices.value)[0]
+    seeds = [args.seed, *(runtime.seed_for(args.seed, "again", k) for k in range(STABILITY_SEEDS - 1))]
+    started = time.perf_counter()
+    if args.engine == "own":
+        found = core.explain(values, d, args.settings, *item, original=original)
+        seconds = time.perf_counter() - started
+        runs = [found.weights[:, 0]]
+        runs += [
+            core.explain(values, d, replace(args.settings, seed=seed), *item, original=original).weights[:, 0]
+            for seed in seeds[1:]
+        ]
+        weights = found.weights
+        stable = core.stability(runs, args.settings.top)
+        verdict = core.verdict(found.fidelity[0], stable["jaccard"])
+        kept = ("model_calls", "settled", "settled_share", "effective_samples", "original", "surrogate_original")
+        row = {"fidelity": found.fidelity[0], "fidelity_second": found.fidelity[1]} | {
+            key: getattr(found, key) for key in kept
+        }
+        card = [
+            f"Held-out fidelity {found.fidelity[0]:.2f}; top-{args.settings.top} overlap between seeds {stable['jaccard']:.2f}; {found.model_calls} model calls."
+        ]
+        card += [
+            f"Leaders {'settled' if found.settled else 'not settled'} ({found.settled_share:.0%} sure); between seeds, ranks correlate {stable['rank_correlation']:.2f}, signs agree {stable['sign_agreement']:.0%}."
+        ]
+        unit = "Log-odds" if args.choices.value == "log_odds" else "Probability"
+        card += [
+            f"{unit} of the whole picture: {found.original[0]:.2f} by the model, {found.surrogate_original[0]:.2f} by the linear one."
+        ]
+    else:
+        n = args.settings.samples or package.IMAGE_SAMPLES
+        runs, seconds = [], 0.0
+        for k, seed in enumerate(seeds):
+            begun = time.perf_counter()
+            run = package.explain_image(
+                picture, labels, args.choices.fill, model, top5[:2], n, runtime.seed_for(seed, *item) % 2**32
+            )
+            seconds = seconds if k else time.perf_counter() - begun
+            runs.append(run)
+        weights, stable = runs[0].weights, core.stability([run.weights[:, 0] for run in runs], args.settings.top)
+        verdict = core.verdict(runs[0].score, stable["jaccard"])
+        row = {
+            "fidelity": runs[0].score,
+            "fidelity_is": "in-sample R2, as the package gives it",
+            "model_calls": n,
+            "settled": None,
+        }
+        card = [
+            f"In-sample R² {runs[0].score:.2f}; top-{args.settings.top} overlap between seeds {stable['jaccard']:.2f}; {n} model calls."
+        ]
+    card.append(f"Verdict: {verdict}.")
+    named = [(model.categories[k], float(probabilities[k])) for k in top5]
+    meaning = model.categories[top5[0]] if args.checkpoint else imagenet_to_cifar.meaning(top5[0])
+    sample = {"true": true, "predicted": named[0][0], "probability": named[0][1], "meaning": meaning}
+    sample |= {"top5": [{"class": c, "probability": p} for c, p in named], "n_superpixels": d} | row
+    sample |= {"stability": stable, "seconds": seconds, "verdict": verdict}
+    panel = image_figures.Explained(
+        name, true, image, picture, labels, weights, named, meaning, card, verdict.startswith("faithful")
+    )
+    return sample, panel
+
+
+def medians(samples: list[dict]) -> dict[str, float]:
+    rows = {key: [s[key] for s in samples] for key in ("fidelity", "model_calls", "seconds", "n_superpixels")}
+    rows |= {key: [s["stability"][key] for s in samples] for key in ("jaccard", "rank_correlation", "sign_agreement")}
+    return {key: float(np.nanmedian(row)) for key, row in rows.items()} | {
+        "not_to_be_trusted": sum(not s["verdict"].startswith("faithful") for s in samples)
+    }
+
+
+def explain_own(args, model: imagenet.PictureModel, image: np.ndarray) -> None:
+    sample, panel = explain(args, model, image, args.image.name, "", "own", results.sha256(args.image))
+    out = results.output_folder(args.out / "own")
+    save_figure(image_figures.page(panel), out / f"{args.image.stem}.png", photographs=True)
+    origin = results.provenance(args.seed, runtime.pick_device(args.device), weights_sha256=model.sha256)
+    settings = {"choices": vars(args.choices), "settings": vars(args.settings)}
+    results.write_json(out / f"{args.image.stem}.json", sample | settings | {"provenance": origin})
+    print(f"{panel.top5[0][0]} {panel.top5[0][1]:.0%}, then {panel.top5[1][0]} {panel.top5[1][1]:.0%}")
+    print("\n".join(panel.card))
+    print(f"wrote {results.shown(out / args.image.stem)}.png and .json")
+
+
+if __name__ == "__main__":
+    runtime.run(main)

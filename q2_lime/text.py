@@ -1,0 +1,136 @@
+"""LIME's front end for texts: the parts are the distinct words of a post; a hidden word is cut out wherever it stands.
+
+Words are told apart as the models of this project do it, in lower case ("God" and "god" are one word; the `lime` package has two
+features there). Words that a linear model does not know can't change its answer and are left out from the start.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import log_softmax, logsumexp, softmax
+
+from common import news
+from common.runtime import UserError
+from q2_lime import core
+from q2_lime.linear import WORD, LinearModel
+
+VALUES = ("margin", "log_odds", "probability")
+# The defaults for texts. Their reasons are measured: q2_lime/ablate.py --half text, outputs/q2_lime/text/ablation.json.
+SETTINGS = core.Settings(sampler="glime", width=0.41, alpha=0.01, bound=4000, confidence=0.95, top=5, held_out=500)
+LONGEST = 200_000  # characters; a post of the collection has 160,000 at most
+CHUNK = 500  # strings at a time for a classifier that reads strings
+
+
+@dataclass(frozen=True)
+class Post:
+    """A text and its explainable words.
+
+    Attributes:
+        text: as it is.
+        words: (d) distinct words in lower case, in order of appearance.
+        spans: (start, end, number of the word) of every occurrence, in order.
+        zones: the zone of every occurrence, as in `common.news.ZONES`.
+    """
+
+    text: str
+    words: tuple[str, ...]
+    spans: tuple[tuple[int, int, int], ...]
+    zones: tuple[str, ...]
+
+    def zone_shares(self) -> np.ndarray:
+        """(d, 4): how the occurrences of each word are spread over `common.news.ZONES`; rows add up to 1."""
+        counts = np.zeros((len(self.words), len(news.ZONES)))
+        for (_, _, word), zone in zip(self.spans, self.zones, strict=True):
+            counts[word, news.ZONES.index(zone)] += 1
+        return counts / counts.sum(1, keepdims=True)
+
+
+def read(text: str, known: Collection[str] | None = None, name: str = "the text") -> Post:
+    """Finds the words of a text, of those that are `known` where that is given.
+
+    Raises:
+        UserError: the text is empty, binary or far too long, or has fewer than two (known) words.
+    """
+    if not text.strip():
+        raise UserError(f"{name} is empty: there is nothing to explain")
+    if len(text) > LONGEST:
+        raise UserError(f"{name} has {len(text):,} characters: cut it to {LONGEST:,} or fewer")
+    if "\0" in text:
+        raise UserError(f"{name} is not a text (it holds zero bytes)")
+    zone_of = np.empty(len(text), dtype=int)
+    for start, end, zone in news.zones(text):
+        zone_of[start:end] = news.ZONES.index(zone)
+    numbers: dict[str, int] = {}
+    spans, zones = [], []
+    for match in WORD.finditer(text):
+        word = match.group().lower()
+        if known is None or word in known:
+            spans.append((*match.span(), numbers.setdefault(word, len(numbers))))
+            zones.append(news.ZONES[zone_of[match.start()]])
+    if len(numbers) < 2:
+        which = "words" if known is None else "words that the model knows"
+        raise UserError(f"{name} has {len(numbers) or 'no'} {which}: two are needed to tell them apart")
+    return Post(text, tuple(numbers), tuple(spans), tuple(zones))
+
+
+def without(post: Post, mask: np.ndarray) -> str:
+    """The text with the words cut out that `mask` (d,) hides; what stands between words stays, as in the package."""
+    pieces, place = [], 0
+    for start, end, word in post.spans:
+        if not mask[word]:
+            pieces.append(post.text[place:start])
+            place = end
+    return "".join(pieces) + post.text[place:]
+
+
+def answer_by_strings(post: Post, classify: Callable[[list[str]], np.ndarray]) -> core.Answer:
+    """For any classifier, a function from texts to (n, K): builds the texts that the masks leave over."""
+
+    def answer(masks: np.ndarray) -> np.ndarray:
+        parts = [masks[i : i + CHUNK] for i in range(0, len(masks), CHUNK)]
+        return np.concatenate([classify([without(post, mask) for mask in part]) for part in parts])
+
+    return answer
+
+
+def answer_linear(post: Post, model: LinearModel) -> core.Answer:
+    """Margins (n, K) of a linear model, straight from the masks (n, d): no text is built.
+
+    Hiding word j leaves the counts of the others alone, so equation 1 of `linear.py` becomes
+    margin(z) = b + (z * v) W / |z * v|. Holds for single words as features; for runs of words `answer_by_strings` does.
+    """
+    if model.ngrams > 1:
+        return answer_by_strings(post, model.margins)
+    columns = [model.vocabulary[word] for word in post.words]
+    counts = np.bincount([word for _, _, word in post.spans], minlength=len(post.words))
+    v = (1 + np.log(counts)) * model.idf[columns]
+    scores, squares = v[:, None] * model.coefficients[columns], v**2
+
+    def answer(masks: np.ndarray) -> np.ndarray:
+        shown = masks.astype(float)
+        length = np.sqrt(shown @ squares)[:, None]
+        return shown @ scores / np.maximum(length, 1e-12) + model.intercept
+
+    return answer
+
+
+def explained_values(margins: core.Answer, model: LinearModel, classes: list[int], value: str) -> core.Answer:
+    """What is explained, for each of `classes`: its margin; the log-odds of its probability; or the probability itself."""
+
+    def answer(masks: np.ndarray) -> np.ndarray:
+        found = margins(masks)
+        if value == "margin":
+            return found[:, classes]
+        scaled = found / model.temperature
+        if value == "probability":
+            return softmax(scaled, axis=1)[:, classes]
+        others = [logsumexp(np.delete(scaled, k, axis=1), axis=1) for k in classes]
+        return scaled[:, classes] - np.stack(others, axis=1)
+
+    return answer
+
+
+def log_probabilities(model: LinearModel, text: str) -> np.ndarray:
+    """(K,) for one text."""
+    return log_softmax(model.margins([text])[0] / model.temperature)

@@ -1,0 +1,358 @@
+"""Question 2, texts: the linear models against scikit-learn, LIME's front end against the package and the known answer."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import DATA, ROOT
+from lime import lime_text
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+
+from common import corpus, news
+from common.runtime import UserError
+from q2_lime import core, leak, linear, package, text, training
+
+SETTINGS = {"min_df": 1, "stop_words": None, "C": 1.0}
+
+
+@pytest.fixture(scope="module")
+def posts():
+    return corpus.load(train=200, test=100)
+
+
+def trained(posts, kind="svm", ngrams=1, stripped=False):
+    texts = [news.strip(t) for t in posts.train] if stripped else posts.train
+    return training.train(texts, np.array(posts.y_train), posts.classes, kind, ngrams, stripped, "corpus", SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def model(posts):
+    return trained(posts)
+
+
+# --- The models -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind, ngrams", [("svm", 1), ("svm", 2), ("logistic_regression", 1)])
+def test_the_model_computes_what_scikit_learns_pipeline_does(posts, kind, ngrams):
+    ours = trained(posts, kind, ngrams)
+    vectors = training.vectorizer(ngrams, min_df=1, stop_words=None)
+    if kind == "svm":
+        inner = CalibratedClassifierCV(LinearSVC(random_state=0), method="temperature", ensemble=False, cv=5)
+    else:
+        inner = LogisticRegression(C=1.0, max_iter=200, tol=1e-3)
+    theirs = make_pipeline(vectors, inner).fit(posts.train, posts.y_train)
+    texts = [*posts.test, "", "nothing here is known: zzz"]
+    assert np.allclose(ours.probabilities(texts), theirs.predict_proba(texts), atol=1e-6)
+    assert abs(ours.vectors(texts) - theirs[0].transform(texts)).max() < 1e-9
+
+
+def test_two_classes_are_two_columns():
+    texts, labels = ["good fine good", "bad poor", "fine good", "poor bad bad"] * 10, np.array([0, 1, 0, 1] * 10)
+    for kind in linear.KINDS:
+        found = training.train(texts, labels, ("yes", "no"), kind, 1, False, "x", SETTINGS)
+        assert found.probabilities(["good", "bad"]).argmax(1).tolist() == [0, 1]
+    vectors = training.vectorizer(min_df=1, stop_words=None)
+    theirs = make_pipeline(vectors, LogisticRegression(C=1.0, max_iter=200, tol=1e-3)).fit(texts, labels)
+    assert np.allclose(found.probabilities(texts), theirs.predict_proba(texts), atol=1e-6)
+
+
+def test_contributions_add_up_to_the_margin(posts, model):
+    body = posts.test[0]
+    words = list(dict.fromkeys(t for t in model.tokens(body) if t in model.vocabulary))
+    total = model.contributions(body, words).sum(0) + model.intercept
+    assert np.allclose(total, model.margins([body])[0])
+
+
+def test_a_stored_model_comes_back(tmp_path, posts, model):
+    back = linear.load(linear.save(tmp_path / "m.npz", model))
+    assert back.vocabulary == model.vocabulary and back.settings == SETTINGS and back.classes == posts.classes
+    assert np.allclose(back.margins(posts.test), model.margins(posts.test), atol=2e-3)  # 16 bits
+
+
+def test_a_file_that_could_run_code_is_refused(tmp_path, model):
+    linear.save(tmp_path / "m.npz", model)
+    with np.load(tmp_path / "m.npz") as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "evil.npz", **arrays | {"idf": np.array([print], dtype=object)})
+    (tmp_path / "short.npz").write_bytes((tmp_path / "m.npz").read_bytes()[:1000])
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    np.savez(tmp_path / "bent.npz", **arrays | {"intercept": np.zeros(3)})
+    for name in ("evil", "short", "other", "bent", "missing"):
+        with pytest.raises(UserError, match="text model"):
+            linear.load(tmp_path / f"{name}.npz")
+
+
+def test_posts_of_a_thread_are_told_by_their_subject():
+    subjects = ["Subject: Moon", "Subject: Re: moon", "From: x\nSubject: RE: Re: Moon", "Subject: Mars", "no subject"]
+    found = training.threads(subjects)
+    assert found[0] == found[1] == found[2] and len(set(found.tolist())) == 3
+
+
+# --- The front end ----------------------------------------------------------------------------------------------------------
+
+
+def test_masks_and_strings_give_the_same_margins(posts, model):
+    """The short way, from the TF-IDF row, against the long one, through texts with words cut out."""
+    for body in posts.test[:5]:
+        post = text.read(body, model.vocabulary)
+        masks = np.random.default_rng(0).random((60, len(post.words))) < 0.6
+        masks[0], masks[1] = True, False
+        short = text.answer_linear(post, model)(masks)
+        assert np.allclose(short, text.answer_by_strings(post, model.margins)(masks), atol=1e-9)
+        assert np.allclose(short[0], model.margins([body])[0]) and np.allclose(short[1], model.intercept)
+
+
+def test_pairs_of_words_go_the_general_way(posts):
+    model = trained(posts, ngrams=2)
+    post = text.read(posts.test[0])
+    masks = np.random.default_rng(0).random((20, len(post.words))) < 0.6
+    found = text.answer_linear(post, model)(masks)
+    assert np.allclose(found, model.margins([text.without(post, mask) for mask in masks]))
+
+
+def test_the_packages_masks_and_answers_give_its_weights(posts, model):
+    body = posts.test[3].lower()  # the package tells cases apart, the models don't
+    post = text.read(body)
+    explainer = lime_text.LimeTextExplainer(class_names=list(posts.classes), random_state=0)
+    indexed = lime_text.IndexedString(body)
+    masks, answers, distances = explainer._LimeTextExplainer__data_labels_distances(indexed, model.probabilities, 300)
+    words = [str(indexed.word(k)) for k in range(indexed.num_words())]
+    column = {word: k for k, word in enumerate(words)}
+    label = int(answers[0].argmax())
+    _, pairs, _, _ = explainer.base.explain_instance_with_data(
+        masks, answers, distances, label, masks.shape[1], feature_selection="highest_weights"
+    )
+    theirs = dict(pairs)
+    ours = text.answer_by_strings(post, model.probabilities)(masks[:, [column[w] for w in post.words]].astype(bool))
+    one_letter = [k for k, word in enumerate(words) if word not in post.words]
+    assert all(len(words[k]) < 2 for k in one_letter)
+    assert np.allclose(ours, answers, atol=1e-9)  # one-letter words are nothing to the model
+    counts = core.kernel(masks.astype(bool), 0.25)
+    found = core.fit(masks.astype(float), ours, counts, alpha=1.0).weights[:, label]
+    assert np.allclose(found, [theirs[k] for k in range(len(words))], atol=1e-6)
+
+
+def test_the_linear_models_own_coefficients_are_found(posts, model):
+    for index in range(4):
+        post = text.read(posts.test[index], model.vocabulary)
+        margins = text.answer_linear(post, model)
+        says = int(margins(np.ones((1, len(post.words)), bool))[0].argmax())
+        values = text.explained_values(margins, model, [says], "margin")
+        found = core.explain(values, len(post.words), replace(text.SETTINGS, samples=1000), index)
+        truth = model.contributions(post.text, list(post.words))[:, says]
+        assert np.corrcoef(found.weights[:, 0], truth)[0, 1] > 0.95 and found.fidelity[0] > 0.95
+        assert core.leading(found.weights[:, 0], 1) == core.leading(truth, 1)
+
+
+def test_explained_values(posts, model):
+    post = text.read(posts.test[0], model.vocabulary)
+    margins = text.answer_linear(post, model)
+    masks = np.random.default_rng(0).random((9, len(post.words))) < 0.5
+    p = model.probabilities([text.without(post, mask) for mask in masks])
+    assert np.allclose(text.explained_values(margins, model, [2, 0], "probability")(masks), p[:, [2, 0]])
+    assert np.allclose(
+        text.explained_values(margins, model, [1], "log_odds")(masks)[:, 0], np.log(p[:, 1] / (1 - p[:, 1]))
+    )
+
+
+def test_words_spans_and_zones_by_hand():
+    body = "From: ann@moon.org\n\nBob writes:\n> Moon old\nMoon and Ann\n\n--\nbob"
+    post = text.read(body)
+    assert post.words == ("from", "ann", "moon", "org", "bob", "writes", "old", "and")
+    assert [body[s:e].lower() for s, e, _ in post.spans] == [post.words[k] for _, _, k in post.spans]
+    share = dict(zip(post.words, post.zone_shares().tolist(), strict=True))
+    assert news.ZONES == ("header", "quote", "footer", "body")
+    assert share["moon"] == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3]) and share["ann"] == [0.5, 0, 0, 0.5]
+    assert share["bob"] == [0, 0.5, 0.5, 0] and share["old"] == [0, 1, 0, 0] and share["and"] == [0, 0, 0, 1]
+    hidden = np.array([word != "moon" for word in post.words])
+    assert text.without(post, hidden) == re.sub("(?i)moon", "", body)
+
+
+@pytest.mark.parametrize(
+    "body, message",
+    [
+        ("", "is empty"),
+        (" \n\t ", "is empty"),
+        ("a b c", "has no words"),
+        ("zzz qqq vvv", "no words that the model knows"),
+        ("comet zzz", "has 1 words that the model knows"),
+        ("x\0y comet orbit", "not a text"),
+        ("comet orbit " * 20000, "cut it"),
+    ],
+)
+def test_texts_without_anything_to_explain_are_refused(model, body, message):
+    with pytest.raises(UserError, match=message):
+        text.read(body, None if "no words" == message[4:] else model.vocabulary)
+
+
+# --- Known answers on the built-in posts ------------------------------------------------------------------------------------
+
+
+def test_the_corpus_is_what_it_says():
+    posts = corpus.load()
+    bodies = [news.strip(t).lower().split() for t in posts.test]
+    for body, whole, label in zip(bodies, posts.test, posts.y_test, strict=True):
+        name = posts.classes[label]
+        assert set(body) & set(corpus.TELLING[name]) and not set(body) & set(corpus.LEAKS.values())
+        assert sum(leak_ in whole for leak_ in corpus.LEAKS.values()) in (0, 1)
+    marked = np.mean([corpus.LEAKS[posts.classes[k]] in t for t, k in zip(posts.test, posts.y_test, strict=True)])
+    assert marked == pytest.approx(corpus.LEAK_RATE, abs=0.06)
+    assert corpus.load().sha256 == posts.sha256
+
+
+def test_the_leak_meter_finds_the_planted_leak(posts, model):
+    indices = list(range(12))
+    bodies = [posts.test[i] for i in indices]
+    leaky = 1 - leak.measure(model, bodies, indices, seed=0)[:, leak.BODY]
+    clean = 1 - leak.measure(trained(posts, stripped=True), bodies, indices, seed=0)[:, leak.BODY]
+    assert np.nanmean(leaky) > 0.3 > 0.1 > np.nanmean(clean)
+    low, high = leak.interval(leaky, np.random.default_rng(0))
+    assert low < np.nanmean(leaky) < high
+
+
+def test_zone_weight_by_hand():
+    post = text.read("From: moon\n\nmoon comet\n\n--\nann")
+    weights = np.array([0.0, -2.0, 1.0, 1.0])  # from, moon (half header, half body), comet (body), ann (footer)
+    assert leak.zone_weight(post, weights) == pytest.approx([0.25, 0, 0.25, 0.5])
+
+
+# --- The package's pages ----------------------------------------------------------------------------------------------------
+
+
+def test_posts_are_shown_as_text_never_as_markup(tmp_path, model):
+    body = "From: x@stargate.org\n\ncomet orbit <script>alert(1)</script> </script><b>telescope &amp;"
+    post = text.read(body, model.vocabulary)
+    weights = np.arange(1.0, len(post.words) + 1)
+    own = package.text_object(post, weights, 0.0, 0, model.probabilities([body])[0], model.classes)
+    assert own.as_list(0)[0] == (post.words[-1], len(post.words))
+    page = package.write_html(tmp_path / "page.html", own, 0).read_text()
+    assert (tmp_path / "lime.js").stat().st_size > 1e6 and len(page) < 20_000
+    assert "alert" in page and "<script>alert" not in page and "</script><b>" not in page
+    again = package.write_html(tmp_path / "again.html", own, 0).read_text()
+    assert page == again  # drawing it changes nothing
+
+
+# --- The scripts ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory, script):
+    out = tmp_path_factory.mktemp("text")
+    done = script("q2_lime/train_text.py", "--dataset", "corpus", "--out", out)
+    assert done.returncode == 0, done.stderr
+    done = script("q2_lime/explain_text.py", "--models", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_the_scripts_write_what_they_say(demo):
+    evaluation = json.loads((demo / "evaluation.json").read_text())
+    svm = evaluation["models"]["svm"]
+    assert svm["accuracy"] > 0.95 > svm["accuracy_stripped"] > 0.8 and evaluation["n_test"] == 400
+    found = json.loads((demo / "explanations.json").read_text())
+    assert len(found["samples"]) == 8 and {s["model"] for s in found["samples"]} == set(linear.KINDS)
+    for sample in found["samples"]:
+        assert (demo / sample["figure"]).is_file() and (demo / sample["html"]).is_file()
+        assert {
+            "index",
+            "true",
+            "predicted",
+            "probability",
+            "words",
+            "fidelity",
+            "stability",
+            "truth_correlation",
+        } <= set(sample)
+    assert found["known_answer"]["svm"]["telling"] + found["known_answer"]["svm"]["leak"] > 0.9
+    leaks = json.loads((demo / "leak.json").read_text())["models"]
+    assert leaks["svm"]["outside_body"] > 0.3 > leaks["svm_stripped"]["outside_body"]
+
+
+def test_an_explanation_is_the_same_alone(demo):
+    """Without the other posts, the other model, figures and pages, the stored explanation comes out again."""
+    stored = json.loads((demo / "explanations.json").read_text())["samples"][-1]
+    model, posts = linear.load(demo / f"{stored['model']}.npz"), corpus.load()
+    post = text.read(posts.test[stored["index"]], model.vocabulary)
+    says = model.classes.index(stored["predicted"])
+    second = model.classes.index(stored["second"])
+    values = text.explained_values(text.answer_linear(post, model), model, [says, second], "margin")
+    found = core.explain(values, len(post.words), text.SETTINGS, stored["index"])
+    first = core.leading(found.weights[:, 0], 10)
+    assert [post.words[k] for k in first] == [word["word"] for word in stored["words"]]
+    assert np.allclose(found.weights[first, 0], [word["weight"] for word in stored["words"]], rtol=1e-5)
+
+
+def test_a_users_own_text(demo, script, tmp_path):
+    own = tmp_path / "letter.txt"
+    own.write_text("Through the telescope we saw a comet and the lunar eclipse.")
+    done = script("q2_lime/explain_text.py", "--models", demo, "--text", own, "--kinds", "svm", "--out", tmp_path)
+    assert done.returncode == 0 and "astronomy" in done.stdout, done.stderr
+    assert {p.suffix for p in (tmp_path / "own").glob("letter_svm.*")} == {".png", ".html", ".json"}
+    done = script("q2_lime/explain_text.py", "--models", demo, "--text", "-", "--engine", "lime", "--samples", "200",
+                  "--kinds", "svm", "--out", tmp_path, input=own.read_text())  # fmt: skip
+    assert done.returncode == 0 and "In-sample" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "content, options, message",
+    [
+        (b"", [], "is empty"),
+        (b"\xff\xfe\x00\x01", [], "not a text in UTF-8"),
+        (b"word " * 1_000_000, [], "cut it to"),
+        (b"zzz qqq", [], "no words that the model knows"),
+        (b"comet orbit", ["--samples", "3"], "--samples 3"),
+        (b"comet orbit", ["--engine", "lime", "--value", "probability"], "no --value"),
+        (None, [], "there is no text"),
+    ],
+)
+def test_bad_texts_get_one_line_and_status_2(demo, script, tmp_path, content, options, message):
+    own = tmp_path / "own.txt"
+    if content is not None:
+        own.write_bytes(content)
+    done = script("q2_lime/explain_text.py", "--models", demo, "--text", own, "--out", tmp_path / "out", *options)
+    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+# --- Real posts -------------------------------------------------------------------------------------------------------------
+
+
+OUT = ROOT / "outputs/q2_lime/text"
+
+
+def test_the_committed_models_score_what_is_written(newsgroups):
+    stored = json.loads((OUT / "evaluation.json").read_text())
+    labels = np.array(newsgroups.y_test)
+    for kind in linear.KINDS:
+        for variant, texts in (("", newsgroups.test), ("_stripped", [news.strip(t) for t in newsgroups.test])):
+            model = linear.load(OUT / f"{kind}{variant}.npz")
+            accuracy = (model.margins(texts).argmax(1) == labels).mean()
+            assert accuracy == pytest.approx(stored["models"][kind][f"accuracy{variant}"], abs=1e-5)
+
+
+def test_a_committed_explanation_comes_out_again_and_is_the_right_one(newsgroups):
+    stored = json.loads((OUT / "explanations.json").read_text())["samples"][0]
+    model = linear.load(OUT / f"{stored['model']}.npz")
+    post = text.read(newsgroups.test[stored["index"]], model.vocabulary)
+    says, second = (model.classes.index(stored[key]) for key in ("predicted", "second"))
+    values = text.explained_values(text.answer_linear(post, model), model, [says, second], "margin")
+    found = core.explain(values, len(post.words), text.SETTINGS, stored["index"])
+    first = core.leading(found.weights[:, 0], 10)
+    assert [post.words[k] for k in first] == [word["word"] for word in stored["words"]]
+    truth = model.contributions(post.text, list(post.words))[:, says]
+    assert np.corrcoef(found.weights[:, 0], truth)[0, 1] > 0.95
+
+
+def test_every_class_has_its_post(newsgroups):
+    samples = json.loads((OUT / "explanations.json").read_text())["samples"]
+    for kind in linear.KINDS:
+        chosen = [s for s in samples if s["model"] == kind]
+        assert [s["true"] for s in chosen] == list(newsgroups.classes)
+        assert all(newsgroups.classes[newsgroups.y_test[s["index"]]] == s["true"] for s in chosen)
+    assert DATA.is_dir()
