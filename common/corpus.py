@@ -1,6 +1,6 @@
 """Built-in posts whose telling words are known: made from templates by seed, in the form of 20newsgroups.
 
-Four groups. The body of a post has words that tell its group, one or two of other groups, and many that all groups share.
+Four groups. The body of a post has one to three words that tell its group, sometimes one of any group, and many that all groups share.
 The header of most posts carries a host that belongs to the group although it has nothing to do with the subject: a leak, as
 real newsgroups have it. So the right explanation is known, and the tempting wrong one as well.
 """

@@ -12,13 +12,14 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from common.results import write_whole
+from common.results import OUTPUTS, write_whole
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend has to be chosen first)
 
 WIDTH = 7.2  # inches: the width of a page's text
 DPI = 200
+NEARLY_WHITE = 247
 INK, FAINT, ACCENT, SECOND = "#1b1b1e", "#8a8a93", "#1f5fa8", "#c2571a"
 plt.rcParams.update(
     {
@@ -50,7 +51,17 @@ def save(figure, path: Path, photographs: bool = False) -> Path:
     image = full.quantize(256, kmeans=2)
     if photographs:
         image = full.quantize(palette=image, dither=Image.Dither.FLOYDSTEINBERG)
+    colours = np.array(image.getpalette(), dtype=np.uint8).reshape(-1, 3)
+    colours[(colours >= NEARLY_WHITE).all(1)] = 255  # the paper is not among the colours that fit best
+    image.putpalette(colours.ravel().tolist())
     return write_whole(path, lambda file: image.save(file, format="PNG", optimize=True))
+
+
+def remove_stale(folder: Path, written: list[Path]) -> None:
+    """Removes figures of earlier runs that this one has not made again. Only below `outputs`: in a user's own folder lie perhaps others."""
+    if folder.resolve().is_relative_to(OUTPUTS):
+        for stale in {path.resolve() for path in folder.glob("*.png")} - {path.resolve() for path in written}:
+            stale.unlink()
 
 
 def grey(image: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Classifiers for LIME: torchvision's ImageNet models, plain checkpoint files, networks of Question 1; ready for many forward passes."""
 
+import glob
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def from_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> tup
 
 
 class SamePadding(nn.Module):
-    """A convolution of stride 2 as TensorFlow pads it: one row and column at the bottom and right only."""
+    """A 3 x 3 convolution of stride 2 as TensorFlow pads it where height and width are even: one row and column at the bottom and right only."""
 
     def __init__(self, convolution: nn.Conv2d):
         super().__init__()
@@ -76,8 +77,8 @@ class SamePadding(nn.Module):
 
 
 def local_weights(folder: str | Path, name: str) -> Path | None:
-    """A checkpoint of the model `name` in folder/weights, where there is one."""
-    return next(iter(sorted((Path(folder) / "weights").glob(f"{name}*.pth"))), None)
+    """A checkpoint of the model `name` in folder/weights, called NAME_imagenet*.pth, where there is one."""
+    return next(iter(sorted((Path(folder) / "weights").glob(f"{glob.escape(name)}_imagenet*.pth"))), None)
 
 
 def load(
@@ -153,17 +154,20 @@ def _from_file(path: Path) -> PictureModel:
         raise UserError(f"{path} holds a {content['arch']!r}, which torchvision does not know")
     if content["padding"] not in ("torch", "tf_same"):
         raise UserError(f"{path} asks for padding {content['padding']!r}: 'torch' and 'tf_same' are known")
-    categories = tuple(map(str, content["categories"]))
-    network = zoo.get_model(content["arch"], weights=None, num_classes=len(categories))
     try:
+        categories = tuple(map(str, content["categories"]))
+        network = zoo.get_model(content["arch"], weights=None, num_classes=len(categories))
         network.load_state_dict(content["state_dict"])
         mean, std = (tuple(float(v) for v in content[key]) for key in ("mean", "std"))
         side = content["input_size"]
         side = int(side if isinstance(side, int) else list(side)[-1])
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        fits = len(categories) == 1000 and len(mean) == len(std) == 3 and min(std) > 0 and side >= 32 and side % 32 == 0
+        if not fits or not all(torch.isfinite(value).all() for value in network.state_dict().values()):
+            raise ValueError(
+                "1000 categories, three means, three positive deviations, a size in 32s and finite weights are wanted"
+            )
+    except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
         raise UserError(f"{path} does not fit torchvision's {content['arch']} ({first_line(error)})") from None
-    if len(categories) != 1000 or len(mean) != 3 or len(std) != 3:
-        raise UserError(f"{path} is not an ImageNet checkpoint: it has {len(categories)} categories")
     if content["padding"] == "tf_same":
         pad_as_tensorflow(network)
     source = str(content.get("source", "")) or shown(path)

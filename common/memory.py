@@ -10,7 +10,7 @@ def keep_freed() -> bool:
     """Tells glibc's allocator to keep freed memory for the next use; whether it could be told (on Linux with glibc alone).
 
     Large arrays otherwise come from the system one by one, which clears every page first: for a network's activations, freed and asked for
-    again in every batch, that took half of the time (benchmarks/lime.py). The process keeps its peak size until it ends.
+    again in every batch, that costs much of the time (measured by benchmarks/lime.py). The process keeps its peak size until it ends.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from common import data, models, pictures, results, runtime
+from common.figures import remove_stale
 from common.figures import save as save_figure
 from q1_gradcam import evidence, figures, gradcam, selection
 
@@ -121,8 +122,7 @@ def main() -> None:
     hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.model)}
     origin = results.provenance(args.seed, device, data_source=dataset.source, **hashes)
     results.write_json(out / "explanations.json", content | {"provenance": origin, "samples": samples})
-    for stale in set((out / "figures").glob("*.png")) - set(written):
-        stale.unlink()
+    remove_stale(out / "figures", written)
 
     dead_ones = sum(sample["dead"] for sample in samples)
     print(

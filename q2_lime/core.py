@@ -27,7 +27,7 @@ Answer = Callable[[np.ndarray], np.ndarray]
 BATCH = 64  # masks a time while it is open whether more are needed
 FEWEST = 32  # masks to fit; below that nothing can be said of anything
 REPEATS = 400  # imagined repetitions, to ask whether the leading parts are settled
-CONSTANT = 1e-9  # answers that vary less than this don't depend on the parts
+CONSTANT = 1e-5  # answers whose spread is below this share of their size are the rounding of 32 bits
 
 
 # --- Masks, and what each counts for ----------------------------------------------------------------------------------------
@@ -43,7 +43,7 @@ def kernel(masks: np.ndarray, width: float) -> np.ndarray:
 
 
 def draw_lime(n: int, d: int, width: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The package's masks for pictures: a fair coin for each part; the kernel weighs them."""
+    """The package's masks for pictures: a fair coin for each part; the kernel weighs them. (Its first mask always shows everything.)"""
     masks = rng.random((n, d)) < 0.5
     return masks, kernel(masks, width)
 
@@ -119,7 +119,8 @@ def fidelity(surrogate: Surrogate, masks: np.ndarray, values: np.ndarray, counts
     share = counts / counts.sum()
     residual = share @ (values - surrogate(masks)) ** 2
     spread = share @ (values - share @ values) ** 2
-    return np.where(spread > CONSTANT**2, 1 - residual / np.maximum(spread, 1e-300), np.nan)
+    least = (CONSTANT * np.maximum(1e-6, np.abs(values).max(0))) ** 2
+    return np.where(spread > least, 1 - residual / np.maximum(spread, 1e-300), np.nan)
 
 
 def effective_samples(counts: np.ndarray) -> float:
@@ -132,7 +133,7 @@ def leading(weights: np.ndarray, top: int) -> np.ndarray:
     return np.argsort(-np.abs(weights), axis=-1, kind="stable")[..., :top]
 
 
-def settled_share(
+def expected_overlap(
     masks: np.ndarray,
     values: np.ndarray,
     counts: np.ndarray,
@@ -141,12 +142,12 @@ def settled_share(
     top: int,
     rng: np.random.Generator,
 ) -> float:
-    """How sure it is that other masks would tell the same, 0 to 1.
+    """How alike another explanation, from other masks, is expected to be: 0 to 1.
 
-    The share of imagined repetitions in which at least top - 1 of the `top` leading parts lead again, with the same signs. A
-    repetition draws the weights of the first value from a normal distribution around those found, with twice the sandwich
-    covariance of a weighted ridge (White, Econometrica 1980): once because the weights found are off the true ones, once because
-    the repetition's will be. A test repeats explanations and finds the stated share borne out.
+    The mean overlap (Jaccard) between the `top` leading parts, each with its sign, and those of imagined repetitions. A repetition
+    draws the weights of the first value from a normal distribution around those found, with twice the sandwich covariance of a weighted
+    ridge (White, Econometrica 1980): once because the weights found are off the true ones, once because the repetition's will be. A test
+    repeats explanations and finds the stated overlap borne out.
     """
     z = masks - counts @ masks / counts.sum()
     bread = np.linalg.inv((z * counts[:, None]).T @ z + alpha * np.eye(z.shape[1]))
@@ -159,8 +160,8 @@ def settled_share(
     drawn = found + rng.standard_normal((REPEATS, len(found))) @ spread.T
     first = leading(found, top)
     again = (leading(drawn, top)[:, :, None] == first).any(1)  # (REPEATS, top)
-    same = again & (np.sign(drawn[:, first]) == np.sign(found[first]))
-    return float((same.sum(1) >= len(first) - (len(first) > 1)).mean())
+    same = (again & (np.sign(drawn[:, first]) == np.sign(found[first]))).sum(1)
+    return float((same / (2 * len(first) - same)).mean())
 
 
 # --- The whole way ----------------------------------------------------------------------------------------------------------
@@ -176,7 +177,7 @@ class Settings:
         alpha: ridge penalty.
         samples: masks to fit to, or None to go on until the leading parts are settled.
         bound: masks to fit to at most, where `samples` is None.
-        confidence: when `settled_share` counts as settled.
+        overlap: the leading parts are settled when `expected_overlap` reaches this.
         top: how many leading parts are meant.
         held_out: masks kept aside to measure fidelity on.
         seed: of everything drawn.
@@ -187,7 +188,7 @@ class Settings:
     alpha: float = 1.0
     samples: int | None = None
     bound: int = 384
-    confidence: float = 0.9
+    overlap: float = 0.9
     top: int = 5
     held_out: int = 64
     seed: int = 0
@@ -202,7 +203,7 @@ class Explanation:
         fidelity: (K,) weighted R^2 on held-out masks.
         original, surrogate_original: (K,) the model's and the surrogate's values for the unmasked original.
         model_calls: how many masks the model was asked about, the held-out ones and the original included.
-        settled: whether the leading parts of the first value were settled; settled_share: how sure that is, 0 to 1.
+        settled: whether the leading parts of the first value were settled; expected_overlap: with those of another run, 0 to 1.
         effective_samples: of the masks fitted to.
     """
 
@@ -213,7 +214,7 @@ class Explanation:
     surrogate_original: np.ndarray
     model_calls: int
     settled: bool
-    settled_share: float
+    expected_overlap: float
     effective_samples: float
 
 
@@ -242,8 +243,8 @@ def explain(
 
     fitting, judging = stream("masks"), stream("settled")
     masks, values, counts = np.empty((0, d), bool), None, np.empty(0)
-    goal, share = settings.samples or settings.bound, 0.0
-    while len(masks) < goal and share < settings.confidence:
+    goal, expected = settings.samples or settings.bound, 0.0
+    while len(masks) < goal and expected < settings.overlap:
         # As many as are asked for; or 64, then a quarter more at a time.
         more = goal if settings.samples else max(BATCH, len(masks) // 4)
         new, weight = draw(min(more, goal - len(masks)), d, settings.width, fitting)
@@ -251,7 +252,7 @@ def explain(
         values = answer(new) if values is None else np.concatenate((values, answer(new)))
         if len(masks) > d or len(masks) == goal:
             surrogate = fit(masks, values, counts, settings.alpha)
-            share = settled_share(masks, values, counts, settings.alpha, surrogate, settings.top, judging)
+            expected = expected_overlap(masks, values, counts, settings.alpha, surrogate, settings.top, judging)
     held, weight = draw(settings.held_out, d, settings.width, stream("held out"))
     full = np.ones((1, d), bool)
     return Explanation(
@@ -261,8 +262,8 @@ def explain(
         original=answer(full)[0] if original is None else original,
         surrogate_original=surrogate(full)[0],
         model_calls=len(masks) + len(held) + 1,
-        settled=share >= settings.confidence,
-        settled_share=share,
+        settled=expected >= settings.overlap,
+        expected_overlap=expected,
         effective_samples=effective_samples(counts),
     )
 
@@ -287,6 +288,37 @@ def stability(weights: list[np.ndarray], top: int) -> dict[str, float]:
         "rank_correlation": float(np.mean(ranks)),
         "sign_agreement": float(np.mean(signs)),
     }
+
+
+def card(found: Explanation, stable: dict[str, float], top: int, unit: str) -> list[str]:
+    """How far to trust an explanation, in short lines: what `explain` and `stability` measured, the verdict last."""
+    settled = "settled" if found.settled else "not settled"
+    return [
+        f"Held-out fidelity {found.fidelity[0]:.2f}; top-{top} overlap between seeds {stable['jaccard']:.2f}; {found.model_calls:,} calls.",
+        f"Leaders {settled} (expected overlap {found.expected_overlap:.2f}); between seeds, ranks correlate"
+        f" {stable['rank_correlation']:.2f}, signs agree {stable['sign_agreement']:.0%}; {found.effective_samples:.0f} effective masks.",
+        f"{unit} of the whole: {found.original[0]:.2f} by the model, {found.surrogate_original[0]:.2f} by the linear one.",
+        f"Verdict: {verdict(found.fidelity[0], stable['jaccard'])}.",
+    ]
+
+
+def without_nan(value):
+    """The same numbers, lists and dictionaries with None where a number is not finite, as results files want it."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return without_nan(value.tolist())
+    if isinstance(value, float | np.floating) and not np.isfinite(value):
+        return None
+    return value
+
+
+def median(values: list[float | None]) -> float | None:
+    """The median of what is there; None where nothing is."""
+    there = [value for value in values if value is not None and np.isfinite(value)]
+    return float(np.median(there)) if there else None
 
 
 FAITHFUL, STABLE = 0.7, 0.8  # below these an explanation says that it is not to be trusted

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import data, imagenet, imagenet_to_cifar, memory, pictures, results, runtime
+from common import data, figures, imagenet, imagenet_to_cifar, memory, pictures, results, runtime
 from common.figures import save as save_figure
 from q2_lime import core, evidence, image_figures, images, package
 
@@ -64,30 +64,32 @@ def arguments():
     add("--out", type=Path, metavar="DIR", help="see above")
     parser.device_option()
     args = parser.parse_args()
-    if args.checkpoint:
-        USUAL.update(vars(images.SMALL_CHOICES))
-    unusual = {name: value for name in USUAL if (value := getattr(args, name)) not in (None, USUAL[name])}
-    for name, value in USUAL.items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
+    given = {name for name in USUAL if getattr(args, name) is not None}
+    defaults = USUAL | (vars(images.SMALL_CHOICES) if args.checkpoint else {})
+    if args.segmentation == "slic":
+        defaults["regions"] = images.CHOICES.regions
+    elif args.segmentation == "grid":
+        defaults["regions"] = images.SMALL_CHOICES.regions if args.checkpoint else 4
+    if args.engine == "lime":
+        defaults["fill"] = "mean"
+    unusual = {name: value for name in given if (value := getattr(args, name)) != defaults[name]}
+    for name in USUAL.keys() - given:
+        setattr(args, name, defaults[name])
     if args.samples != "auto" and not (args.samples.isdecimal() and int(args.samples) >= core.FEWEST):
         parser.error(f"--samples {args.samples}: give auto, or a whole number of {core.FEWEST} or more")
-    if args.image and ("prefer_recognised" in unusual or "per_class" in unusual):
+    if args.image and given & {"prefer_recognised", "per_class"}:
         parser.error("--prefer-recognised and --per-class are for test pictures, not for --image")
-    if (args.weights or args.checkpoint) and "model" in unusual or args.weights and args.checkpoint:
+    if ("model" in given) + bool(args.weights) + bool(args.checkpoint) > 1:
         parser.error("give one of --model, --weights, --checkpoint")
-    if args.checkpoint and "prefer_recognised" in unusual:
+    if args.checkpoint and "prefer_recognised" in given:
         parser.error("--prefer-recognised is for ImageNet models")
-    if args.engine == "lime" and (args.fill == "blur" or "sampler" in unusual or "value" in unusual):
+    if args.engine == "lime" and (args.fill == "blur" or given & {"sampler", "value"}):
         parser.error("--engine lime has its own masks and explains probabilities: no --sampler, --value, --fill blur")
-    if args.segmentation == "quickshift" and "regions" in unusual:
+    if args.segmentation == "quickshift" and "regions" in given:
         parser.error("quickshift finds its own number of regions: leave out --regions")
-    if args.segmentation == "grid" and "regions" not in unusual:
-        args.regions = images.SMALL_CHOICES.regions if args.checkpoint else 4
-    named = "_".join(f"{name}-{Path(str(value)).name}" for name, value in unusual.items())
-    base = (
-        args.checkpoint.parent.parent / "q2_lime/classifier" if args.checkpoint else results.OUTPUTS / "q2_lime/images"
-    )
+    named = "_".join(f"{name}-{Path(str(value)).name}" for name, value in sorted(unusual.items()))
+    beside = args.checkpoint.resolve().parent.parent / "q2_lime/classifier" if args.checkpoint else None
+    base = beside or results.OUTPUTS / "q2_lime/images"
     args.out = args.out or base / (Path("other", named) if named and not args.image else "")
     args.choices = images.Choices(args.enlarge, args.segmentation, args.regions, args.fill, args.value)
     usual = images.SMALL_SETTINGS if args.checkpoint else images.SETTINGS
@@ -130,7 +132,10 @@ def main() -> None:
         save_figure(image_figures.page(p), out / s["figure"], photographs=True)
         for p, s in zip(panels, samples, strict=True)
     ]
-    caption = f"{args.per_class} test picture{'s' * (args.per_class > 1)} of each class of {dataset.name}, drawn at random (seed {args.seed}), brought to"
+    rule = f"{args.per_class} of each class, drawn at random (seed {args.seed})"
+    if args.prefer_recognised:
+        rule += " from those that the model takes for a kind of their class"
+    caption = f"Test pictures of {dataset.name}, {rule}, brought to"
     caption += f" {model.side} x {model.side} pixels for {model.name}. Middle: the five leading regions, rim blue for and orange against what the model says. Right: every region's"
     caption += " signed weight. Orange heading: the model takes it for something else."
     title = (
@@ -150,7 +155,7 @@ def main() -> None:
         "prefer_recognised": args.prefer_recognised,
     }
     content |= {
-        "rule": f"one test picture of each class by seed {args.seed}",
+        "rule": rule,
         "recognised": right,
         "median": medians(samples),
     }
@@ -163,10 +168,9 @@ def main() -> None:
               f" (a region drawn at random: {content['leading_on_evidence_control']:.0%})")  # fmt: skip
     origin = results.provenance(args.seed, device, data_sha256=dataset.sha256, weights_sha256=model.sha256)
     results.write_json(out / "explanations.json", content | {"provenance": origin, "samples": samples})
-    for stale in set((out / "figures").glob("*.png")) - set(written):
-        stale.unlink()
+    figures.remove_stale(out / "figures", written)
     row = content["median"]
-    print(f"{right} of {len(samples)} taken for a kind of their class; median fidelity {row['fidelity']:.2f}, top-5 overlap between seeds"
+    print(f"{right} of {len(samples)} taken for their class or a kind of it; median fidelity {row['fidelity']:.2f}, top-5 overlap between seeds"
           f" {row['jaccard']:.2f}, {row['model_calls']:.0f} model calls")  # fmt: skip
     print(
         f"wrote {results.shown(out / 'explanations.json')}, regions and weights beside it, and {len(written)} figures"
@@ -223,20 +227,12 @@ def explain(args, model: imagenet.PictureModel, image: np.ndarray, name: str, tr
         weights = found.weights
         stable = core.stability(runs, args.settings.top)
         verdict = core.verdict(found.fidelity[0], stable["jaccard"])
-        kept = ("model_calls", "settled", "settled_share", "effective_samples", "original", "surrogate_original")
+        kept = ("model_calls", "settled", "expected_overlap", "effective_samples", "original", "surrogate_original")
         row = {"fidelity": found.fidelity[0], "fidelity_second": found.fidelity[1]} | {
             key: getattr(found, key) for key in kept
         }
-        card = [
-            f"Held-out fidelity {found.fidelity[0]:.2f}; top-{args.settings.top} overlap between seeds {stable['jaccard']:.2f}; {found.model_calls} model calls."
-        ]
-        card += [
-            f"Leaders {'settled' if found.settled else 'not settled'} ({found.settled_share:.0%} sure); between seeds, ranks correlate {stable['rank_correlation']:.2f}, signs agree {stable['sign_agreement']:.0%}."
-        ]
         unit = "Log-odds" if args.choices.value == "log_odds" else "Probability"
-        card += [
-            f"{unit} of the whole picture: {found.original[0]:.2f} by the model, {found.surrogate_original[0]:.2f} by the linear one."
-        ]
+        card = core.card(found, stable, args.settings.top, unit)
     else:
         n = args.settings.samples or package.IMAGE_SAMPLES
         runs, seconds = [], 0.0
@@ -256,14 +252,15 @@ def explain(args, model: imagenet.PictureModel, image: np.ndarray, name: str, tr
             "settled": None,
         }
         card = [
-            f"In-sample R² {runs[0].score:.2f}; top-{args.settings.top} overlap between seeds {stable['jaccard']:.2f}; {n} model calls."
+            f"In-sample R² {runs[0].score:.2f}; top-{args.settings.top} overlap between seeds {stable['jaccard']:.2f}; {n} model calls.",
+            f"Verdict: {verdict}.",
         ]
-    card.append(f"Verdict: {verdict}.")
     named = [(model.categories[k], float(probabilities[k])) for k in top5]
     meaning = model.categories[top5[0]] if args.checkpoint else imagenet_to_cifar.meaning(top5[0])
     sample = {"true": true, "predicted": named[0][0], "probability": named[0][1], "meaning": meaning}
     sample |= {"top5": [{"class": c, "probability": p} for c, p in named], "n_superpixels": d} | row
-    sample |= {"stability": stable, "seconds": seconds, "verdict": verdict}
+    sample |= {"stability": stable, "stability_seeds": STABILITY_SEEDS, "seconds": seconds, "verdict": verdict}
+    sample = core.without_nan(sample)
     panel = image_figures.Explained(
         name, true, image, picture, labels, weights, named, meaning, card, verdict.startswith("faithful")
     )
@@ -273,7 +270,7 @@ def explain(args, model: imagenet.PictureModel, image: np.ndarray, name: str, tr
 def medians(samples: list[dict]) -> dict[str, float]:
     rows = {key: [s[key] for s in samples] for key in ("fidelity", "model_calls", "seconds", "n_superpixels")}
     rows |= {key: [s["stability"][key] for s in samples] for key in ("jaccard", "rank_correlation", "sign_agreement")}
-    return {key: float(np.nanmedian(row)) for key, row in rows.items()} | {
+    return {key: core.median(row) for key, row in rows.items()} | {
         "not_to_be_trusted": sum(not s["verdict"].startswith("faithful") for s in samples)
     }
 

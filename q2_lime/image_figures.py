@@ -74,7 +74,7 @@ def page(shown: Explained):
     the five most probable classes, the card."""
     figure = plt.figure(figsize=(WIDTH, 3.0))
     title = f"{shown.name}{': ' + shown.true if shown.true else ''}"
-    figure.text(0.01, 0.975, f"{title}; {says(shown)}", fontsize=9, fontweight="bold", va="top")
+    figure.text(0.01, 0.975, f"{title}; {says(shown)}", fontsize=9, fontweight="bold", va="top", parse_math=False)
     first, second = (short(name) for name, _ in shown.top5[:2])
     small = f"{shown.original.shape[1]} x {shown.original.shape[0]} pixels"
     panels = (
@@ -141,7 +141,7 @@ def overview(explained: list[Explained], title: str, caption: str):
     figure.text(
         0.5,
         1 - 0.08 / height,
-        "LIME on an ImageNet model's view of CIFAR-10",
+        title,
         fontsize=10,
         fontweight="bold",
         ha="center",
@@ -169,8 +169,9 @@ def overview(explained: list[Explained], title: str, caption: str):
     return figure
 
 
-def ablation(rows: list[dict], title: str):
-    """One panel a factor: fidelity and stability of each of its values, medians with quartiles over the pictures."""
+def ablation(rows: list[dict], title: str, known: dict[str, float] | None = None):
+    """One panel a factor: fidelity and stability of each of its values, medians with quartiles over the pictures; `known`, by way of enlarging,
+    in a panel of its own."""
     factors = list(dict.fromkeys(row["factor"] for row in rows))
     columns = 4
     lines = -(-len(factors) // columns)
@@ -187,15 +188,22 @@ def ablation(rows: list[dict], title: str):
             middle = np.array([row[key] for row in chosen])
             ax.vlines(x + shift, *np.clip(quartiles, -0.1, 1).T, color=colour, linewidth=1)
             ax.plot(x + shift, np.clip(middle, -0.1, 1), marker, color=colour, markersize=4)
-        ax.set_xticks(
-            x, [str(row["value"]) for row in chosen], rotation=35, ha="right", rotation_mode="anchor", fontsize=6.5
-        )
+        names = [f"{row['value']}, {row['seconds']:.2g} s" for row in chosen]
+        ax.set_xticks(x, names, rotation=55, ha="right", rotation_mode="anchor", fontsize=6)
         for tick, row in zip(ax.get_xticklabels(), chosen, strict=True):
             tick.set_fontweight("bold" if row["usual"] else "normal")
         ax.set_title(factor, fontsize=7.5)
         ax.grid(axis="y", color="#e4e4e8")
         ax.set_axisbelow(True)
         ax.set_ylim(-0.12, 1.04)
+    if known:  # how often the model is right, by way of enlarging
+        ax = axes.ravel()[len(factors)]
+        ax.axis("on")
+        ax.bar(range(len(known)), known.values(), color="#b9b9c2", width=0.6)
+        for k, share in enumerate(known.values()):
+            ax.text(k, share + 0.03, f"{share:.0%}", ha="center", fontsize=6.5)
+        ax.set_xticks(range(len(known)), known, rotation=55, ha="right", rotation_mode="anchor", fontsize=6)
+        ax.set_title("pictures the model knows", fontsize=7.5)
     handles = [
         plt.Line2D([], [], color=FOR, marker="o", markersize=4),
         plt.Line2D([], [], color=AGAINST, marker="s", markersize=4),

@@ -14,7 +14,9 @@ from q2_lime import core, text
 from q2_lime.linear import LinearModel
 
 TOP = 10  # leading words that count
-SAMPLES = 1000  # masks; many posts are explained, so the number is fixed
+SAMPLES = (
+    1000  # masks, or twice the words of a post where that is more; many posts are explained, so the number is fixed
+)
 BODY = news.ZONES.index("body")
 
 
@@ -26,21 +28,25 @@ def zone_weight(post: text.Post, weights: np.ndarray) -> np.ndarray:
     return strength @ post.zone_shares()[first] / max(strength.sum(), 1e-300)
 
 
-def measure(model: LinearModel, posts: list[str], indices: list[int], seed: int) -> np.ndarray:
-    """(N, 4) zone shares of the explanations of some posts, as they are; NaN for a post with nothing to explain."""
-    settings = replace(text.SETTINGS, samples=SAMPLES, held_out=32, seed=seed)
-    rows = []
+def measure(model: LinearModel, posts: list[str], indices: list[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Zone shares of the explanations of some posts, as they are: (N, 4) of the weight and, to compare with, of the words that the model
+    knows, each word counting the same. NaN for a post with nothing to explain."""
+    rows, words = [], []
     for body, index in zip(posts, indices, strict=True):
         try:
             post = text.read(body, model.vocabulary)
         except UserError:
             rows.append(np.full(len(news.ZONES), np.nan))
+            words.append(rows[-1])
             continue
         margins = text.answer_linear(post, model)
         says = int(margins(np.ones((1, len(post.words)), bool))[0].argmax())
         values = text.explained_values(margins, model, [says], "margin")
-        rows.append(zone_weight(post, core.explain(values, len(post.words), settings, "leak", index).weights[:, 0]))
-    return np.array(rows)
+        d = len(post.words)
+        settings = replace(text.SETTINGS, samples=max(SAMPLES, 2 * d), held_out=32, seed=seed)
+        rows.append(zone_weight(post, core.explain(values, d, settings, "leak", index).weights[:, 0]))
+        words.append(post.zone_shares().mean(0))
+    return np.array(rows), np.array(words)
 
 
 def interval(shares: np.ndarray, rng: np.random.Generator, repeats: int = 2000) -> list[float]:

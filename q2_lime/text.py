@@ -17,8 +17,9 @@ from q2_lime.linear import WORD, LinearModel
 
 VALUES = ("margin", "log_odds", "probability")
 # The defaults for texts. Their reasons are measured: q2_lime/ablate.py --half text, outputs/q2_lime/text/ablation.json.
-SETTINGS = core.Settings(sampler="glime", width=0.41, alpha=0.01, bound=4000, confidence=0.95, top=5, held_out=500)
+SETTINGS = core.Settings(sampler="glime", width=0.41, alpha=0.01, bound=4000, overlap=0.95, top=5, held_out=500)
 LONGEST = 200_000  # characters; a post of the collection has 160,000 at most
+MOST_WORDS = 2000  # different ones; the surrogate's equations grow with their cube
 CHUNK = 500  # strings at a time for a classifier that reads strings
 
 
@@ -31,12 +32,14 @@ class Post:
         words: (d) distinct words in lower case, in order of appearance.
         spans: (start, end, number of the word) of every occurrence, in order.
         zones: the zone of every occurrence, as in `common.news.ZONES`.
+        parts: (start, end, zone) of the whole text, in order.
     """
 
     text: str
     words: tuple[str, ...]
     spans: tuple[tuple[int, int, int], ...]
     zones: tuple[str, ...]
+    parts: tuple[tuple[int, int, str], ...]
 
     def zone_shares(self) -> np.ndarray:
         """(d, 4): how the occurrences of each word are spread over `common.news.ZONES`; rows add up to 1."""
@@ -46,8 +49,8 @@ class Post:
         return counts / counts.sum(1, keepdims=True)
 
 
-def read(text: str, known: Collection[str] | None = None, name: str = "the text") -> Post:
-    """Finds the words of a text, of those that are `known` where that is given.
+def read(text: str, known: Collection[str] | None = None, name: str = "the text", news_post: bool = True) -> Post:
+    """Finds the words of a text, of those that are `known` where that is given. A text that is no `news_post` is body throughout.
 
     Raises:
         UserError: the text is empty, binary or far too long, or has fewer than two (known) words.
@@ -59,7 +62,8 @@ def read(text: str, known: Collection[str] | None = None, name: str = "the text"
     if "\0" in text:
         raise UserError(f"{name} is not a text (it holds zero bytes)")
     zone_of = np.empty(len(text), dtype=int)
-    for start, end, zone in news.zones(text):
+    parts = news.zones(text) if news_post else [(0, len(text), "body")]
+    for start, end, zone in parts:
         zone_of[start:end] = news.ZONES.index(zone)
     numbers: dict[str, int] = {}
     spans, zones = [], []
@@ -71,7 +75,9 @@ def read(text: str, known: Collection[str] | None = None, name: str = "the text"
     if len(numbers) < 2:
         which = "words" if known is None else "words that the model knows"
         raise UserError(f"{name} has {len(numbers) or 'no'} {which}: two are needed to tell them apart")
-    return Post(text, tuple(numbers), tuple(spans), tuple(zones))
+    if len(numbers) > MOST_WORDS:
+        raise UserError(f"{name} has {len(numbers):,} different words: cut it to {MOST_WORDS:,} or fewer")
+    return Post(text, tuple(numbers), tuple(spans), tuple(zones), tuple(parts))
 
 
 def without(post: Post, mask: np.ndarray) -> str:

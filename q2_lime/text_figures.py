@@ -30,7 +30,7 @@ class Word:
 @dataclass(frozen=True)
 class Explained:
     """A post ready to be drawn: `name`, `text`, spans (start, end, weight) of the leading words, `zones` as (start, end, zone),
-    the leading `words`, true class, what the model says with what probability, and a line on how far to trust it."""
+    the leading `words`, true class, what the model says with what probability, and lines on how far to trust it."""
 
     name: str
     text: str
@@ -40,7 +40,7 @@ class Explained:
     true: str
     predicted: str
     probability: float
-    card: str
+    card: list[str]
 
 
 def confusion(matrix: np.ndarray, names: tuple[str, ...], kind: str):
@@ -86,18 +86,34 @@ def per_class(recalls: dict[str, np.ndarray], names: tuple[str, ...], kind: str)
 def post(shown: Explained, explains: str):
     """One post: its leading words as bars, and the post itself with these words coloured."""
     lines = _lines(shown)
-    height = max(2.6, 0.118 * len(lines) + 1.0, 0.2 * len(shown.words) + 1.4)
+    head = 0.42 + 0.125 * (1 + len(shown.card))  # inches
+    height = head + max(2.0, 0.118 * len(lines) + 0.1, 0.2 * len(shown.words) + 1.0)
     figure = plt.figure(figsize=(WIDTH, height))
-    top = 1 - 0.62 / height
+    top = 1 - head / height
     figure.text(
-        0.01, 1 - 0.10 / height, f"{shown.name}: {_verdict_of(shown)}", fontsize=8.5, fontweight="bold", va="top"
+        0.01,
+        1 - 0.10 / height,
+        f"{shown.name}: {_verdict_of(shown)}",
+        fontsize=8.5,
+        fontweight="bold",
+        va="top",
+        parse_math=False,
     )
-    figure.text(0.01, 1 - 0.28 / height, f"Words for and against {explains!r}. {shown.card}", fontsize=6.6, va="top")
+    figure.text(
+        0.01,
+        1 - 0.28 / height,
+        "\n".join([f"Words for and against {explains!r}.", *shown.card]),
+        fontsize=6.6,
+        va="top",
+        linespacing=1.3,
+        parse_math=False,
+    )
     bars_height = 0.2 * len(shown.words) / height
     ax = figure.add_axes((0.145, top - bars_height, 0.165, bars_height))
     _bars(ax, shown.words)
     ax.set_xlabel("LIME weight", fontsize=6.5)
-    page = figure.add_axes((0.345, 0.02, 0.65, top - 0.02))
+    page_height = 0.118 * (len(lines) + 0.6) / height
+    page = figure.add_axes((0.345, top - page_height, 0.65, page_height))
     _page(page, lines, shown)
     _zone_key(figure, 0.01, top - bars_height - 0.55 / height, height)
     return figure
@@ -117,9 +133,7 @@ def _bars(ax, words: list[Word], size: float = 6.5) -> None:
     weights = np.array([word.weight for word in words])
     ax.barh(y, weights, color=np.where(weights > 0, FOR, AGAINST), height=0.72)
     ax.axvline(0, color=INK, linewidth=0.6)
-    ax.set_yticks(
-        y, [textwrap.shorten(word.text, 16, placeholder="…") or word.text[:15] + "…" for word in words], fontsize=size
-    )
+    ax.set_yticks(y, [word.text if len(word.text) <= 16 else word.text[:15] + "…" for word in words], fontsize=size)
     for tick, word in zip(ax.get_yticklabels(), words, strict=True):
         tick.set_color(ZONE_COLOURS[word.zone])
     ax.spines["left"].set_visible(False)
@@ -196,7 +210,7 @@ def _page(ax, lines: list[_Line], shown: Explained) -> None:
             ]
             for a, b in zip(cuts, cuts[1:], strict=False):
                 weight = shown.spans[marked[a] - 1][2] if marked[a] else 0.0
-                colour = "#55555c" if not marked[a] else "white" if abs(weight) > 0.45 * strongest else INK
+                colour = "#55555c" if not marked[a] else "white" if abs(weight) > 0.6 * strongest else INK
                 ax.text(a, row + 0.5, clean[a:b], va="center", color=colour, parse_math=False, **font)
 
 

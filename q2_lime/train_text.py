@@ -6,7 +6,7 @@
 
 Stripped posts have no headers, footers and quotes. Settings are chosen by cross-validation on the training posts; the test posts are
 looked at once. Writes OUT/KIND.npz and OUT/KIND_stripped.npz (arrays and words, no pickles), OUT/evaluation.json,
-OUT/confusion.png and OUT/per_class.png.
+OUT/confusion.png and OUT/per_class.png. OUT is outputs/q2_lime/text, or with unusual options a folder named after them in OUT/other.
 """
 
 from pathlib import Path
@@ -29,11 +29,17 @@ def arguments():
     parser.add_argument("--kinds", nargs="+", choices=linear.KINDS, default=list(linear.KINDS), help="default: both")
     parser.add_argument("--ngrams", type=int, choices=(1, 2), default=1, help="2: pairs of words are features too")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the cross-validation's folds (default: 0)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: outputs/q2_lime/text, or text_ngrams2")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="see above")
     args = parser.parse_args()
     if args.out is None:
+        usual = {"kinds": list(linear.KINDS), "ngrams": 1, "seed": 0}
+        named = [
+            f"{name}-{'-'.join(map(str, v)) if name == 'kinds' else v}"
+            for name in usual
+            if (v := getattr(args, name)) != usual[name]
+        ]
         base = results.OUTPUTS if args.dataset == "20newsgroups" else results.OUTPUTS / "demo"
-        args.out = base / "q2_lime" / ("text" if args.ngrams == 1 else "other/text_ngrams2")
+        args.out = base / "q2_lime/text" / (Path("other", "_".join(named)) if named else "")
     return args
 
 
@@ -55,11 +61,9 @@ def main() -> None:
             options = [words[variant]] if variant in words else training.WORDS
             rows = training.search(parts[variant][0], y_train, groups, kind, args.ngrams, options, args.seed)
             words.setdefault(variant, {key: rows[0][key] for key in ("min_df", "stop_words")})
-            found = training.train(
-                parts[variant][0], y_train, posts.classes, kind, args.ngrams, stripped, args.dataset, rows[0]
+            models[kind, variant] = found = training.train(
+                parts[variant][0], y_train, groups, posts.classes, kind, args.ngrams, stripped, args.dataset, rows[0]
             )
-            path = linear.save(out / f"{kind}{'_stripped' if stripped else ''}.npz", found)
-            models[kind, variant] = linear.load(path)  # what is measured is what was stored
             searches[f"{kind}_{variant}"] = rows
             print(f"{kind}, {variant}: cross-validated {rows[0]['accuracy']:.2%} with {found.settings}", flush=True)
 
@@ -80,9 +84,11 @@ def main() -> None:
         "models": {kind: measures(kind, models, predicted, y_test) for kind in args.kinds},
         "search": searches,
     }
+    # Everything is written at the end, so that models and figures belong together.
     origin = {"data_sha256": posts.sha256}
-    origin |= {f"{kind}_{variant}_sha256": results.sha256(out / f"{kind}{'_stripped' if stripped else ''}.npz")
-               for kind in args.kinds for variant, stripped in VARIANTS.items()}  # fmt: skip
+    for (kind, variant), found in models.items():
+        path = linear.save(out / f"{kind}{'_stripped' if VARIANTS[variant] else ''}.npz", found)
+        origin[f"{kind}_{variant}_sha256"] = results.sha256(path)
     content["provenance"] = results.provenance(args.seed, torch.device("cpu"), **origin)
     main_kind = args.kinds[0]
     matrix = confusion(predicted[main_kind, "full", "full"], y_test, len(posts.classes))

@@ -66,6 +66,7 @@ def search(
 def train(
     texts: list[str],
     labels: np.ndarray,
+    groups: np.ndarray,
     classes: tuple[str, ...],
     kind: str,
     ngrams: int,
@@ -76,12 +77,14 @@ def train(
     """Fits one classifier to all training posts.
 
     The SVM has no probabilities of its own. Its margins are divided by a temperature fitted on the margins of posts it was not
-    trained on (five folds), which keeps every decision and the one matrix of coefficients (Guo et al., arXiv:1706.04599).
+    trained on (five folds, threads kept together), which keeps every decision and the one matrix of coefficients (Guo et al.,
+    arXiv:1706.04599). Coefficients come in the 16 bits in which they are stored, so that what is measured is what is kept.
     """
     vectors = vectorizer(ngrams, min_df=settings["min_df"], stop_words=settings["stop_words"])
     x, model, temperature = vectors.fit_transform(texts), classifier(kind, settings["C"]), 1.0
     if kind == "svm":
-        calibrated = CalibratedClassifierCV(model, method="temperature", ensemble=False, cv=5).fit(x, labels)
+        folds = list(StratifiedGroupKFold(5).split(labels, labels, groups))
+        calibrated = CalibratedClassifierCV(model, method="temperature", ensemble=False, cv=folds).fit(x, labels)
         only = calibrated.calibrated_classifiers_[0]
         model, temperature = only.estimator, float(1 / only.calibrators[0].beta_)
     else:
@@ -94,8 +97,8 @@ def train(
         kind=kind,
         classes=tuple(classes),
         vocabulary={word: int(k) for word, k in vectors.vocabulary_.items()},
-        idf=vectors.idf_,
-        coefficients=np.ascontiguousarray(coefficients.T),
+        idf=vectors.idf_.astype(np.float32).astype(float),
+        coefficients=np.ascontiguousarray(coefficients.T).astype(np.float16).astype(float),
         intercept=intercept,
         temperature=temperature,
         ngrams=ngrams,

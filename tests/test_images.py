@@ -17,7 +17,7 @@ from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from common import data, imagenet, imagenet_to_cifar, shapes
 from common.runtime import UserError
-from q2_lime import core, evidence, images, package
+from q2_lime import core, evidence, image_figures, images, package
 
 OUT = ROOT / "outputs/q2_lime/images"
 
@@ -58,9 +58,11 @@ def test_a_grid_lies_along_the_original_pixels(picture):
 
 
 def test_pictures_that_fall_into_one_region_or_thousands_are_refused(picture):
-    for segmentation in ("slic", "quickshift"):
-        with pytest.raises(UserError, match="all one region"):
+    for segmentation in images.SEGMENTATIONS:
+        with pytest.raises(UserError, match="all of one colour"):
             images.segment(np.full((64, 64, 3), 90, np.uint8), images.Choices(segmentation=segmentation))
+    with pytest.raises(UserError, match="all one region"):
+        images.segment(picture, images.Choices(segmentation="grid", regions=1))
     with pytest.raises(UserError, match="more than 400"):
         images.segment(images.enlarged(picture, 224, "nearest"), images.Choices(segmentation="grid", regions=56))
 
@@ -217,6 +219,9 @@ def test_padding_in_a_checkpoint_is_honoured(checkpoint):
         ({"state_dict": {}}, "does not fit"),
         ({"categories": ["a"]}, "does not fit"),
         ({"mean": None}, "does not fit"),
+        ({"std": [0.5, 0.5, 0.0]}, "does not fit"),
+        ({"categories": None}, "does not fit"),
+        ({"input_size": []}, "does not fit"),
     ],
 )
 def test_checkpoints_that_do_not_fit_are_refused(checkpoint, change, message):
@@ -292,6 +297,28 @@ def test_an_explanation_is_the_same_alone(demo, shapes_model):
     )
 
 
+def test_a_users_own_picture(script, tmp_path, shapes_model, picture):
+    from PIL import Image
+
+    Image.fromarray(picture).resize((90, 60)).save(tmp_path / "a$b$.png")
+    own = ["--image", tmp_path / "a$b$.png", "--checkpoint", shapes_model, "--out", tmp_path]
+    for options in ([], ["--engine", "lime", "--samples", "100"]):
+        done = script("q2_lime/explain.py", *own, *options)
+        assert done.returncode == 0 and "Verdict" in done.stdout, done.stderr
+    assert (tmp_path / "own/a$b$.png").is_file() and (tmp_path / "own/a$b$.json").is_file()
+
+
+def test_blue_is_for_and_orange_against(picture):
+    labels = np.zeros((32, 32), int)
+    labels[16:], labels[:, 16:] = 1, labels[:, 16:] + 2
+    shown = image_figures.signed_map(np.full_like(picture, 255), labels, np.array([1.0, -1.0, 0.0, 0.5]))
+    red, blue = shown[..., 0], shown[..., 2]
+    assert blue[0, 0] > red[0, 0] + 0.3 and red[-1, 0] > blue[-1, 0] + 0.3
+    assert shown[0, -1].min() > 0.99 and blue[-1, -1] > red[-1, -1]
+    leading = image_figures.leading_map(picture, labels, np.array([3.0, -2.0, 0.0, 0.1]), count=2)
+    assert leading[0, 0].argmax() == 2 and leading[-1, 0].argmax() == 0
+
+
 # --- Bad input --------------------------------------------------------------------------------------------------------------
 
 
@@ -306,7 +333,9 @@ def test_an_explanation_is_the_same_alone(demo, shapes_model):
         (["--weights", "missing.pth"], "there is no checkpoint"),
         (["--model", "no_such"], "no classifier 'no_such'"),
         (["--image", "missing.png"], "there is no picture"),
-        (["--image", "one_colour.png"], "all one region"),
+        (["--image", "one_colour.png"], "all of one colour"),
+        (["--checkpoint", "x.pt", "--model", "resnet50"], "give one of"),
+        (["--segmentation", "quickshift", "--regions", "20"], "leave out --regions"),
     ],
 )
 def test_bad_input_gets_one_line_and_status_2(script, tmp_path, shapes_model, options, message):
@@ -362,6 +391,12 @@ def test_a_committed_explanation_comes_out_again(cifar10, imagenet_model):
     assert found.model_calls == sample["model_calls"] and found.fidelity[0] == pytest.approx(
         sample["fidelity"], abs=1e-3
     )
+
+
+def test_every_benchmark_says_what_it_does(script):
+    for name in ("gradcam", "lime"):
+        done = script(f"benchmarks/{name}.py", "--help")
+        assert done.returncode == 0 and f"python benchmarks/{name}.py" in done.stdout, done.stderr
 
 
 def test_every_class_has_its_picture(cifar10):

@@ -10,6 +10,7 @@ from conftest import DATA, ROOT
 from lime import lime_text
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
@@ -17,6 +18,7 @@ from common import corpus, news
 from common.runtime import UserError
 from q2_lime import core, leak, linear, package, text, training
 
+ALONE = np.arange(10_000)  # every post a thread of its own
 SETTINGS = {"min_df": 1, "stop_words": None, "C": 1.0}
 
 
@@ -27,7 +29,10 @@ def posts():
 
 def trained(posts, kind="svm", ngrams=1, stripped=False):
     texts = [news.strip(t) for t in posts.train] if stripped else posts.train
-    return training.train(texts, np.array(posts.y_train), posts.classes, kind, ngrams, stripped, "corpus", SETTINGS)
+    labels = np.array(posts.y_train)
+    return training.train(
+        texts, labels, ALONE[: len(labels)], posts.classes, kind, ngrams, stripped, "corpus", SETTINGS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,23 +48,25 @@ def test_the_model_computes_what_scikit_learns_pipeline_does(posts, kind, ngrams
     ours = trained(posts, kind, ngrams)
     vectors = training.vectorizer(ngrams, min_df=1, stop_words=None)
     if kind == "svm":
-        inner = CalibratedClassifierCV(LinearSVC(random_state=0), method="temperature", ensemble=False, cv=5)
+        labels = np.array(posts.y_train)
+        folds = list(StratifiedGroupKFold(5).split(labels, labels, ALONE[: len(labels)]))
+        inner = CalibratedClassifierCV(LinearSVC(random_state=0), method="temperature", ensemble=False, cv=folds)
     else:
         inner = LogisticRegression(C=1.0, max_iter=200, tol=1e-3)
     theirs = make_pipeline(vectors, inner).fit(posts.train, posts.y_train)
     texts = [*posts.test, "", "nothing here is known: zzz"]
-    assert np.allclose(ours.probabilities(texts), theirs.predict_proba(texts), atol=1e-6)
-    assert abs(ours.vectors(texts) - theirs[0].transform(texts)).max() < 1e-9
+    assert np.allclose(ours.probabilities(texts), theirs.predict_proba(texts), atol=2e-3)  # coefficients have 16 bits
+    assert abs(ours.vectors(texts) - theirs[0].transform(texts)).max() < 1e-6
 
 
 def test_two_classes_are_two_columns():
     texts, labels = ["good fine good", "bad poor", "fine good", "poor bad bad"] * 10, np.array([0, 1, 0, 1] * 10)
     for kind in linear.KINDS:
-        found = training.train(texts, labels, ("yes", "no"), kind, 1, False, "x", SETTINGS)
+        found = training.train(texts, labels, ALONE[:40], ("yes", "no"), kind, 1, False, "x", SETTINGS)
         assert found.probabilities(["good", "bad"]).argmax(1).tolist() == [0, 1]
     vectors = training.vectorizer(min_df=1, stop_words=None)
     theirs = make_pipeline(vectors, LogisticRegression(C=1.0, max_iter=200, tol=1e-3)).fit(texts, labels)
-    assert np.allclose(found.probabilities(texts), theirs.predict_proba(texts), atol=1e-6)
+    assert np.allclose(found.probabilities(texts), theirs.predict_proba(texts), atol=2e-3)
 
 
 def test_contributions_add_up_to_the_margin(posts, model):
@@ -72,7 +79,7 @@ def test_contributions_add_up_to_the_margin(posts, model):
 def test_a_stored_model_comes_back(tmp_path, posts, model):
     back = linear.load(linear.save(tmp_path / "m.npz", model))
     assert back.vocabulary == model.vocabulary and back.settings == SETTINGS and back.classes == posts.classes
-    assert np.allclose(back.margins(posts.test), model.margins(posts.test), atol=2e-3)  # 16 bits
+    assert np.array_equal(back.margins(posts.test), model.margins(posts.test))
 
 
 def test_a_file_that_could_run_code_is_refused(tmp_path, model):
@@ -184,11 +191,12 @@ def test_words_spans_and_zones_by_hand():
         ("comet zzz", "has 1 words that the model knows"),
         ("x\0y comet orbit", "not a text"),
         ("comet orbit " * 20000, "cut it"),
+        (" ".join(f"word{k}" for k in range(2001)), "2,001 different words"),
     ],
 )
 def test_texts_without_anything_to_explain_are_refused(model, body, message):
     with pytest.raises(UserError, match=message):
-        text.read(body, None if "no words" == message[4:] else model.vocabulary)
+        text.read(body, None if message in ("has no words", "2,001 different words") else model.vocabulary)
 
 
 # --- Known answers on the built-in posts ------------------------------------------------------------------------------------
@@ -209,8 +217,10 @@ def test_the_corpus_is_what_it_says():
 def test_the_leak_meter_finds_the_planted_leak(posts, model):
     indices = list(range(12))
     bodies = [posts.test[i] for i in indices]
-    leaky = 1 - leak.measure(model, bodies, indices, seed=0)[:, leak.BODY]
-    clean = 1 - leak.measure(trained(posts, stripped=True), bodies, indices, seed=0)[:, leak.BODY]
+    shares, words = leak.measure(model, bodies, indices, seed=0)
+    leaky = 1 - shares[:, leak.BODY]
+    clean = 1 - leak.measure(trained(posts, stripped=True), bodies, indices, seed=0)[0][:, leak.BODY]
+    assert leaky.mean() > (1 - words[:, leak.BODY]).mean()  # more of the weight than of the words
     assert np.nanmean(leaky) > 0.3 > 0.1 > np.nanmean(clean)
     low, high = leak.interval(leaky, np.random.default_rng(0))
     assert low < np.nanmean(leaky) < high
@@ -297,6 +307,26 @@ def test_a_users_own_text(demo, script, tmp_path):
     done = script("q2_lime/explain_text.py", "--models", demo, "--text", "-", "--engine", "lime", "--samples", "200",
                   "--kinds", "svm", "--out", tmp_path, input=own.read_text())  # fmt: skip
     assert done.returncode == 0 and "In-sample" in done.stdout, done.stderr
+
+
+def test_a_text_that_is_no_post_is_body_throughout(demo, script, tmp_path):
+    own = tmp_path / "a$_$b.txt"  # a name that would be taken for a formula
+    own.write_bytes(b"Through the telescope we saw a comet.\r\n\r\nThen the lunar eclipse.")
+    done = script("q2_lime/explain_text.py", "--models", demo, "--text", own, "--kinds", "svm", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    words = json.loads((tmp_path / "own/a$_$b_svm.json").read_text())["words"]
+    assert len(words) >= 4 and {word["zone"] for word in words} == {"body"}
+
+
+def test_pairs_of_words_through_the_scripts(script, tmp_path):
+    done = script("q2_lime/train_text.py", "--dataset", "corpus", "--kinds", "svm", "--ngrams", "2", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = script(
+        "q2_lime/explain_text.py", "--models", tmp_path, "--kinds", "svm", "--samples", "200", "--out", tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "explanations.json").read_text())
+    assert found["median"]["svm"]["truth_correlation"] is None and found["median"]["svm"]["fidelity"] > 0.7
 
 
 @pytest.mark.parametrize(
