@@ -199,7 +199,13 @@ class Pool:
 
 
 def spread(name: str, values: list[float]) -> dict:
-    return {name: float(np.median(values)), f"{name}_quartiles": np.percentile(values, [25, 75]), f"{name}_all": values}
+    """Median, quartiles and all values; what is not a number (a constant answer has no fidelity) is left out of the first two."""
+    there = [value for value in values if np.isfinite(value)]
+    return {
+        name: float(np.median(there)),
+        f"{name}_quartiles": np.percentile(there, [25, 75]),
+        f"{name}_all": core.without_nan(values),
+    }
 
 
 # --- Posts ------------------------------------------------------------------------------------------------------------------

@@ -124,7 +124,6 @@ def explain_image(
         num_features=10**6,
         num_samples=samples,
         segmentation_fn=lambda _: labels,
-        progress_bar=False,
     )
     weights = np.zeros((int(labels.max()) + 1, len(classes)))
     for column, label in enumerate(classes):

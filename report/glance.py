@@ -67,11 +67,11 @@ def question_2(outputs: Path) -> str:
                       f"{row['accuracy']:.1%} / {row['accuracy_stripped']:.1%}"))  # fmt: skip
     outside = [leak["models"][key] for key in ("svm", "svm_stripped")]
     shares = [
-        f"{row['outside_body']:.0%} ({row['outside_body_interval'][0]:.0%} to {row['outside_body_interval'][1]:.0%})"
+        f"{row['outside_body']:.0%} ({row['outside_body_interval'][0]:.0%} to {row['outside_body_interval'][1]:.0%}; {row['outside_body_words']:.0%} of the words)"
         for row in outside
     ]
     lines += [
-        ("weight outside the body, SVM trained on posts as they are", f"{shares[0]}, {leak['posts']} posts"),
+        ("weight outside the body of a post, SVM trained on posts as they are", f"{shares[0]}, {leak['posts']} posts"),
         ("the same, trained on stripped posts", shares[1]),
         (
             "LIME on the SVM: held-out fidelity, top-5 overlap between seeds, rank correlation with the coefficients",

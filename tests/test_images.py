@@ -114,7 +114,6 @@ def test_the_packages_masks_and_answers_give_its_weights(picture, small):
         lambda x: softmax(images.predict(small, x), axis=1),
         150,
         batch_size=10,
-        progress_bar=None,
     )
     distance = pairwise_distances(masks, masks[:1], metric="cosine").ravel()
     _, pairs, score, _ = explainer.base.explain_instance_with_data(
