@@ -131,3 +131,17 @@ def explain_image(
             weights[part, column] = weight
     score = own.score[classes[0]] if isinstance(own.score, dict) else own.score
     return PackageExplanation(weights, float(own.intercept[classes[0]]), float(score), own)
+
+
+def image_object(
+    picture: np.ndarray, labels: np.ndarray, weights: np.ndarray, intercept: np.ndarray, classes: list[int]
+) -> lime_image.ImageExplanation:
+    """The package's explanation object for a picture, filled with weights (d, len(classes)) of ours, so that `get_image_and_mask` and what
+    else is written for it works on them."""
+    own = lime_image.ImageExplanation(picture, labels)
+    own.top_labels = list(classes)
+    for column, label in enumerate(classes):
+        order = np.argsort(-np.abs(weights[:, column]), kind="stable")
+        own.local_exp[label] = [(int(k), float(weights[k, column])) for k in order]
+        own.intercept[label] = float(intercept[column])
+    return own

@@ -138,6 +138,15 @@ def test_the_packages_engine_and_ours_agree_on_many_masks(picture, small):
         assert np.corrcoef(theirs.weights[:, k], ours.weights[:, k])[0, 1] > 0.98
 
 
+def test_the_packages_object_holds_our_weights(picture, small):
+    labels = images.segment(picture, images.Choices(segmentation="grid", regions=4))
+    weights = np.random.default_rng(0).normal(size=(16, 2))
+    own = package.image_object(picture, labels, weights, np.zeros(2), [3, 1])
+    best = np.argsort(-weights[:, 1])[:2]
+    _, mask = own.get_image_and_mask(1, positive_only=True, num_features=2)
+    assert np.array_equal(mask.astype(bool), np.isin(labels, best))
+
+
 def test_log_odds_are_those_of_the_probabilities():
     logits = np.random.default_rng(0).normal(size=(7, 5)) * 3
     p = softmax(logits, axis=1)
@@ -367,6 +376,12 @@ def test_the_padding_makes_the_model_right_more_often(cifar10, imagenet_model):
         p = softmax(images.predict(model, seen), axis=1)
         shares.append(np.mean([row[list(k)].sum() for row, k in zip(p, kinds, strict=True)]))
     assert shares[0] > shares[1] + 0.03
+
+
+def test_a_model_that_knows_nothing_has_no_recognised_pictures(cifar10, checkpoint, script, tmp_path):
+    done = script("q2_lime/explain.py", "--weights", checkpoint(), "--prefer-recognised", "--out", tmp_path / "out")
+    assert done.returncode == 2 and "leave out --prefer-recognised" in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_committed_explanation_comes_out_again(cifar10, imagenet_model):
