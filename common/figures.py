@@ -12,7 +12,8 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from common.results import OUTPUTS, write_whole
+from common.results import read_json, write_whole
+from common.runtime import UserError
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend has to be chosen first)
@@ -57,11 +58,18 @@ def save(figure, path: Path, photographs: bool = False) -> Path:
     return write_whole(path, lambda file: image.save(file, format="PNG", optimize=True))
 
 
-def remove_stale(folder: Path, written: list[Path]) -> None:
-    """Removes figures of earlier runs that this one has not made again. Only below `outputs`: in a user's own folder lie perhaps others."""
-    if folder.resolve().is_relative_to(OUTPUTS):
-        for stale in {path.resolve() for path in folder.glob("*.png")} - {path.resolve() for path in written}:
-            stale.unlink()
+def remove_stale(out: Path, written: list[Path]) -> None:
+    """Removes the figures that OUT/explanations.json of an earlier run names and that were not made again; nothing else, for in a user's own
+    folder lie other pictures. To be called before that file is replaced."""
+    try:
+        earlier = read_json(out / "explanations.json").get("samples", [])
+    except UserError:
+        return
+    kept = {path.resolve() for path in written}
+    for name in {sample["figure"] for sample in earlier if "figure" in sample}:
+        path = (out / name).resolve()
+        if path not in kept and path.is_relative_to((out / "figures").resolve()) and path.suffix == ".png":
+            path.unlink(missing_ok=True)
 
 
 def grey(image: np.ndarray) -> np.ndarray:

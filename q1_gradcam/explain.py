@@ -121,8 +121,8 @@ def main() -> None:
         content |= evidence.share_found(raw[0][right], dataset.evidence_test[drawn.index[right]])
     hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.model)}
     origin = results.provenance(args.seed, device, data_source=dataset.source, **hashes)
+    remove_stale(out, written)
     results.write_json(out / "explanations.json", content | {"provenance": origin, "samples": samples})
-    remove_stale(out / "figures", written)
 
     dead_ones = sum(sample["dead"] for sample in samples)
     print(

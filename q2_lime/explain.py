@@ -167,8 +167,8 @@ def main() -> None:
               f" {content['weight_on_evidence_control']:.0%}); the leading region lies on it in {content['leading_on_evidence']:.0%}"
               f" (a region drawn at random: {content['leading_on_evidence_control']:.0%})")  # fmt: skip
     origin = results.provenance(args.seed, device, data_sha256=dataset.sha256, weights_sha256=model.sha256)
+    figures.remove_stale(out, written)
     results.write_json(out / "explanations.json", content | {"provenance": origin, "samples": samples})
-    figures.remove_stale(out / "figures", written)
     row = content["median"]
     print(f"{right} of {len(samples)} taken for their class or a kind of it; median fidelity {row['fidelity']:.2f}, top-5 overlap between seeds"
           f" {row['jaccard']:.2f}, {row['model_calls']:.0f} model calls")  # fmt: skip

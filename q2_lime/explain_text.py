@@ -125,8 +125,8 @@ def main() -> None:
                 f"{kind}: of the three leading words for the class {row['telling']:.0%} tell it, {row['leak']:.0%} are the planted leak"
             )
     content["provenance"] = results.provenance(args.seed, torch.device("cpu"), data_sha256=posts.sha256, **hashes(args))
+    remove_stale(out, written)
     results.write_json(out / "explanations.json", content | {"samples": samples})
-    remove_stale(out / "figures", written)
     for kind, row in medians.items():
         known = (
             ""

@@ -72,7 +72,7 @@ def outlines(picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def page(shown: Explained):
     """One picture: as it is, as the model saw it with its regions, the leading regions, signed weights for the class and the runner-up,
     the five most probable classes, the card."""
-    figure = plt.figure(figsize=(WIDTH, 3.0))
+    figure = plt.figure(figsize=(WIDTH, 3.3))
     title = f"{shown.name}{': ' + shown.true if shown.true else ''}"
     figure.text(0.01, 0.975, f"{title}; {says(shown)}", fontsize=9, fontweight="bold", va="top", parse_math=False)
     first, second = (short(name) for name, _ in shown.top5[:2])
@@ -85,10 +85,10 @@ def page(shown: Explained):
         (signed_map(shown.picture, shown.labels, shown.weights[:, 1]), f"weights for {second}"),
     )
     for k, (image, text) in enumerate(panels):
-        ax = figure.add_axes((0.008 + 0.199 * k, 0.395, 0.188, 0.45))
+        ax = figure.add_axes((0.008 + 0.199 * k, 0.455, 0.188, 0.41))
         show_picture(ax, image, text)
         ax.title.set_size(6.2)
-    bars = figure.add_axes((0.175, 0.055, 0.20, 0.285))
+    bars = figure.add_axes((0.175, 0.12, 0.20, 0.28))
     names, values = zip(*shown.top5, strict=True)
     bars.barh(range(5), values, color=[FOR, AGAINST, *(["#b9b9c2"] * 3)], height=0.7)
     bars.set_yticks(range(5), [short(name, 24) for name in names], fontsize=6.5)
@@ -98,10 +98,10 @@ def page(shown: Explained):
     bars.tick_params(axis="y", length=0)
     for k, value in enumerate(values):
         bars.text(value + 0.02, k, f"{value:.0%}", va="center", fontsize=6.5)
-    lines = [line for text in shown.card for line in textwrap.wrap(text, 56, subsequent_indent="  ")]
-    figure.text(0.425, 0.345, "\n".join(lines), fontsize=6.6, va="top", linespacing=1.35,
+    lines = [line for text in shown.card for line in textwrap.wrap(text, 60, subsequent_indent="  ")]
+    figure.text(0.42, 0.405, "\n".join(lines), fontsize=6.3, va="top", linespacing=1.35,
                 color=INK if shown.trusted else AGAINST)  # fmt: skip
-    _signed_bar(figure, (0.835, 0.22, 0.145, 0.035))
+    _signed_bar(figure, (0.84, 0.27, 0.14, 0.032))
     return figure
 
 

@@ -128,14 +128,18 @@ def test_the_draw_is_the_seeds(explained, shapes_model, script, tmp_path):
 def test_unusual_options_leave_the_usual_results_alone(explained, shapes_model, script):
     before = results.sha256(explained / "explanations.json")
     (explained / "other/target-second_correct-1" / "figures").mkdir(parents=True)
-    (explained / "other/target-second_correct-1" / "figures" / "old.png").write_text("")
+    for name in ("old.png", "a_users_own.png"):
+        (explained / "other/target-second_correct-1" / "figures" / name).write_text("")
+    earlier = {"samples": [{"figure": "figures/old.png"}, {"figure": "../../model.pt"}]}
+    results.write_json(explained / "other/target-second_correct-1/explanations.json", earlier)
     done = script("q1_gradcam/explain.py", "--model", shapes_model, "--correct", 1, "--target", "second")
     assert done.returncode == 0, done.stderr
     assert results.sha256(explained / "explanations.json") == before
     found = results.read_json(explained / "other/target-second_correct-1/explanations.json")
     assert all(s["explained"] != s["predicted"] for s in found["samples"]) and found["target"] == "second"
     figures = {path.name for path in (explained / "other/target-second_correct-1/figures").iterdir()}
-    assert "old.png" not in figures and "worked_example.png" in figures
+    assert "old.png" not in figures and {"worked_example.png", "a_users_own.png"} <= figures
+    assert (explained / "model.pt").exists() == shapes_model.is_relative_to(explained)
 
 
 def save_modes(folder, image):
