@@ -26,6 +26,7 @@ from common.runtime import UserError, seed_for
 Answer = Callable[[np.ndarray], np.ndarray]
 BATCH = 64  # masks a time while it is open whether more are needed
 FEWEST = 32  # masks to fit; below that nothing can be said of anything
+LEAST_HIDDEN = 4  # times that every part has to be hidden, and shown, before its weight can count as known
 REPEATS = 400  # imagined repetitions, to ask whether the leading parts are settled
 CONSTANT = 1e-5  # answers whose spread is below this share of their size are the rounding of 32 bits
 
@@ -250,9 +251,14 @@ def explain(
         new, weight = draw(min(more, goal - len(masks)), d, settings.width, fitting)
         masks, counts = np.concatenate((masks, new)), np.concatenate((counts, weight))
         values = answer(new) if values is None else np.concatenate((values, answer(new)))
-        if len(masks) > d or len(masks) == goal:
+        shown = masks.sum(0)
+        seen = (
+            np.minimum(shown, len(masks) - shown).min() >= LEAST_HIDDEN
+        )  # a part that was never hidden looks settled, at zero
+        if (len(masks) > d and seen) or len(masks) == goal:
             surrogate = fit(masks, values, counts, settings.alpha)
             expected = expected_overlap(masks, values, counts, settings.alpha, surrogate, settings.top, judging)
+            expected = expected if seen else 0.0
     held, weight = draw(settings.held_out, d, settings.width, stream("held out"))
     full = np.ones((1, d), bool)
     return Explanation(
@@ -292,10 +298,14 @@ def stability(weights: list[np.ndarray], top: int) -> dict[str, float]:
 
 def card(found: Explanation, stable: dict[str, float], top: int, unit: str) -> list[str]:
     """How far to trust an explanation, in short lines: what `explain` and `stability` measured, the verdict last."""
-    settled = "settled" if found.settled else "not settled"
+    settled = (
+        "Leaders settled: overlap with another run expected at"
+        if found.settled
+        else "Stopped at the bound, expected overlap"
+    )
     return [
         f"Held-out fidelity {found.fidelity[0]:.2f}; top-{top} overlap between seeds {stable['jaccard']:.2f}; {found.model_calls:,} calls.",
-        f"Leaders {settled} (expected overlap {found.expected_overlap:.2f}); between seeds, ranks correlate"
+        f"{settled} {found.expected_overlap:.2f}. Between seeds, ranks correlate"
         f" {stable['rank_correlation']:.2f}, signs agree {stable['sign_agreement']:.0%}; {found.effective_samples:.0f} effective masks.",
         f"{unit} of the whole: {found.original[0]:.2f} by the model, {found.surrogate_original[0]:.2f} by the linear one.",
         f"Verdict: {verdict(found.fidelity[0], stable['jaccard'])}.",

@@ -17,7 +17,7 @@ from q2_lime.linear import WORD, LinearModel
 
 VALUES = ("margin", "log_odds", "probability")
 # The defaults for texts. Their reasons are measured: q2_lime/ablate.py --half text, outputs/q2_lime/text/ablation.json.
-SETTINGS = core.Settings(sampler="glime", width=0.41, alpha=0.01, bound=4000, overlap=0.95, top=5, held_out=500)
+SETTINGS = core.Settings(sampler="glime", width=0.54, alpha=0.01, bound=4000, overlap=0.95, top=5, held_out=500)
 LONGEST = 200_000  # characters; a post of the collection has 160,000 at most
 MOST_WORDS = 2000  # different ones; the surrogate's equations grow with their cube
 CHUNK = 500  # strings at a time for a classifier that reads strings
