@@ -27,7 +27,7 @@ from scipy.special import softmax
 from scipy.stats import hypergeom
 
 from common import data, imagenet, memory, news, results, runtime
-from q2_lime import core, images, linear, package, text
+from q2_lime import core, images, judgement, linear, package, text
 
 TOP = 5
 
@@ -141,7 +141,7 @@ def picture(image: np.ndarray, index: int, model, plain, seed: int) -> dict:
             f"{name}_fidelity": runs[0][0][
                 1
             ],  # the package's: in-sample, of the probability; ours: held-out, of the log-odds
-            f"{name}_jaccard": core.stability(weights, TOP)["jaccard"],
+            f"{name}_jaccard": judgement.stability(weights, TOP)["jaccard"],
             f"{name}_jaccard_by_chance": overlap_by_chance(len(weights[0]), TOP),
         }
     return row
@@ -235,7 +235,7 @@ def post(body: str, index: int, model: linear.LinearModel, seed: int) -> dict:
         "default_seconds": default_seconds,
         "default_ratio": package_seconds / default_seconds,
         "same_weights": same_weights(parts, model, says),
-        "rank_overlap_top10": core.jaccard(stock.weights, found.weights[:, 0], 10),
+        "rank_overlap_top10": judgement.jaccard(stock.weights, found.weights[:, 0], 10),
     }
 
 

@@ -1,4 +1,5 @@
-"""Where the pictures come from: CIFAR-10 from a file or from its official source, or the built-in shapes.
+"""Where the pictures come from: CIFAR-10 from a file or from its official source, with or without a planted shortcut, or the
+built-in shapes.
 
 Everything is handed out as plain uint8 arrays in memory; there are no loaders and no worker processes.
 """
@@ -8,12 +9,12 @@ import http.client
 import socket
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from common import shapes
+from common import marks, shapes
 from common.results import shown
 from common.runtime import UserError, first_line
 
@@ -24,6 +25,7 @@ CIFAR10_SHAPES = {
     "x_test": (10000, 32, 32, 3),
     "y_test": (10000,),
 }
+NAMES = ("cifar10", "cifar10-marked", "shapes")
 SHAPES_SIZE = {"train": 4000, "test": 1000}
 DOWNLOAD_TIMEOUT = 8  # seconds without a byte before the download is given up
 
@@ -33,7 +35,7 @@ class Dataset:
     """Pictures and labels, in memory.
 
     Attributes:
-        name: "cifar10" or "shapes".
+        name: one of NAMES.
         classes: the class names, in the order of the labels.
         x_train, x_test: (N, 32, 32, 3) uint8, RGB.
         y_train, y_test: (N,) uint8.
@@ -57,9 +59,19 @@ def load(name: str, folder: str | Path = "data") -> Dataset:
     """Loads the data set called `name`, CIFAR-10 from `folder` (see `load_cifar10`), shapes from nowhere."""
     if name == "cifar10":
         return load_cifar10(folder)
+    if name == "cifar10-marked":
+        return with_shortcut(load_cifar10(folder))
     if name == "shapes":
         return load_shapes()
-    raise UserError(f"unknown data set {name!r}: choose cifar10 or shapes")
+    raise UserError(f"unknown data set {name!r}: choose {', '.join(NAMES)}")
+
+
+def with_shortcut(cifar10: Dataset) -> Dataset:
+    """CIFAR-10 with a mark in most training pictures of one class (`common/marks.py`); the test pictures are as they were."""
+    number = cifar10.classes.index(marks.CLASS)
+    x_train = marks.plant(cifar10.x_train, cifar10.y_train, number, seed=3)
+    digest = _hash((x_train, cifar10.y_train, cifar10.x_test, cifar10.y_test))
+    return replace(cifar10, name="cifar10-marked", x_train=x_train, sha256=digest)
 
 
 def load_shapes() -> Dataset:

@@ -58,10 +58,14 @@ class Calibrated(nn.Module):
 def from_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> tuple[PictureModel, str]:
     """A network that q1_gradcam/train.py made, and the name of the data set it was trained on."""
     model = models.load(path, device)
+    return from_model(model, shown(path), sha256(path)), model.dataset
+
+
+def from_model(model: models.Model, source: str, digest: str) -> PictureModel:
+    """A network of Question 1, whose logits are divided by its temperature."""
     plain = ((0.0,) * 3, (1.0,) * 3)  # it normalises by itself
     network = Calibrated(model.network, model.temperature).eval()
-    found = PictureModel(network, model.arch, shown(path), *plain, 32, model.classes, sha256(path), False)
-    return found, model.dataset
+    return PictureModel(network, model.arch, source, *plain, 32, model.classes, digest, False)
 
 
 class SamePadding(nn.Module):

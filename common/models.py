@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.results import write_whole
-from common.runtime import UserError, first_line
+from common.runtime import UserError, first_line, seed_for
 
 CHECKPOINT_FORMAT = 1
 
@@ -204,6 +204,32 @@ def build(arch: str, classes: int, mean, std, options: dict[str, Any] | None = N
     return Classifier(ARCHITECTURES[arch].build(classes, **(options or {})), tuple(mean), tuple(std))
 
 
+def untrained(model: Model, images: np.ndarray, seed: int) -> Classifier:
+    """The network of a model before its first step, in `eval()`. What the data alone determine is kept (normalisation, whitening) or taken
+    from `images` (N, H, W, 3) (batch norm)."""
+    torch.manual_seed(seed_for(seed, "untrained"))
+    fresh = build(model.arch, len(model.classes), (0.0,) * 3, (1.0,) * 3, model.options)
+    kept = {
+        key: value for key, value in model.network.state_dict().items() if key.startswith(("normalise", "body.whiten"))
+    }
+    fresh.load_state_dict(kept, strict=False)
+    device = next(model.network.parameters()).device
+    return with_fresh_statistics(fresh.eval().to(device, memory_format=torch.channels_last), images)
+
+
+def with_fresh_statistics(network: nn.Module, images: np.ndarray) -> nn.Module:
+    """The network, changed in place: its batch norms take their statistics from `images` (N, H, W, 3) alone.
+
+    With those of trained filters other filters would be far out of range, and maps would change for that reason alone.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum, norm.training = None, True  # the plain mean over what it is shown
+    logits(network, images)
+    return network.eval()
+
+
 def save(path: str | Path, model: Model, half: bool = False) -> Path:
     """Writes a checkpoint, whole or not at all; `half` stores floating-point weights in 16 bits."""
     state = {key: value.detach().cpu().contiguous() for key, value in model.network.state_dict().items()}
@@ -255,7 +281,8 @@ def read_torch(path: str | Path) -> Any:
 
 def to_input(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """Pictures (N, H, W, 3) uint8 as network input (N, 3, H, W) float in 0 to 1, channels last in memory."""
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float().div(255)
+    # A copy, because torch warns of arrays that can't be written to, as pictures read by PIL are.
+    return torch.from_numpy(np.array(images, order="C")).to(device).permute(0, 3, 1, 2).float().div(255)
 
 
 @torch.inference_mode()

@@ -11,6 +11,8 @@ import os
 import shlex
 import subprocess
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -62,7 +64,7 @@ def output_folder(folder: str | Path) -> Path:
 
 def write_json(path: str | Path, content: dict[str, Any]) -> Path:
     """Writes `content` as JSON: one line per key at the top, short lists on one line, numbers rounded to 6 digits."""
-    lines = ",\n".join(f"  {json.dumps(key)}: {_layout(_plain(value), '  ')}" for key, value in content.items())
+    lines = ",\n".join(f"  {json.dumps(key)}: {_layout(plain(value), '  ')}" for key, value in content.items())
     return write_whole(path, lambda file: file.write(f"{{\n{lines}\n}}\n".encode()))
 
 
@@ -79,20 +81,33 @@ def _layout(value: Any, indent: str) -> str:
     return start + "\n" + ",\n".join(inner + part for part in parts) + "\n" + indent + end
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """NumPy and torch scalars and arrays as plain Python; floats to 6 significant digits."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | torch.Tensor):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Path):
         return value.as_posix()
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
         return float(f"{value:.6g}")
+    return value
+
+
+def without_nan(value: Any) -> Any:
+    """The same numbers, lists and dictionaries with None where a number is not finite, which JSON can't say."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return without_nan(value.tolist())
+    if isinstance(value, float | np.floating) and not np.isfinite(value):
+        return None
     return value
 
 
@@ -109,6 +124,17 @@ def read_json(path: str | Path) -> dict[str, Any]:
 def write_npz(path: str | Path, **arrays: np.ndarray) -> Path:
     """Writes arrays as a compressed `.npz`."""
     return write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """Reads the arrays of an `.npz`. Raises UserError where it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except FileNotFoundError:
+        raise UserError(f"there is no {path}: run the script that writes it first") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"can't read {path}: {error}") from error
 
 
 def shown(path: str | Path) -> str:

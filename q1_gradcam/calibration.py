@@ -37,11 +37,3 @@ def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins
     diagram = reliability(confidence, correct, bins)
     rows = zip(diagram["count"], diagram["confidence"], diagram["accuracy"], strict=True)
     return sum(n * abs(a - c) for n, c, a in rows if n) / len(confidence)
-
-
-def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95% interval of a proportion (Wilson, 1927): how far the accuracy may be off for being measured on n pictures."""
-    share, spread = successes / n, z**2 / n
-    middle = share + spread / 2
-    half = z * (share * (1 - share) / n + spread / (4 * n)) ** 0.5
-    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)

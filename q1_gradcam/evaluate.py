@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common import data, models, results, runtime
+from common import data, intervals, models, results, runtime
 from common.figures import save as save_figure
 from q1_gradcam import calibration, figures
 
@@ -55,7 +55,7 @@ def main() -> None:
         "dataset": dataset.name,
         "n": len(labels),
         "accuracy": correct.mean(),
-        "accuracy_interval": calibration.wilson(correct.sum(), len(correct)),
+        "accuracy_interval": intervals.wilson(correct.sum(), len(correct)),
         "accuracy_mirror": (both.argmax(1).numpy() == labels).mean(),
         "per_class_accuracy": {name: confusion[k, k] / confusion[k].sum() for k, name in enumerate(names)},
         "confusion_matrix": confusion,

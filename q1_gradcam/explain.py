@@ -7,23 +7,23 @@
     python q1_gradcam/explain.py --model outputs/demo/q1_gradcam/model.pt
 
 Test pictures are drawn at random, by seed, from all that qualify; the wrong ones are explained twice, for the class that the
-network says and for the true one. Writes OUT/explanations.json, OUT/explanations.npz and OUT/figures/*.png; for --image,
-OUT/own/NAME.png. OUT is the checkpoint's folder, or with options other than the usual ones a folder named after them in
-OUT/other, so that they don't replace the usual results.
+network says and for the true one. Writes OUT/explanations.json, OUT/explanations.npz, OUT/figures/*.png and, for
+report/verify.py, OUT/receipts.json; for --image, OUT/own/NAME.png. OUT is the checkpoint's folder, or with options other than
+the usual ones a folder named after them in OUT/other, so that they don't replace the usual results.
 """
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from common import data, models, pictures, results, runtime
+from common import data, models, pictures, receipts, results, runtime
 from common.figures import remove_stale
 from common.figures import save as save_figure
-from q1_gradcam import evidence, figures, gradcam, selection
+from q1_gradcam import drawn_pictures, evidence, figures, gradcam, selection
 
 OVERVIEW = {"correct": 5, "incorrect": 3}  # pictures of each class on the overview page
-TARGETS = ("predicted", "true", "second")
 USUAL = {"method": "gradcam", "layer": None, "target": "predicted", "correct": 10, "incorrect": 5, "seed": 0}
 
 
@@ -61,54 +61,37 @@ def main() -> None:
     model = models.load(args.model, device)
     layer = args.layer or model.layer
     gradcam.find_layer(model.network, layer)
-    target = parse_target(args.target, model.classes)
+    target = drawn_pictures.parse_target(args.target, model.classes)
     if args.image:
         explain_own(args, model, layer, target)
         return
 
-    # Which pictures.
     dataset = data.load(model.dataset, args.data)
-    logits = models.logits(model.network, dataset.x_test)
-    wanted = {"correct": args.correct, "incorrect": args.incorrect}
-    drawn = selection.draw(logits.argmax(1).numpy(), dataset.y_test, model.classes, wanted, args.seed)
-    logits, images = logits[drawn.index], dataset.x_test[drawn.index]
-    labels = torch.from_numpy(dataset.y_test[drawn.index]).long()
-    confidence = torch.softmax(logits.double() / model.temperature, 1)
-
-    # Two maps of each: of the class asked for, and of the true one.
-    predicted, second = logits.topk(2).indices.T
-    choices = {"predicted": predicted, "true": labels, "second": second}
-    explained = choices[target] if isinstance(target, str) else torch.full_like(labels, target)
-    x = models.to_input(images, device)
-    both = [gradcam.explain(model.network, x, layer, y.to(device), args.method) for y in (explained, labels)]
-    raw, dead = [maps.raw.cpu() for maps in both], [maps.dead.cpu() for maps in both]
-    level = [gradcam.scale(maps).numpy() for maps in raw]
-
-    # What the results and the figures say of them.
-    samples, panels = [], {kind: {} for kind in selection.KINDS}
-    for k, kind in enumerate(drawn.kind):
-        true, says = model.classes[labels[k]], model.classes[predicted[k]]
+    done = drawn_pictures.compute(args, model, dataset, layer, target)
+    drawn, samples = done.drawn, drawn_pictures.describe(done, args, model.classes)
+    panels = {kind: {} for kind in selection.KINDS}
+    level = [gradcam.scale(raw).numpy() for raw in done.raw]
+    for k, (kind, sample) in enumerate(zip(drawn.kind, samples, strict=True)):
         shown = [
-            figures.PanelMap(level[m][k], bool(dead[m][k]), model.classes[y[k]], confidence[k, y[k]].item())
-            for m, y in ((0, explained), (1, labels))[: 1 if kind == "correct" else 2]
+            figures.PanelMap(level[m][k], bool(done.dead[m][k]), model.classes[y[k]], done.confidence[k, y[k]].item())
+            for m, y in ((0, done.explained), (1, done.labels))[: 1 if kind == "correct" else 2]
         ]
-        index = int(drawn.index[k])
-        panels[kind].setdefault(true, []).append(figures.Panel(images[k], f"#{index}", true, says, tuple(shown)))
-        sample = {"index": index, "kind": kind, "true": true, "predicted": says}
-        sample |= {"confidence": confidence[k, predicted[k]], "confidence_true": confidence[k, labels[k]]}
-        sample |= {"method": args.method, "layer": both[0].layer, "explained": model.classes[explained[k]]}
-        sample |= {"dead": bool(dead[0][k]), "dead_true": bool(dead[1][k]), "peak": raw[0][k].max()}
-        samples.append(sample | {"figure": f"figures/{kind}_{true}.png"})
+        name, true = f"#{sample['index']}", sample["true"]
+        panel = figures.Panel(dataset.x_test[sample["index"]], name, true, sample["predicted"], tuple(shown))
+        panels[kind].setdefault(true, []).append(panel)
 
     out = results.output_folder(args.out)
-    written = write_sheets(panels, drawn, args, both[0], results.output_folder(out / "figures"))
+    written = write_sheets(panels, drawn, args, done.maps, results.output_folder(out / "figures"))
     if args.method == "gradcam":
-        written.append(write_worked_example(model, x[:1], images[0], layer, explained[:1], f"#{drawn.index[0]}", out))
-    results.write_npz(out / "explanations.npz", index=drawn.index, map=raw[0].numpy(), map_true=raw[1].numpy())
+        image = dataset.x_test[drawn.index[0]]
+        written.append(write_worked_example(model, image, layer, done.explained[:1], f"#{drawn.index[0]}", out))
+    arrays = results.write_npz(
+        out / "explanations.npz", index=drawn.index, map=done.raw[0].numpy(), map_true=done.raw[1].numpy()
+    )
     content = {
         "method": args.method,
-        "layer": both[0].layer,
-        "map_size": list(raw[0].shape[1:]),
+        "layer": done.maps.layer,
+        "map_size": list(done.raw[0].shape[1:]),
         "target": args.target,
         "temperature": model.temperature,
         "rule": drawn.rule,
@@ -118,11 +101,12 @@ def main() -> None:
     }
     right = np.array([kind == "correct" for kind in drawn.kind])
     if dataset.evidence_test is not None:
-        content |= evidence.share_found(raw[0][right], dataset.evidence_test[drawn.index[right]])
+        content |= evidence.share_found(done.raw[0][right], dataset.evidence_test[drawn.index[right]])
     hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.model)}
     origin = results.provenance(args.seed, device, data_source=dataset.source, **hashes)
     remove_stale(out, written)
-    results.write_json(out / "explanations.json", content | {"provenance": origin, "samples": samples})
+    file = results.write_json(out / "explanations.json", content | {"provenance": origin, "samples": samples})
+    receipts.write(out, args, [*written, arrays, file], origin)
 
     dead_ones = sum(sample["dead"] for sample in samples)
     print(
@@ -133,18 +117,6 @@ def main() -> None:
             by_chance = content[f"{key}_control"]
             print(f"{key.replace('_', ' ')}: {content[key]:.0%} of the right pictures (by chance {by_chance:.0%})")
     print(f"wrote {results.shown(out / 'explanations.json')}, the maps beside it, and {len(written)} figures")
-
-
-def parse_target(text: str, classes: tuple[str, ...]) -> str | int:
-    """One of TARGETS as it is; a class name or number as the class's number."""
-    if text in TARGETS:
-        return text
-    if text in classes:
-        return classes.index(text)
-    if text.isdecimal() and int(text) < len(classes):
-        return int(text)
-    known = ", ".join((*TARGETS, *classes))
-    raise runtime.UserError(f"unknown class {text!r}: choose {known}, or a number below {len(classes)}")
 
 
 def write_sheets(panels, drawn: selection.Selection, args, maps: gradcam.Maps, folder: Path) -> list[Path]:
@@ -167,7 +139,9 @@ def write_sheets(panels, drawn: selection.Selection, args, maps: gradcam.Maps, f
             most = max(map(len, rows.values()))
             if kind == "incorrect":
                 more = f" Two maps: of the class it says, and of the true one.{more}"
-            caption = f"The first {most} of each class's random draw (seed {args.seed}).{more}\n{how}"
+            first = "The first" if most == 1 else f"The first {most}"
+            which = textwrap.fill(f"{first} of each class's random draw (seed {args.seed}).{more}", figures.CAPTION)
+            caption = f"{which}\n{how}"
             figure = figures.overview(rows, f"What the network looks at when it is {judged}", caption)
             written.append(save_figure(figure, folder / f"overview_{kind}.png"))
     return written
@@ -184,8 +158,9 @@ def how_to_read(maps: gradcam.Maps) -> str:
     )
 
 
-def write_worked_example(model, x, image, layer: str, target, name: str, out: Path) -> Path:
+def write_worked_example(model, image: np.ndarray, layer: str, target, name: str, out: Path) -> Path:
     """The arithmetic of Grad-CAM on the first picture of the draw."""
+    x = models.to_input(image[None], next(model.network.parameters()).device)
     with gradcam.borrowed(model.network):
         activations, gradients, _, _ = gradcam.at_layer(model.network, x, layer, target.to(x.device))
     title = f"Grad-CAM worked out: test picture {name}, class {model.classes[target]}, {layer}"

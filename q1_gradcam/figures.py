@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.figures import ACCENT, FAINT, SECOND, WIDTH, colour_bar, plt, show_map, show_picture
-from q1_gradcam.calibration import wilson
+from common.intervals import wilson
+
+CAPTION = 120  # characters that fit on a line of a caption, above the colour bar
 
 
 @dataclass(frozen=True)

@@ -188,11 +188,14 @@ def at_pixels(network: nn.Module, x: Tensor, target: Tensor | None, guided: bool
 
 
 def find_layer(network: nn.Module, name: str | None) -> nn.Module:
-    """The module called `name`; an unknown name is answered with the names there are."""
+    """The module called `name`; an unknown name is answered with the stages there are, and how what is inside them is called."""
     modules = {key: module for key, module in network.named_modules() if key}
     if name not in modules:
-        near = [key for key in modules if key.count(".") <= 2 and not key.startswith("normalise")]
-        raise UserError(f"unknown layer {name!r}: choose one of {', '.join(near)}, or a module inside these")
+        stages = [key for key, module in modules.items() if key.count(".") <= 1 and key != "body"
+                  and (isinstance(module, nn.Conv2d) or list(module.children()))]  # fmt: skip
+        inside = [key for key in modules if key.rpartition(".")[0] in stages]
+        more = f", or a module inside one of them by its whole name, such as {inside[0]}" if inside else ""
+        raise UserError(f"unknown layer {name!r}: choose {', '.join(stages)}{more}")
     return modules[name]
 
 

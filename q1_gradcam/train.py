@@ -2,12 +2,15 @@
 
     python q1_gradcam/train.py                            CIFAR-10, the compact network, one seed
     python q1_gradcam/train.py --seeds 0 1 2              three seeds; the first one's network is kept, whichever does best
+    python q1_gradcam/train.py --seeds 1 2 --add          two more seeds beside those in OUT/training.json, whose network stays
     python q1_gradcam/train.py --resume                   go on after Ctrl-C or a power cut
     python q1_gradcam/train.py --dataset shapes           built-in pictures: no download, about a minute
+    python q1_gradcam/train.py --quick                    a narrower network: ten minutes
+    python q1_gradcam/train.py --quick --dataset cifar10-marked      the same with a planted shortcut, for q1_gradcam/trust.py
     python q1_gradcam/train.py --arch resnet18            a network for a GPU
 
 Choices are made on a held-out part of the training pictures. The test set is looked at once, after the last epoch.
-Writes OUT/model.pt and OUT/training.json; OUT/seed*.state.pt holds the last whole epoch until a seed is done.
+Writes OUT/model.pt and OUT/training.json (unusual ones in OUT/other); OUT/seed*.state.pt holds the last whole epoch until a seed is done.
 """
 
 import math
@@ -29,9 +32,10 @@ HALF_PRECISION_ABOVE = 4_000_000  # parameters: larger networks are stored in 16
 
 def arguments():
     parser = runtime.Parser(__doc__)
-    parser.add_argument("--dataset", choices=("cifar10", "shapes"), default="cifar10")
+    parser.add_argument("--dataset", choices=data.NAMES, default="cifar10")
     parser.data_option()
     parser.add_argument("--arch", choices=tuple(models.ARCHITECTURES), default="compact")
+    parser.add_argument("--quick", action="store_true", help="a narrower network, seven epochs: some ten minutes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="one training each (default: 0)")
     parser.add_argument("--epochs", type=runtime.positive, metavar="N", help="instead of the recipe's")
     parser.add_argument(
@@ -44,11 +48,18 @@ def arguments():
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: outputs/q1_gradcam; /ARCH for other networks")
     parser.device_option()
     parser.add_argument("--resume", action="store_true", help="go on from the last whole epoch of an interrupted run")
+    parser.add_argument(
+        "--add", action="store_true", help="keep the seeds in OUT/training.json and their network, and add these"
+    )
     args = parser.parse_args()
-    args.held_out = args.held_out or (1000 if args.dataset == "cifar10" else 500)
+    args.held_out = args.held_out or (500 if args.dataset == "shapes" else 1000)
     if args.out is None:
-        args.out = results.OUTPUTS / ("q1_gradcam" if args.dataset == "cifar10" else "demo/q1_gradcam")
+        args.out = results.OUTPUTS / ("demo/q1_gradcam" if args.dataset == "shapes" else "q1_gradcam")
         args.out = args.out if args.arch == "compact" else args.out / args.arch
+        unusual = [
+            word for word, is_so in (("marked", args.dataset == "cifar10-marked"), ("quick", args.quick)) if is_so
+        ]
+        args.out = args.out / "other" / "-".join(unusual) if unusual else args.out
     return args
 
 
@@ -57,7 +68,7 @@ def main() -> None:
     device = runtime.pick_device(args.device)
     out = results.output_folder(args.out)
     dataset = data.load(args.dataset, args.data)
-    chosen = recipe(args.arch, args.dataset, args.epochs)
+    chosen = recipe(args.arch, args.dataset, args.epochs, args.quick)
     train, held_out = data.held_out_split(dataset.y_train, args.held_out)
     train = train[: args.train_size]
 
@@ -66,6 +77,8 @@ def main() -> None:
     plan |= {"train_size": len(train), "held_out": args.held_out}
     run_file = out / "run.state.pt"
     done = finished(run_file, plan) if args.resume else []
+    if args.add and not done:
+        done = reported(out / "training.json", plan)
     speed = cost.matrix_product_speed(device)
     where = runtime.hardware(device)
     print(f"{args.arch} on {dataset.name}: {len(train)} pictures, {chosen['epochs']} epochs, {where}", flush=True)
@@ -74,13 +87,13 @@ def main() -> None:
         if any(run["row"]["seed"] == seed for run in done):
             continue
         model, run = train_one(dataset, train, held_out, plan, seed, out, device, args.resume)
-        run["row"] |= test_accuracy(model, dataset)
+        run["row"] |= test_accuracy(model, dataset) | {"matrix_product_flops_per_second": speed}
         if not done:
             models.save(out / "model.pt", model, half=run["parameters"] > HALF_PRECISION_ABOVE)
         done.append(run)
         checkpoint = results.sha256(out / "model.pt")
         origin = {"data_source": dataset.source, "data_sha256": dataset.sha256, "checkpoint_sha256": checkpoint}
-        content = summary(done, plan, speed, device)
+        content = summary(done, plan)
         content["provenance"] = results.provenance(done[0]["row"]["seed"], device, **origin)
         results.write_json(out / "training.json", content)
         state = {"plan": plan, "done": done}
@@ -143,6 +156,7 @@ def train_one(dataset, train, held_out, plan, seed, out, device, resume) -> tupl
         "train_flops_per_second": flops / sum(epoch["seconds"] for epoch in history),
         "peak_memory_bytes": max(epoch["peak_memory_bytes"] or 0 for epoch in history) or None,
         "precision": "bfloat16" if sixteen_bits(device) else "float32",
+        "hardware": runtime.hardware(device),
     }
     run = {"row": row, "history": history, "flops_per_image": per_image, "train_flops": flops}
     return model, run | {"parameters": sum(p.numel() for p in network.parameters())}
@@ -214,6 +228,19 @@ def finished(path: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
     return read_state(path, plan)["done"] if path.is_file() else []
 
 
+def reported(path: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """The seeds in a results file, in order; of all but the first the row alone. Refused where they had other settings or data."""
+    content = results.read_json(path)
+    theirs = {key: content.get(key) for key in plan} | {"data_sha256": content.get("provenance", {}).get("data_sha256")}
+    if theirs != results.plain(plan):
+        raise runtime.UserError(
+            f"{path} was made with other settings or data: use the same, or another --out, or leave out --add"
+        )
+    first = {key: content[key] for key in ("history", "flops_per_image", "train_flops", "parameters")}
+    where = {key: content[key] for key in ("hardware", "matrix_product_flops_per_second")}
+    return [first | {"row": where | row} for row in content["seeds"]]
+
+
 def read_state(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
     """A file of an interrupted run; refused where that run had other settings or data."""
     state = models.read_torch(path)
@@ -241,7 +268,7 @@ def accuracies(network, pictures, labels) -> tuple[float, float]:
     return tuple((logits.argmax(1) == labels).float().mean().item() for logits in (single, both))
 
 
-def summary(done: list[dict[str, Any]], plan, speed: float, device) -> dict[str, Any]:
+def summary(done: list[dict[str, Any]], plan) -> dict[str, Any]:
     """The contents of training.json: the first seed's run, whose network is kept, then one row per seed and their mean."""
     first, rows = done[0], [run["row"] for run in done]
     means = ("accuracy", "accuracy_mirror", "held_out_accuracy", "held_out_accuracy_mirror", "seconds")
@@ -251,11 +278,11 @@ def summary(done: list[dict[str, Any]], plan, speed: float, device) -> dict[str,
         "parameters": first["parameters"],
         "epochs": plan["recipe"]["epochs"],
         "seconds": first["row"]["seconds"],
-        "hardware": runtime.hardware(device),
+        "hardware": first["row"]["hardware"],
         "flops_per_image": first["flops_per_image"],
         "train_flops": first["train_flops"],
         "train_flops_per_second": first["row"]["train_flops_per_second"],
-        "matrix_product_flops_per_second": speed,
+        "matrix_product_flops_per_second": first["row"]["matrix_product_flops_per_second"],
         "peak_memory_bytes": first["row"]["peak_memory_bytes"],
         "seed": first["row"]["seed"],
         "train_size": plan["train_size"],

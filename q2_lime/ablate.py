@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from common import data, imagenet, imagenet_to_cifar, memory, news, results, runtime
 from common.figures import save as save_figure
-from q2_lime import core, image_figures, images, linear, text
+from q2_lime import core, image_figures, images, judgement, linear, text
 
 SEEDS = 2  # independent explanations of each picture, for the overlap
 SAMPLES, HELD_OUT = 128, 64
@@ -189,7 +189,7 @@ class Pool:
             values = images.transform(logits, [top], value or self.choices.value)
             fidelities.append(float(core.fidelity(found[0], masks, values, counts)[0]))
             overlaps.append(
-                core.stability([surrogate.weights[:, 0] for surrogate in found], self.settings.top)["jaccard"]
+                judgement.stability([surrogate.weights[:, 0] for surrogate in found], self.settings.top)["jaccard"]
             )
         return spread("fidelity", fidelities) | spread("jaccard", overlaps) | {
             "regions": float(np.median([d for d, *_ in self.parts])),
@@ -204,7 +204,7 @@ def spread(name: str, values: list[float]) -> dict:
     return {
         name: float(np.median(there)),
         f"{name}_quartiles": np.percentile(there, [25, 75]),
-        f"{name}_all": core.without_nan(values),
+        f"{name}_all": results.without_nan(values),
     }
 
 
@@ -236,7 +236,7 @@ def ablate_text(args) -> tuple[list[dict], dict, dict]:
             ]
             found["seconds"].append((time.perf_counter() - started) / SEEDS)
             found["fidelity"].append(float(runs[0].fidelity[0]))
-            found["jaccard"].append(core.stability([run.weights[:, 0] for run in runs], settings.top)["jaccard"])
+            found["jaccard"].append(judgement.stability([run.weights[:, 0] for run in runs], settings.top)["jaccard"])
             truth = model.contributions(post.text, list(post.words))[:, says]
             found["truth_correlation"].append(float(spearmanr(runs[0].weights[:, 0], truth).statistic))
         row = {

@@ -11,7 +11,7 @@ with a ridge penalty alpha |w|^2 for Omega. The weights w are the explanation.
 
 This module knows neither pictures nor texts. A front end hands over `answer`, a function from masks (n, d) bool to the values
 that are explained (n, K), for instance the log-odds of K classes. Everything else happens here: drawing masks, weighing them,
-the ridge, when to stop, and how far the outcome can be trusted.
+the ridge, when to stop. How far the outcome can be trusted is said by judgement.py.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import gammaln
-from scipy.stats import spearmanr
 
 from common.runtime import UserError, seed_for
+from q2_lime.judgement import leading
 
 Answer = Callable[[np.ndarray], np.ndarray]
 BATCH = 64  # masks a time while it is open whether more are needed
@@ -127,11 +127,6 @@ def fidelity(surrogate: Surrogate, masks: np.ndarray, values: np.ndarray, counts
 def effective_samples(counts: np.ndarray) -> float:
     """Kish's effective sample size (sum w)^2 / sum w^2: how many equally weighted masks would be as good."""
     return float(counts.sum() ** 2 / (counts**2).sum())
-
-
-def leading(weights: np.ndarray, top: int) -> np.ndarray:
-    """The `top` parts of largest |weight|, largest first. Takes (d,) or (m, d)."""
-    return np.argsort(-np.abs(weights), axis=-1, kind="stable")[..., :top]
 
 
 def expected_overlap(
@@ -272,75 +267,3 @@ def explain(
         expected_overlap=expected,
         effective_samples=effective_samples(counts),
     )
-
-
-# --- Agreement between explanations -----------------------------------------------------------------------------------------
-
-
-def jaccard(a: np.ndarray, b: np.ndarray, top: int) -> float:
-    """Overlap of the `top` leading parts of two weight vectors (d,): shared over all named. 0 to 1, 1 is best."""
-    first, second = set(leading(a, top).tolist()), set(leading(b, top).tolist())
-    return len(first & second) / len(first | second)
-
-
-def stability(weights: list[np.ndarray], top: int) -> dict[str, float]:
-    """How alike the weights (d,) of several seeds are, as means over all pairs: top-k Jaccard (0 to 1), Spearman's rank
-    correlation (-1 to 1), and the share of the first one's leading parts whose sign is the same (0 to 1)."""
-    pairs = [(a, b) for i, a in enumerate(weights) for b in weights[i + 1 :]]
-    ranks = [spearmanr(a, b).statistic if np.ptp(a) and np.ptp(b) else float(np.allclose(a, b)) for a, b in pairs]
-    signs = [np.mean(np.sign(a[leading(a, top)]) == np.sign(b[leading(a, top)])) for a, b in pairs]
-    return {
-        "jaccard": float(np.mean([jaccard(a, b, top) for a, b in pairs])),
-        "rank_correlation": float(np.mean(ranks)),
-        "sign_agreement": float(np.mean(signs)),
-    }
-
-
-def card(found: Explanation, stable: dict[str, float], top: int, unit: str) -> list[str]:
-    """How far to trust an explanation, in short lines: what `explain` and `stability` measured, the verdict last."""
-    settled = (
-        "Leaders settled: overlap with another run expected at"
-        if found.settled
-        else "Stopped at the bound, expected overlap"
-    )
-    return [
-        f"Held-out fidelity {found.fidelity[0]:.2f}; top-{top} overlap between seeds {stable['jaccard']:.2f}; {found.model_calls:,} calls.",
-        f"{settled} {found.expected_overlap:.2f}. Between seeds, ranks correlate"
-        f" {stable['rank_correlation']:.2f}, signs agree {stable['sign_agreement']:.0%}; {found.effective_samples:.0f} effective masks.",
-        f"{unit} of the whole: {found.original[0]:.2f} by the model, {found.surrogate_original[0]:.2f} by the linear one.",
-        f"Verdict: {verdict(found.fidelity[0], stable['jaccard'])}.",
-    ]
-
-
-def without_nan(value):
-    """The same numbers, lists and dictionaries with None where a number is not finite, as results files want it."""
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return without_nan(value.tolist())
-    if isinstance(value, float | np.floating) and not np.isfinite(value):
-        return None
-    return value
-
-
-def median(values: list[float | None]) -> float | None:
-    """The median of what is there; None where nothing is."""
-    there = [value for value in values if value is not None and np.isfinite(value)]
-    return float(np.median(there)) if there else None
-
-
-FAITHFUL, STABLE = 0.7, 0.8  # below these an explanation says that it is not to be trusted
-
-
-def verdict(fidelity_: float, stable: float) -> str:
-    """One plain sentence on whether to trust an explanation, from its held-out fidelity and its top-k Jaccard over seeds."""
-    if np.isnan(fidelity_):
-        return "nothing to explain: the model's answer does not depend on the parts"
-    faults = []
-    if fidelity_ < FAITHFUL:
-        faults.append(f"a linear model of the parts explains {max(0.0, fidelity_):.0%} of what the model does")
-    if stable < STABLE:
-        faults.append(f"other random masks name other leading parts (overlap {stable:.2f})")
-    return "not to be trusted: " + "; ".join(faults) if faults else "faithful and stable"

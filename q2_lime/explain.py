@@ -9,22 +9,20 @@
     python q2_lime/explain.py --checkpoint outputs/q1_gradcam/model.pt      a network of Question 1, on its own test pictures
 
 The weights come from --weights FILE; else from DATA/weights/MODEL*.pth where that exists; else torchvision downloads its own. Test pictures
-are drawn at random, by seed. Writes OUT/explanations.json, OUT/explanations.npz (regions and weights) and OUT/figures/*.png; for --image,
-OUT/own/NAME.{png,json}. OUT is outputs/q2_lime/images (with --checkpoint, q2_lime/classifier beside the
-checkpoint's folder), or with unusual options a folder named after them in OUT/other.
+are drawn at random, by seed. Writes OUT/explanations.json, OUT/explanations.npz (regions and weights), OUT/figures/*.png and, for
+report/verify.py, OUT/receipts.json; for --image, OUT/own/NAME.{png,json}. OUT is outputs/q2_lime/images (with --checkpoint,
+q2_lime/classifier beside the checkpoint's folder), or with unusual options a folder named after them in OUT/other.
 """
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from common import data, figures, imagenet, imagenet_to_cifar, memory, pictures, results, runtime
+from common import data, figures, imagenet, imagenet_to_cifar, memory, pictures, receipts, results, runtime
 from common.figures import save as save_figure
-from q2_lime import core, evidence, image_figures, images, package
+from q2_lime import core, evidence, image_figures, images, judgement, one_picture
 
-STABILITY_SEEDS = 5
 CANDIDATES = 300  # pictures of a class that are tried with --prefer-recognised
 USUAL = {
     "model": imagenet.DEFAULT, "weights": None, "per_class": 1, "segmentation": images.CHOICES.segmentation, "regions": images.CHOICES.regions,
@@ -137,7 +135,8 @@ def main() -> None:
         rule += " from those that the model takes for a kind of their class"
     caption = f"Test pictures of {dataset.name}, {rule}, brought to"
     caption += f" {model.side} x {model.side} pixels for {model.name}. Middle: the five leading regions, rim blue for and orange against what the model says. Right: every region's"
-    caption += " signed weight. Orange heading: the model takes it for something else."
+    caption += " signed weight. Orange heading: the model takes it for something else. Small print:"
+    caption += f" {'held-out' if args.engine == 'own' else 'in-sample'} fidelity, top-{args.settings.top} overlap between seeds, model calls."
     title = (
         "LIME on a network trained on these pictures"
         if args.checkpoint
@@ -146,7 +145,7 @@ def main() -> None:
     written.append(
         save_figure(image_figures.overview(panels, title, caption), out / "figures/overview.png", photographs=True)
     )
-    results.write_npz(out / "explanations.npz", **arrays)
+    written_arrays = results.write_npz(out / "explanations.npz", **arrays)
     right = sum(sample["meaning"] == sample["true"] for sample in samples)
     content = {"model": model.name, "weights": model.source, "folded": model.folded, "engine": args.engine}
     content |= {
@@ -157,7 +156,8 @@ def main() -> None:
     content |= {
         "rule": rule,
         "recognised": right,
-        "median": medians(samples),
+        "median": judgement.medians(samples, "fidelity", "model_calls", "seconds", "n_superpixels")
+        | {"not_to_be_trusted": sum(s["verdict"] != judgement.TRUSTED for s in samples)},
     }
     if args.checkpoint is None:
         content["relatives_only"] = imagenet_to_cifar.RELATIVES_ONLY
@@ -168,7 +168,8 @@ def main() -> None:
               f" (a region drawn at random: {content['leading_on_evidence_control']:.0%})")  # fmt: skip
     origin = results.provenance(args.seed, device, data_sha256=dataset.sha256, weights_sha256=model.sha256)
     figures.remove_stale(out, written)
-    results.write_json(out / "explanations.json", content | {"provenance": origin, "samples": samples})
+    file = results.write_json(out / "explanations.json", content | {"provenance": origin, "samples": samples})
+    receipts.write(out, args, [*written, written_arrays, file], origin)
     row = content["median"]
     print(f"{right} of {len(samples)} taken for their class or a kind of it; median fidelity {row['fidelity']:.2f}, top-5 overlap between seeds"
           f" {row['jaccard']:.2f}, {row['model_calls']:.0f} model calls")  # fmt: skip
@@ -204,75 +205,10 @@ def draw(args, dataset: data.Dataset, model: imagenet.PictureModel) -> list[int]
 
 
 def explain(args, model: imagenet.PictureModel, image: np.ndarray, name: str, true: str, *item: object):
-    """One explanation: what the results say of it, what the figure shows, what came out."""
-    picture = images.enlarged(image, model.side, args.choices.enlarge)
-    labels = images.segment(picture, args.choices, name)
-    d = int(labels.max()) + 1
-    logits = images.logits_of(model, picture, labels, args.choices.fill)
-    full = logits(np.ones((1, d), bool))[0]
-    probabilities = np.exp(full - np.logaddexp.reduce(full))
-    top5 = np.argsort(-full, kind="stable")[:5].tolist()
-    values = images.explained_values(logits, top5[:2], args.choices.value)
-    original = images.transform(full[None], top5[:2], args.choices.value)[0]
-    seeds = [args.seed, *(runtime.seed_for(args.seed, "again", k) for k in range(STABILITY_SEEDS - 1))]
-    started = time.perf_counter()
-    if args.engine == "own":
-        found = core.explain(values, d, args.settings, *item, original=original)
-        seconds = time.perf_counter() - started
-        runs = [found.weights[:, 0]]
-        runs += [
-            core.explain(values, d, replace(args.settings, seed=seed), *item, original=original).weights[:, 0]
-            for seed in seeds[1:]
-        ]
-        weights = found.weights
-        stable = core.stability(runs, args.settings.top)
-        verdict = core.verdict(found.fidelity[0], stable["jaccard"])
-        kept = ("model_calls", "settled", "expected_overlap", "effective_samples", "original", "surrogate_original")
-        row = {"fidelity": found.fidelity[0], "fidelity_second": found.fidelity[1]} | {
-            key: getattr(found, key) for key in kept
-        }
-        unit = "Log-odds" if args.choices.value == "log_odds" else "Probability"
-        card = core.card(found, stable, args.settings.top, unit)
-    else:
-        n = args.settings.samples or package.IMAGE_SAMPLES
-        runs, seconds = [], 0.0
-        for k, seed in enumerate(seeds):
-            begun = time.perf_counter()
-            run = package.explain_image(
-                picture, labels, args.choices.fill, model, top5[:2], n, runtime.seed_for(seed, *item) % 2**32
-            )
-            seconds = seconds if k else time.perf_counter() - begun
-            runs.append(run)
-        weights, stable = runs[0].weights, core.stability([run.weights[:, 0] for run in runs], args.settings.top)
-        verdict = core.verdict(runs[0].score, stable["jaccard"])
-        row = {
-            "fidelity": runs[0].score,
-            "fidelity_is": "in-sample R2, as the package gives it",
-            "model_calls": n,
-            "settled": None,
-        }
-        card = [
-            f"In-sample R² {runs[0].score:.2f}; top-{args.settings.top} overlap between seeds {stable['jaccard']:.2f}; {n} model calls.",
-            f"Verdict: {verdict}.",
-        ]
-    named = [(model.categories[k], float(probabilities[k])) for k in top5]
-    meaning = model.categories[top5[0]] if args.checkpoint else imagenet_to_cifar.meaning(top5[0])
-    sample = {"true": true, "predicted": named[0][0], "probability": named[0][1], "meaning": meaning}
-    sample |= {"top5": [{"class": c, "probability": p} for c, p in named], "n_superpixels": d} | row
-    sample |= {"stability": stable, "stability_seeds": STABILITY_SEEDS, "seconds": seconds, "verdict": verdict}
-    sample = core.without_nan(sample)
-    panel = image_figures.Explained(
-        name, true, image, picture, labels, weights, named, meaning, card, verdict.startswith("faithful")
+    """One explanation as the command line asks for it: what the results say of it, what the figure shows."""
+    return one_picture.explain(
+        model, image, args.choices, args.settings, args.engine, not args.checkpoint, name, true, *item
     )
-    return sample, panel
-
-
-def medians(samples: list[dict]) -> dict[str, float]:
-    rows = {key: [s[key] for s in samples] for key in ("fidelity", "model_calls", "seconds", "n_superpixels")}
-    rows |= {key: [s["stability"][key] for s in samples] for key in ("jaccard", "rank_correlation", "sign_agreement")}
-    return {key: core.median(row) for key, row in rows.items()} | {
-        "not_to_be_trusted": sum(not s["verdict"].startswith("faithful") for s in samples)
-    }
 
 
 def explain_own(args, model: imagenet.PictureModel, image: np.ndarray) -> None:

@@ -7,13 +7,14 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from skimage.segmentation import find_boundaries
 
-from common.figures import ACCENT, INK, SECOND, WIDTH, grey, plt, show_picture
+from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, grey, plt, show_picture
 
 FOR, AGAINST = ACCENT, SECOND
 SIGNED = LinearSegmentedColormap.from_list(
     "signed", [AGAINST, "#ffffff", FOR]
 )  # orange against, white nothing, blue for
 LEADING = 5  # superpixels that are marked
+FINE = 256  # pixels a side, about, on which borders and rims are drawn, so that they are thin on small pictures too
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Explained:
         original: (h, w, 3) uint8 as it came; picture: (H, W, 3) uint8 as the model saw it; labels: (H, W) its regions.
         weights: (d, 2) for the class the model says and for the runner-up.
         top5: (name, probability), most probable first; meaning: the CIFAR-10 class that the first is a kind of, or None.
-        card: lines on how far to trust it; trusted: whether the verdict is good.
+        card: lines on how far to trust it; brief: the same in half a line; trusted: whether the verdict is good.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Explained:
     top5: list[tuple[str, float]]
     meaning: str | None
     card: list[str]
+    brief: str
     trusted: bool
 
 
@@ -47,7 +49,9 @@ def signed_map(picture: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> 
 
 
 def leading_map(picture: np.ndarray, labels: np.ndarray, weights: np.ndarray, count: int = LEADING) -> np.ndarray:
-    """Colours (H, W, 3): the `count` leading regions in the picture's own colours with a rim, blue for and orange against; all else pale."""
+    """Colours (n H, n W, 3), n as in `_fine`: the `count` leading regions in the picture's own colours with a rim, blue for and orange
+    against; all else pale."""
+    picture, labels = _fine(picture, labels)
     image, shown = picture / 255.0, 0.75 + 0.25 * grey(picture)[..., None].repeat(3, axis=2)
     for k in np.argsort(-np.abs(weights), kind="stable")[:count]:
         region = labels == k
@@ -62,8 +66,15 @@ def leading_map(picture: np.ndarray, labels: np.ndarray, weights: np.ndarray, co
     return shown
 
 
+def _fine(picture: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A small picture (H, W, 3) and its regions (H, W), every pixel as n x n, to have about FINE a side."""
+    n = max(1, round(FINE / picture.shape[0]))
+    return picture.repeat(n, 0).repeat(n, 1), labels.repeat(n, 0).repeat(n, 1)
+
+
 def outlines(picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The picture with the borders of its regions in white."""
+    """The picture, as in `_fine`, with the borders of its regions in white."""
+    picture, labels = _fine(picture, labels)
     shown = picture / 255.0
     shown[find_boundaries(labels, mode="inner")] = 1.0
     return shown
@@ -87,6 +98,8 @@ def page(shown: Explained):
     for k, (image, text) in enumerate(panels):
         ax = figure.add_axes((0.008 + 0.199 * k, 0.455, 0.188, 0.41))
         show_picture(ax, image, text)
+        ax.set_anchor("N")  # a picture that is no square stays below its title
+        _edge(ax)
         ax.title.set_size(6.2)
     bars = figure.add_axes((0.175, 0.12, 0.20, 0.28))
     names, values = zip(*shown.top5, strict=True)
@@ -99,10 +112,18 @@ def page(shown: Explained):
     for k, value in enumerate(values):
         bars.text(value + 0.02, k, f"{value:.0%}", va="center", fontsize=6.5)
     lines = [line for text in shown.card for line in textwrap.wrap(text, 60, subsequent_indent="  ")]
-    figure.text(0.42, 0.405, "\n".join(lines), fontsize=6.3, va="top", linespacing=1.35,
-                color=INK if shown.trusted else AGAINST)  # fmt: skip
+    colour = INK if shown.trusted else AGAINST
+    figure.text(0.425, 0.40, "\n".join(lines), fontsize=6.3, va="top", linespacing=1.3, color=colour,
+                bbox={"facecolor": "none", "edgecolor": FAINT if shown.trusted else AGAINST, "linewidth": 0.6,
+                      "boxstyle": "round,pad=0.6"})  # fmt: skip
     _signed_bar(figure, (0.84, 0.27, 0.14, 0.032))
     return figure
+
+
+def _edge(ax) -> None:
+    """A thin line around a picture, whose pale parts would run into the paper."""
+    for spine in ax.spines.values():
+        spine.set(visible=True, color=FAINT, linewidth=0.4)
 
 
 def _signed_bar(figure, box) -> None:
@@ -133,27 +154,24 @@ def short(name: str, most: int = 20) -> str:
 
 
 def overview(explained: list[Explained], title: str, caption: str):
-    """All pictures on one sheet: the picture as the model saw it and the signed weights for what it says."""
-    pairs = 2
-    rows = -(-len(explained) // pairs)
-    height = 1.62 * rows + 1.05
+    """All pictures on one sheet, in two columns or, where there are many, in three: the picture as the model saw it, the leading regions and
+    the signed weights for what it says."""
+    columns = 2 if len(explained) <= 12 else 3
+    rows = -(-len(explained) // columns)
+    step = (WIDTH / columns - 0.09) / 3  # inches from one panel to the next
+    side, high = step - 0.04, step + 0.34
+    height = high * rows + 1.2
+    size = 6.4 - 0.3 * columns
     figure = plt.figure(figsize=(WIDTH, height))
-    figure.text(
-        0.5,
-        1 - 0.08 / height,
-        title,
-        fontsize=10,
-        fontweight="bold",
-        ha="center",
-        va="top",
-    )
+    figure.text(0.5, 1 - 0.08 / height, title, fontsize=10, fontweight="bold", ha="center", va="top")
     for k, shown in enumerate(explained):
-        row, column = divmod(k, pairs)
-        left, bottom = 0.012 + 0.5 * column, 1 - (0.36 + 1.62 * row + 1.5) / height
+        row, column = divmod(k, columns)
+        left, bottom = 0.09 + WIDTH / columns * column, height - 0.34 - high * row - 0.29 - side
         for n, image in enumerate((shown.picture, leading_map(shown.picture, shown.labels, shown.weights[:, 0]),
                                    signed_map(shown.picture, shown.labels, shown.weights[:, 0]))):  # fmt: skip
-            ax = figure.add_axes((left + 0.1625 * n, bottom, 1.13 / WIDTH, 1.13 / height))
+            ax = figure.add_axes(((left + step * n) / WIDTH, bottom / height, side / WIDTH, side / height))
             show_picture(ax, image)
+            _edge(ax)
         known = (
             ""
             if shown.meaning in (shown.true, shown.top5[0][0])
@@ -161,11 +179,13 @@ def overview(explained: list[Explained], title: str, caption: str):
             if shown.meaning
             else ""
         )
-        figure.text(left, bottom + 1.29 / height, f"{shown.true}: {shown.top5[0][0]} {shown.top5[0][1]:.0%}{known}",
-                    fontsize=7, fontweight="bold", va="center", color=INK if shown.meaning == shown.true else AGAINST)  # fmt: skip
-        figure.text(left, bottom + 1.185 / height, shown.card[0], fontsize=5.8, va="center")
-    figure.text(0.02, 0.52 / height, "\n".join(textwrap.wrap(caption, 104)), fontsize=6.8, va="top", linespacing=1.3)
-    _signed_bar(figure, (0.80, 0.40 / height, 0.18, 0.09 / height))
+        above = (bottom + side) / height
+        figure.text(left / WIDTH, above + 0.16 / height, f"{shown.true}: {shown.top5[0][0]} {shown.top5[0][1]:.0%}{known}",
+                    fontsize=size + 1.2, fontweight="bold", va="center", color=INK if shown.meaning == shown.true else AGAINST)  # fmt: skip
+        figure.text(left / WIDTH, above + 0.055 / height, shown.brief, fontsize=size, va="center",
+                    color=INK if shown.trusted else AGAINST)  # fmt: skip
+    figure.text(0.02, 0.66 / height, "\n".join(textwrap.wrap(caption, 104)), fontsize=6.8, va="top", linespacing=1.3)
+    _signed_bar(figure, (0.80, 0.44 / height, 0.18, 0.09 / height))
     return figure
 
 

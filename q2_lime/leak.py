@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from common import news
-from common.runtime import UserError
+from common import news, results
+from common.runtime import UserError, seed_for
 from q2_lime import core, text
 from q2_lime.linear import LinearModel
 
@@ -17,6 +17,7 @@ TOP = 10  # leading words that count
 SAMPLES = (
     1000  # masks, or twice the words of a post where that is more; many posts are explained, so the number is fixed
 )
+POSTS = 10  # of each class
 BODY = news.ZONES.index("body")
 
 
@@ -54,3 +55,41 @@ def interval(shares: np.ndarray, rng: np.random.Generator, repeats: int = 2000) 
     shares = shares[~np.isnan(shares)]
     means = rng.choice(shares, (repeats, len(shares))).mean(1)
     return np.percentile(means, [2.5, 97.5]).tolist()
+
+
+def meter(posts: news.News, models: dict[str, LinearModel], evaluation: dict, seed: int) -> dict:
+    """The content of leak.json: models trained on full posts and models trained on stripped ones, all shown the same full posts.
+
+    Args:
+        models: by KIND and KIND_stripped; evaluation: the content of evaluation.json, for the accuracies beside the shares.
+    """
+    labels, chosen = np.array(posts.y_test), []
+    for k, name in enumerate(posts.classes):
+        rng = np.random.default_rng(seed_for(seed, "leak", name))
+        of_class = np.flatnonzero(labels == k)
+        chosen += rng.choice(of_class, min(POSTS, len(of_class)), replace=False).tolist()
+    bodies, classes, rows = [posts.test[i] for i in chosen], labels[chosen], {}
+    for key, model in models.items():
+        shares, words = measure(model, bodies, chosen, seed)
+        outside = 1 - shares[:, BODY]
+        rng = np.random.default_rng(seed_for(seed, "interval", key))
+        scores = evaluation["models"][key.removesuffix("_stripped")]
+        rows[key] = {
+            "trained_on": "stripped posts" if model.stripped else "posts as they are",
+            "accuracy": scores["accuracy_stripped_on_full" if model.stripped else "accuracy"],
+            "accuracy_on_stripped": scores["accuracy_stripped" if model.stripped else "accuracy_full_on_stripped"],
+            "outside_body": np.nanmean(outside),
+            "outside_body_interval": interval(outside, rng),
+            "outside_body_words": np.nanmean(1 - words[:, BODY]),
+            "zones": dict(zip(news.ZONES, np.nanmean(shares, axis=0), strict=True)),
+            "per_class": {
+                name: dict(zip(news.ZONES, np.nanmean(shares[classes == k], axis=0), strict=True))
+                for k, name in enumerate(posts.classes)
+            },
+        }
+        row = rows[key]
+        print(f"leak meter, {key}: {row['outside_body']:.0%} of the weight outside the body, where {row['outside_body_words']:.0%} of the"
+              " words stand", flush=True)  # fmt: skip
+    rule = f"{POSTS} test posts of each class by seed {seed}, shown to every model as they are"
+    about = {"posts": len(chosen), "posts_per_class": POSTS, "top_words": TOP, "samples": SAMPLES, "rule": rule}
+    return results.without_nan(about | {"models": rows})

@@ -4,8 +4,10 @@ Words are told apart as the models of this project do it, in lower case ("God" a
 features there). Words that a linear model does not know can't change its answer and are left out from the start.
 """
 
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp, softmax
@@ -78,6 +80,30 @@ def read(text: str, known: Collection[str] | None = None, name: str = "the text"
     if len(numbers) > MOST_WORDS:
         raise UserError(f"{name} has {len(numbers):,} different words: cut it to {MOST_WORDS:,} or fewer")
     return Post(text, tuple(numbers), tuple(spans), tuple(zones), tuple(parts))
+
+
+def from_user(file: str) -> tuple[str, str]:
+    """A user's text and what to call it; "-" stands for standard input.
+
+    Raises:
+        UserError: no such file; no UTF-8; far too long.
+    """
+    most = LONGEST * 4 + 1  # bytes; a character has four at most
+    if file == "-":
+        content, name = sys.stdin.buffer.read(most), "standard input"
+    else:
+        path = Path(file)
+        if not path.is_file():
+            raise UserError(f"there is no text {path}")
+        with open(path, "rb") as opened:
+            content, name = opened.read(most), str(path)
+    try:
+        body = content.decode("utf-8")
+    except UnicodeDecodeError:
+        if len(content) == most:
+            raise UserError(f"{name} is too long: cut it to {LONGEST:,} characters or fewer") from None
+        raise UserError(f"{name} is not a text in UTF-8") from None
+    return body.replace("\r\n", "\n"), name
 
 
 def without(post: Post, mask: np.ndarray) -> str:

@@ -83,11 +83,11 @@ def per_class(recalls: dict[str, np.ndarray], names: tuple[str, ...], kind: str)
     return figure
 
 
-def post(shown: Explained, explains: str):
+def post(shown: Explained):
     """One post: its leading words as bars, and the post itself with these words coloured."""
     lines = _lines(shown)
-    head = 0.42 + 0.125 * (1 + len(shown.card))  # inches
-    height = head + max(2.0, 0.118 * len(lines) + 0.1, 0.2 * len(shown.words) + 1.0)
+    head = 0.66 + 0.125 * (1 + len(shown.card))  # inches
+    height = head + max(0.118 * len(lines) + 0.15, 0.2 * len(shown.words) + 0.42)
     figure = plt.figure(figsize=(WIDTH, height))
     top = 1 - head / height
     figure.text(
@@ -102,7 +102,7 @@ def post(shown: Explained, explains: str):
     figure.text(
         0.01,
         1 - 0.28 / height,
-        "\n".join([f"Words for and against {explains!r}.", *shown.card]),
+        "\n".join([f"Words for and against {shown.predicted!r}.", *shown.card]),
         fontsize=6.6,
         va="top",
         linespacing=1.3,
@@ -115,7 +115,7 @@ def post(shown: Explained, explains: str):
     page_height = 0.118 * (len(lines) + 0.6) / height
     page = figure.add_axes((0.345, top - page_height, 0.65, page_height))
     _page(page, lines, shown)
-    _zone_key(figure, 0.01, top - bars_height - 0.55 / height, height)
+    _key(figure, 0.01, top + 0.14 / height)
     return figure
 
 
@@ -140,18 +140,6 @@ def _bars(ax, words: list[Word], size: float = 6.5) -> None:
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", labelsize=size - 1, length=2)
     ax.locator_params(axis="x", nbins=3)
-
-
-def _zone_key(figure, x: float, y: float, height: float) -> None:
-    for k, (zone, colour) in enumerate(ZONE_COLOURS.items()):
-        figure.text(
-            x + 0.075 * (k % 2) + 0.012, y - 0.14 * (k // 2) / height, zone, color=colour, fontsize=6.5, va="top"
-        )
-    figure.text(x + 0.012, y + 0.14 / height, "where the word stands:", fontsize=6.5, va="top")
-    figure.text(x + 0.012, y - 0.34 / height, "for", color="white", fontsize=6.5, va="top",
-                bbox={"facecolor": FOR, "edgecolor": "none", "pad": 1.5})  # fmt: skip
-    figure.text(x + 0.05, y - 0.34 / height, "against the class", color="white", fontsize=6.5, va="top",
-                bbox={"facecolor": AGAINST, "edgecolor": "none", "pad": 1.5})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -241,14 +229,19 @@ def telling(explained: list[Explained], shares: list[float], title: str, caption
         _page(page, part, shown)
         top += high
     figure.text(0.02, 0.30 / height, "\n".join(textwrap.wrap(caption, 150)), fontsize=6.6, va="top", linespacing=1.25)
-    _zone_line(figure, 0.40 / height)
+    _key(figure, 0.02, 0.40 / height)
     return figure
 
 
-def _zone_line(figure, y: float) -> None:
-    figure.text(0.02, y, "Colour of a word: the part of the post where it stands:", fontsize=6.6)
-    for k, (zone, colour) in enumerate(ZONE_COLOURS.items()):
-        figure.text(0.40 + 0.08 * k, y, zone, color=colour, fontsize=6.6, fontweight="bold")
+def _key(figure, x: float, y: float) -> None:
+    """What the colours of bars and of words mean, in one line from (x, y) of the figure."""
+    figure.text(x, y, "Bars, marked words:", fontsize=6.6)
+    for place, colour, text in ((0.138, FOR, "for"), (0.173, AGAINST, "against the class")):
+        figure.text(x + place, y, text, color="white", fontsize=6.6,
+                    bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.2})  # fmt: skip
+    figure.text(x + 0.335, y, "Name of a word, stripe of a line: the part of the post:", fontsize=6.6)
+    for place, (zone, colour) in zip((0.705, 0.768, 0.826, 0.882), ZONE_COLOURS.items(), strict=True):
+        figure.text(x + place, y, zone, color=colour, fontsize=6.6, fontweight="bold")
 
 
 def overview(explained: list[Explained], title: str, caption: str, words: int = 6):
@@ -270,7 +263,7 @@ def overview(explained: list[Explained], title: str, caption: str, words: int = 
         figure.text(x, bottom + 0.77 / height, says, fontsize=5.8, va="center", color=INK if right else AGAINST)
     lines = textwrap.wrap(caption, 150)
     figure.text(0.02, 0.36 / height, "\n".join(lines), fontsize=6.6, va="top", linespacing=1.25)
-    _zone_line(figure, 0.44 / height)
+    _key(figure, 0.02, 0.44 / height)
     return figure
 
 

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 
-from common import corpus, news, results, runtime
+from common import corpus, intervals, news, results, runtime
 from common.figures import save as save_figure
 from q2_lime import linear, text_figures, training
 
@@ -108,9 +107,9 @@ def measures(kind: str, models, predicted, labels: np.ndarray) -> dict:
     classes = models[kind, "full"].classes
     block = {
         "accuracy": right["full", "full"].mean(),
-        "accuracy_interval": interval(right["full", "full"]),
+        "accuracy_interval": intervals.wilson(right["full", "full"].sum(), len(labels)),
         "accuracy_stripped": right["stripped", "stripped"].mean(),
-        "accuracy_stripped_interval": interval(right["stripped", "stripped"]),
+        "accuracy_stripped_interval": intervals.wilson(right["stripped", "stripped"].sum(), len(labels)),
         "accuracy_full_on_stripped": right["full", "stripped"].mean(),
         "accuracy_stripped_on_full": right["stripped", "full"].mean(),
     }
@@ -124,11 +123,6 @@ def measures(kind: str, models, predicted, labels: np.ndarray) -> dict:
     block["per_class"] = {name: {"recall": r, "precision": p, "recall_stripped": s} for name, r, p, s in table}
     block["confusion_matrix"] = matrix
     return block
-
-
-def interval(right: np.ndarray) -> list[float]:
-    """The 95% interval of a share, from (N,) bool (Wilson, 1927)."""
-    return list(binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson"))
 
 
 def confusion(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

@@ -32,38 +32,37 @@ def shapes_model(tmp_path_factory, script) -> Path:
     return out / "model.pt"
 
 
+def needed(there: bool, what: str, how: str = "") -> None:
+    """Skips a test whose data are not there, except in CI, where that is a failure."""
+    if not there:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no {what}{how}")
+
+
 @pytest.fixture(scope="session")
 def cifar10():
-    """Real CIFAR-10. Without it the tests that need it are skipped, except in CI, where that is a failure."""
+    """Real CIFAR-10."""
     from common import data
 
-    if not any((DATA / name).exists() for name in ("cifar10.npz", "cifar-10-batches-py", "cifar-10-python.tar.gz")):
-        if os.environ.get("CI"):
-            pytest.fail("CI has to have CIFAR-10 in data/")
-        pytest.skip("no CIFAR-10 in data/: `make q1` downloads it")
+    names = ("cifar10.npz", "cifar-10-batches-py", "cifar-10-python.tar.gz")
+    needed(any((DATA / name).exists() for name in names), "CIFAR-10 in data/", ": `make q1` downloads it")
     return data.load_cifar10(DATA)
 
 
 @pytest.fixture(scope="session")
 def newsgroups():
-    """Real 20newsgroups, as `cifar10` for posts."""
+    """Real 20newsgroups."""
     from common import news
 
-    if not (DATA / "scikit_learn_data/20news-bydate_py3.pkz").is_file():
-        if os.environ.get("CI"):
-            pytest.fail("CI has to have 20newsgroups in data/")
-        pytest.skip("no 20newsgroups in data/: `make q2` downloads it")
+    there = (DATA / "scikit_learn_data/20news-bydate_py3.pkz").is_file()
+    needed(there, "20newsgroups in data/", ": `make q2` downloads it")
     return news.load(DATA)
 
 
 @pytest.fixture(scope="session")
 def imagenet_model():
-    """The ImageNet checkpoint in data/weights, as `cifar10` for weights."""
+    """The ImageNet checkpoint in data/weights."""
     from common import imagenet
 
     file = imagenet.local_weights(DATA, imagenet.DEFAULT)
-    if file is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI has to have ImageNet weights in data/weights")
-        pytest.skip("no checkpoint in data/weights")
+    needed(file is not None, "checkpoint in data/weights")
     return imagenet.load(file=file)

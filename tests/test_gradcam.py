@@ -281,7 +281,7 @@ def test_enlarging_keeps_places():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"layer": "body.nowhere"}, "unknown layer 'body.nowhere': choose one of body"),
+        ({"layer": "body.nowhere"}, "unknown layer 'body.nowhere': choose body.whiten, body.stage1,"),
         ({"layer": "body.head"}, "no feature map"),
         ({"method": "magic"}, "unknown method"),
         ({"target": 10}, "no class 10"),

@@ -332,6 +332,10 @@ def test_blue_is_for_and_orange_against(picture):
     assert shown[0, -1].min() > 0.99 and blue[-1, -1] > red[-1, -1]
     leading = image_figures.leading_map(picture, labels, np.array([3.0, -2.0, 0.0, 0.1]), count=2)
     assert leading[0, 0].argmax() == 2 and leading[-1, 0].argmax() == 0
+    seen = image_figures.leading_map(np.full_like(picture, 255), labels, np.array([3.0, -2.0, 0.0, 0.1]), count=2)
+    assert (
+        seen[: len(seen) // 2, : len(seen) // 2].min(2) == 1
+    ).mean() > 0.9  # the rim is thin, on a picture of 32 pixels too
 
 
 # --- Bad input --------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import pairwise_distances, r2_score
 
 from common.runtime import UserError
-from q2_lime import core
+from q2_lime import core, judgement
 
 
 @pytest.fixture
@@ -103,10 +103,12 @@ def test_effective_samples_by_hand():
 
 def test_agreement_by_hand():
     a, b = np.array([5.0, -4, 3, 0.1, 0]), np.array([5.0, 4, 0, 0.2, 3])
-    assert core.leading(a, 3).tolist() == [0, 1, 2] and core.jaccard(a, b, 3) == pytest.approx(2 / 4)
-    found = core.stability([a, b], top=2)
+    assert core.leading(a, 3).tolist() == [0, 1, 2] and judgement.jaccard(a, b, 3) == pytest.approx(2 / 4)
+    found = judgement.stability([a, b], top=2)
     assert found["jaccard"] == 1 and found["sign_agreement"] == 0.5
-    assert core.stability([a, a, a], 3) == pytest.approx({"jaccard": 1, "rank_correlation": 1, "sign_agreement": 1})
+    assert judgement.stability([a, a, a], 3) == pytest.approx(
+        {"jaccard": 1, "rank_correlation": 1, "sign_agreement": 1}
+    )
 
 
 TRUE = np.array([3.0, -2.0, 1.5, 1.0, -0.8, 0, 0, 0, 0, 0])
@@ -174,12 +176,12 @@ def test_an_explanation_depends_on_its_seed_and_item_alone():
 
 def test_a_constant_model_is_said_to_be_one():
     found = core.explain(lambda masks: np.full((len(masks), 1), 0.3), 10, core.Settings(samples=64))
-    assert np.isnan(found.fidelity[0]) and "nothing to explain" in core.verdict(found.fidelity[0], 1.0)
+    assert np.isnan(found.fidelity[0]) and "nothing to explain" in judgement.verdict(found.fidelity[0], 1.0)
 
 
 def test_verdicts():
-    assert core.verdict(0.9, 0.9) == "faithful and stable"
-    assert "30%" in core.verdict(0.3, 0.9) and "overlap 0.50" in core.verdict(0.9, 0.5)
+    assert judgement.verdict(0.9, 0.9) == "faithful and stable"
+    assert "30%" in judgement.verdict(0.3, 0.9) and "overlap 0.50" in judgement.verdict(0.9, 0.5)
 
 
 @pytest.mark.parametrize(

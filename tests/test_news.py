@@ -1,7 +1,5 @@
 """Posts and their zones, against scikit-learn's own stripping."""
 
-import os
-
 import pytest
 from conftest import DATA
 
@@ -59,23 +57,18 @@ def test_no_good_cache_and_no_network(tmp_path, monkeypatch, content, message):
         news.load(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def posts():
-    if not (DATA / "scikit_learn_data/20news-bydate_py3.pkz").is_file():
-        if os.environ.get("CI"):
-            pytest.fail("CI has to have 20newsgroups in data/")
-        pytest.skip("no 20newsgroups in data/")
-    return news.load(DATA)
-
-
-def test_real_posts_are_stripped_as_scikit_learn_does(posts):
+def test_real_posts_are_stripped_as_scikit_learn_does(newsgroups):
     from sklearn.datasets import fetch_20newsgroups
 
     stripped = fetch_20newsgroups(
         data_home=DATA / "scikit_learn_data", subset="test", shuffle=False, remove=("headers", "footers", "quotes")
     ).data
-    assert len(posts.train) == 11314 and len(posts.test) == 7532 == len(stripped) and len(posts.classes) == 20
-    for text, expected in zip(posts.test, stripped, strict=True):
+    assert (
+        len(newsgroups.train) == 11314
+        and len(newsgroups.test) == 7532 == len(stripped)
+        and len(newsgroups.classes) == 20
+    )
+    for text, expected in zip(newsgroups.test, stripped, strict=True):
         assert news.strip(text) == expected
         assert "".join(text[start:end] for start, end, _ in news.zones(text)) == text
         assert words(text, "body") == expected.split()

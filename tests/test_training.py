@@ -1,5 +1,6 @@
 """Training: the parts against closed forms, and a run that survives being killed."""
 
+import json
 import subprocess
 import sys
 
@@ -268,3 +269,30 @@ def test_resuming_a_run_of_several_seeds(tmp_path, script):
     assert found["mean"]["accuracy"] == pytest.approx(np.mean([row["accuracy"] for row in found["seeds"]]), rel=1e-5)
     afresh = script(*quick, "--seeds", 3, "--resume")
     assert "seed 3: test" in afresh.stdout and results.sha256(tmp_path / "model.pt") == first
+
+
+def test_seeds_are_added_to_a_finished_training(tmp_path, script):
+    """The network and the first rows stay; other settings are refused."""
+    quick = (
+        "q1_gradcam/train.py",
+        "--dataset",
+        "shapes",
+        "--train-size",
+        300,
+        "--held-out",
+        100,
+        "--out",
+        tmp_path,
+        "--device",
+        "cpu",
+    )
+    assert script(*quick, "--epochs", 1, "--seeds", 3).returncode == 0
+    network, before = (tmp_path / "model.pt").read_bytes(), json.loads((tmp_path / "training.json").read_text())
+    refused = script(*quick, "--epochs", 2, "--seeds", 4, "--add")
+    assert refused.returncode == 2 and "other settings" in refused.stderr
+    assert script(*quick, "--epochs", 1, "--seeds", 3, 4, "--add").returncode == 0
+    after = json.loads((tmp_path / "training.json").read_text())
+    assert [row["seed"] for row in after["seeds"]] == [3, 4] and after["seeds"][0] == before["seeds"][0]
+    assert (
+        (tmp_path / "model.pt").read_bytes() == network and after["history"] == before["history"] and after["seed"] == 3
+    )

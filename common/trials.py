@@ -1,0 +1,119 @@
+"""Many maps put to the same test on the same pictures, beside controls: scores per picture, then a table with intervals and verdicts."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+from tqdm import tqdm
+
+from common import controls, intervals, results, trust
+from common.runtime import interactive, seed_for
+
+# What is scored, and whether more of it is better.
+FAITHFULNESS = {"deletion": False, "insertion": True, "average_drop": False, "increase": True}
+CURVES = {key: FAITHFULNESS[key] for key in ("deletion", "insertion")}
+TOLERANCE = 4  # pixels: a cell of the compact network's last map
+CONTROLS = ("random", "centre", "edges")
+FINE = "random_fine"  # noise pixel by pixel, for maps of pixels
+OUT = results.OUTPUTS / "trust"  # where the results of the usual trials lie, and the networks whose answers are known
+Scores = dict[str, np.ndarray]  # of each measure, (N,)
+
+
+def drawn(size: int, n: int, seed: int, *key: str) -> np.ndarray:
+    """`n` different numbers below `size`; those for a smaller n come first."""
+    return np.random.default_rng(seed_for(seed, *key)).permutation(size)[:n]
+
+
+def network(out: Path, name: str) -> Path:
+    """The checkpoint of a network whose answers are known: shapes, marked (with a planted shortcut) or unmarked, its twin."""
+    own = out / name / "model.pt"
+    return own if own.is_file() else OUT / name / "model.pt"
+
+
+def fingerprint(network: nn.Module) -> np.ndarray:
+    """A hash of a network's weights, to be stored with scores, so that those of different networks are not mixed."""
+    digest = hashlib.sha256()
+    for value in network.state_dict().values():
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def bar(things, what: str):
+    """The things, with a progress bar where somebody is watching."""
+    return tqdm(list(things), desc=what, leave=False, disable=not interactive())
+
+
+def control_maps(pictures: np.ndarray, grid: tuple[int, int], enlarge, seed: int) -> dict[str, np.ndarray]:
+    """The maps (N, H, W) of CONTROLS, and of FINE, for pictures (N, H, W, 3); `enlarge` brings (N, *grid) to the pictures' size as the methods'
+    maps are."""
+    n, size = len(pictures), pictures.shape[1:3]
+    noise = controls.random(n, grid, np.random.default_rng(seed_for(seed, "random map")))
+    fine = controls.random(n, size, np.random.default_rng(seed_for(seed, "fine random map")))
+    maps = (enlarge(noise), controls.centre(n, size), controls.edges(pictures), fine)
+    return dict(zip((*CONTROLS, FINE), maps, strict=True))
+
+
+def opponents(scored: dict[str, Scores], of_pixels: bool) -> dict[str, Scores]:
+    """The scores of CONTROLS that a method is held against: noise as fine as its own maps, the centre, edges."""
+    return {name: scored[FINE if of_pixels and name == "random" else name] for name in CONTROLS}
+
+
+def positive(maps: np.ndarray) -> np.ndarray:
+    """Positive part of maps (N, H, W), each divided by its peak: 0 to 1. A map without a positive part stays zero."""
+    level = np.maximum(maps, 0)
+    peak = level.max((1, 2), keepdims=True)
+    return level / np.where(peak > 0, peak, 1)
+
+
+def faithfulness(
+    predict: trust.Predict, pictures: np.ndarray, target: np.ndarray, maps: np.ndarray, fill: str, seed: int
+) -> tuple[Scores, dict[str, np.ndarray]]:
+    """Scores of FAITHFULNESS for maps (N, H, W), and their mean curves. Equal maps get equal scores: ties and noise are drawn from the seed."""
+    rng = np.random.default_rng(seed_for(seed, "faithfulness"))
+    deletion, insertion = trust.curves(predict, pictures, target, trust.order(maps, rng), fill, rng)
+    drop, increase = trust.drop_and_increase(predict, pictures, target, positive(maps))
+    scores = {"deletion": trust.area(deletion), "insertion": trust.area(insertion)}
+    scores |= {"average_drop": drop, "increase": increase.astype(float)}
+    return scores, {"deletion": deletion.mean(0), "insertion": insertion.mean(0)}
+
+
+def _peaks(maps: np.ndarray, evidence: np.ndarray, tolerance: float) -> np.ndarray:
+    return np.array([trust.peak_on_evidence(*both, tolerance) for both in zip(maps, evidence, strict=True)], float)
+
+
+# Measures of maps (N, H, W) whose evidence (N, H, W) is known: scores (N,), larger is better.
+ON_EVIDENCE: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "peak": lambda maps, evidence: _peaks(maps, evidence, TOLERANCE),
+    "peak_exactly": lambda maps, evidence: _peaks(maps, evidence, 0),
+    "mass": trust.mass_on_evidence,
+    "precision": trust.precision_on_evidence,
+}
+
+
+def on_evidence(maps: np.ndarray, evidence: np.ndarray) -> Scores:
+    """All scores of ON_EVIDENCE."""
+    return {name: measure(maps, evidence) for name, measure in ON_EVIDENCE.items()}
+
+
+def table(
+    scored: dict[str, Scores], better: dict[str, bool], opponents: dict[str, dict[str, Scores]]
+) -> dict[str, dict[str, Any]]:
+    """Means with intervals of every method and measure, each against its opponents.
+
+    Args:
+        scored: by method; better: whether more is better, by measure; opponents: for a method, the controls that it is held against; where
+            one was tried on the first pictures alone, the method is held against it on these.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for name, scores in scored.items():
+        rows[name] = {}
+        for measure, larger in better.items():
+            duels = {
+                control: intervals.against(scores[measure][: len(other[measure])], other[measure], larger)
+                for control, other in opponents.get(name, {}).items()
+            }
+            rows[name][measure] = intervals.mean(scores[measure]) | ({"against": duels} if duels else {})
+    return rows
