@@ -15,7 +15,7 @@ START, END = "<!-- results: written by report/glance.py -->", "<!-- end of resul
 
 def tables(outputs: Path) -> str:
     """The tables as Markdown, every number read from a results file below `outputs`."""
-    return f"{question_1(outputs)}\n{question_2(outputs)}"
+    return f"{question_1(outputs)}\n{question_2(outputs)}\n{trust(outputs)}"
 
 
 def question_1(outputs: Path) -> str:
@@ -87,6 +87,45 @@ def question_2(outputs: Path) -> str:
         ),
     ]
     return markdown("Question 2, LIME", lines)
+
+
+SIGNS = {"beats": "+", "ties": "=", "loses": "−"}
+CONTROLS = ("random", "centre", "edges", "untrained")
+
+
+def trust(outputs: Path) -> str:
+    """Every method beside the controls: means, and how it does against each of them."""
+    faithful, shapes, planted, sanity = (
+        results.read_json(outputs / f"trust/{name}.json") for name in ("faithfulness", "shapes", "shortcut", "sanity")
+    )
+    lime = results.read_json(outputs / "trust/lime.json")
+    known = {
+        "shapes": shapes["methods"] | {"lime": lime["shapes"]["methods"]["lime"]},
+        "mark": planted["methods"] | {"lime": lime["shortcut"]["methods"]["lime"]},
+    }
+
+    def cell(row: dict) -> str:
+        signs = "".join(SIGNS[row["against"][c]["verdict"]] for c in CONTROLS if c in row.get("against", {}))
+        return f"{row['mean']:.2f} {signs}".strip()
+
+    lines = [
+        f"| how far to trust it: {faithful['n']} test pictures | deletion (small is good) | insertion (large is good) | sanity check "
+        "| peak on known evidence: shapes, planted mark |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, row in (
+        faithful["methods"] | {f"lime, {lime['faithfulness']['n']} pictures": lime["faithfulness"]["methods"]["lime"]}
+    ).items():
+        key = name.split(",")[0]
+        peaks = ", ".join(f"{known[where][key]['peak']['mean']:.0%}" for where in ("shapes", "mark"))
+        verdict = sanity["verdicts"].get(key, "")
+        lines.append(
+            f"| {name.replace('_', ' ')} | {cell(row['deletion'])} | {cell(row['insertion'])} | {verdict} | {peaks} |"
+        )
+    return "\n".join(lines) + (
+        "\n\nSigns, in this order: against noise, a bump in the centre, edges, and the same method on an untrained network; + beats (the 95% interval of the"
+        "\npaired difference lies on the good side of zero), = ties, − loses. The rows without a sanity check, but for LIME, are such controls themselves; methods on pixels are held\nagainst noise that is as fine as they are.\n"
+    )
 
 
 def markdown(title: str, lines: list[tuple[str, str]]) -> str:

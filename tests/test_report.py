@@ -1,0 +1,203 @@
+"""The report: no number typed by hand, no claim that does not hold, the same bytes from the same results."""
+
+import copy
+import json
+import re
+import shutil
+
+import pytest
+
+from common import results
+from common.runtime import UserError
+from report import build, claims
+
+REPORT = results.ROOT / "report"
+TEXTS = sorted([REPORT / "report.typ", REPORT / "demo.typ", *(REPORT / "chapters").glob("*.typ")])
+# Names and fixed expressions with a digit in them. Sizes of layers and the like stand in formulas, which are not searched.
+NAMES = ("SHA-256", "CIFAR-10", "20newsgroups", "ResNet-18", "VGG-16", "MobileNetV2", "95%", "Question 1", "Question 2")
+
+
+def prose(text: str) -> str:
+    """What a Typst file says in words: its markup, without code, strings, formulas, labels, references and comments."""
+    said, place = [], 0
+
+    def skip(pattern: str) -> bool:
+        nonlocal place
+        if found := re.compile(pattern, re.DOTALL).match(text, place):
+            place = found.end()
+        return bool(found)
+
+    def code(end: str) -> None:
+        """Up to `end`, one of ) and }; or the end of the line; or, with "", the end of an expression such as #pct(x)[...]."""
+        nonlocal place
+        while place < len(text):
+            if end and skip(re.escape(end)):
+                return
+            if skip(r"\("):
+                code(")")
+            elif skip(r"\{"):
+                code("}")
+            elif skip(r"\["):
+                markup("]")
+            elif not skip(r'//[^\n]*|"(\\.|[^"\\])*"|\$[^$]*\$|`[^`]*`'):
+                if not end and not re.match(r"[\w.-]", text[place]):
+                    return
+                place += 1
+            if not end and not re.match(r"[\w.([{-]", text[place : place + 1]):
+                return
+
+    def markup(end: str) -> None:
+        nonlocal place
+        while place < len(text):
+            if end and skip(re.escape(end)):
+                return
+            if skip(r"#(let|set|show|import|include|for|if)\b"):
+                code("\n")
+            elif skip("#"):
+                code("")
+            elif skip(r"\["):
+                markup("]")
+            elif not skip(r"//[^\n]*|\$[^$]*\$|```.*?```|`[^`]*`|@[\w-]+|<[a-z][\w-]*>|\\."):
+                said.append(text[place])
+                place += 1
+
+    markup("")
+    return "".join(said)
+
+
+def typed_numbers(words: str) -> list[str]:
+    """The numbers in a text that are not part of a name, each with what stands before it."""
+    for name in NAMES:
+        words = words.replace(name, "")
+    return re.findall(r"[^\n]{0,40}\d[\d.,%]*", words)
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+def test_no_number_is_typed_by_hand(path):
+    assert typed_numbers(prose(path.read_text(encoding="utf-8"))) == []
+
+
+def test_no_number_is_typed_into_a_claim():
+    for claim in claims.CLAIMS:
+        assert typed_numbers(re.sub(r"\{[^}]*\}", "", claim.text)) == [], claim.name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It is right on 93.3% of them.",
+        "#figure(plot(1, 2), caption: [All 150 maps.])",
+        "#let n = 3\nTwo of 10.",
+        "- *A* 7 of #x",
+    ],
+)
+def test_the_search_finds_typed_numbers(text):
+    assert typed_numbers(prose(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["#pct(x, digits: 2) of $10^3$ at @fig2 <fig-3> `4`", '#v("5") // 6', "#plot(1, (2, 3))"]
+)
+def test_the_search_passes_over_code(text):
+    assert not typed_numbers(prose(text))
+
+
+@pytest.fixture(scope="module")
+def found():
+    return build.read_results(results.OUTPUTS)
+
+
+def test_every_claim_holds_and_is_made_somewhere(found):
+    sentences, failures = claims.check(found)
+    assert failures == [] and None not in sentences.values()
+    used = set(re.findall(r'#claim\("([^"]+)"\)', "".join(path.read_text(encoding="utf-8") for path in TEXTS)))
+    assert used == set(sentences)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "claim"),
+    [
+        ("q1_gradcam/evaluation", lambda r: r.update(accuracy_interval=[0.71, 0.73], accuracy=0.72), "accuracy"),
+        ("q1_gradcam/explanations", lambda r: r["dead"].update(correct=2), "dead"),
+        ("q2_lime/images/explanations", lambda r: r["median"].update(fidelity=0.4), "fidelity"),
+        ("q2_lime/text/leak", lambda r: r["models"]["svm"].update(outside_body=0.8), "leak"),
+        ("benchmarks/lime", lambda r: r["images"]["median"].update(ours_jaccard=0.2), "beside"),
+        (
+            "trust/faithfulness",
+            lambda r: r["methods"]["gradcam"]["insertion"]["against"]["random"].update(verdict="loses"),
+            "beats",
+        ),
+        ("trust/sanity", lambda r: r["verdicts"].update(guided_backprop="passes"), "guided"),
+        ("trust/shortcut", lambda r: r["methods"]["gradcam"]["peak"].update(mean=0.9), "shortcut-cam"),
+        ("comparison/agreement", lambda r: r["many"]["rank_correlation"].update(mean=0.8), "agree"),
+        ("trust/shapes", lambda r: r.pop("methods"), "shapes"),
+    ],
+)
+def test_a_changed_result_makes_its_claim_fail(found, file, change, claim):
+    changed = copy.copy(found)
+    changed[file] = copy.deepcopy(found[file])
+    change(changed[file])
+    _, failures = claims.check(changed)
+    assert any(f"claim {claim!r}" in line for line in failures)
+    with pytest.raises(UserError, match="do not hold"):
+        build.checked(changed)
+
+
+def test_results_by_other_code_or_from_other_inputs_are_named(found):
+    changed = copy.copy(found)
+    name = "q1_gradcam/evaluation"
+    changed[name] = copy.deepcopy(found[name])
+    changed[name]["provenance"]["code"] = {"common/data.py": "0" * 16}
+    changed[name]["provenance"]["checkpoint_sha256"] = "0" * 64
+    older = [
+        line for line in build.state_of(changed, build.CHAPTERS, results.OUTPUTS)["older"] if line.startswith(name)
+    ]
+    assert "common/data.py" in older[0] and "another q1_gradcam/model.pt" in older[1]
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """A copy of the results, to be spoilt."""
+    folder = tmp_path_factory.mktemp("copy") / "outputs"
+    shutil.copytree(results.OUTPUTS, folder, ignore=shutil.ignore_patterns("demo", "own", "other", "html"))
+    return folder
+
+
+def test_the_same_results_give_the_same_pdf(copied, script, tmp_path):
+    runs = [script("report/build.py", "--outputs", folder, "--out", tmp_path / f"{k}.pdf")
+            for k, folder in enumerate((results.OUTPUTS, copied))]  # fmt: skip
+    assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
+    first, second = ((tmp_path / f"{k}.pdf").read_bytes() for k in (0, 1))
+    assert first == second and len(first) < 12e6 and b"/CreationDate" not in first
+    # The body is everything before the appendices: the questions for the viva, the references and the sheets of all pictures.
+    total, body = map(int, re.search(r"(\d+) pages, (\d+) before the appendices", runs[0].stdout).groups())
+    assert 15 <= body <= 25 and total <= 40
+
+
+def test_the_committed_pdf_belongs_to_the_results(found):
+    pdf = (REPORT / "report.pdf").read_bytes()
+    assert build.digest(results.OUTPUTS, found).encode() in pdf, "results or text have changed: run make report"
+
+
+def test_a_false_claim_stops_the_build(copied, script, tmp_path):
+    path = copied / "q1_gradcam/evaluation.json"
+    before = path.read_text()
+    path.write_text(json.dumps(json.loads(before) | {"accuracy_interval": [0.5, 0.6]}))
+    done = script("report/build.py", "--outputs", copied, "--out", tmp_path / "a.pdf")
+    path.write_text(before)
+    assert done.returncode == 2 and "low=0.5" in done.stderr and "'accuracy'" in done.stderr
+    assert not (tmp_path / "a.pdf").exists()
+
+
+def test_a_missing_result_leaves_its_chapters_out_and_says_so(copied, script, tmp_path):
+    (copied / "q2_lime/text/leak.json").unlink()
+    done = script("report/build.py", "--outputs", copied, "--out", tmp_path / "a.pdf")
+    assert done.returncode == 0, done.stderr
+    assert "chapter 'question2' is left out: there is no q2_lime/text/leak.json (make q2 writes it)" in done.stdout
+    assert (tmp_path / "a.pdf").stat().st_size > 1e6
+
+
+def test_the_short_report_names_what_is_missing(script, tmp_path):
+    done = script("report/build.py", "--demo", "--outputs", tmp_path, "--out", tmp_path / "a.pdf")
+    assert done.returncode == 0, done.stderr
+    assert "there is no q1_gradcam/training.json" in done.stdout and (tmp_path / "a.pdf").stat().st_size > 1000
