@@ -25,9 +25,9 @@ def count_flops(network, chosen: dict[str, Any]) -> tuple[int, dict[int, float]]
     return forward.get_total_flops() // 2, training  # the last side is 32, the largest
 
 
-def matrix_product_speed(device: torch.device) -> float:
-    """FLOP/s of a 4096 x 4096 product in single precision: what the training's speed is to be compared with."""
-    a = torch.rand(4096, 4096, device=device)
+def matrix_product_speed(device: torch.device, precision: torch.dtype) -> float:
+    """FLOP/s of a 4096 x 4096 product: what the training's speed, in the same precision, is to be compared with."""
+    a = torch.rand(4096, 4096, device=device).to(precision)
     times = []
     for _ in range(3):
         start = time.perf_counter()

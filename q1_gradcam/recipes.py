@@ -38,7 +38,12 @@ _SGD = {  # the cosine-free form of the common 95% recipe for CIFAR ResNets: one
 }
 
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
-    ("compact", "cifar10"): _MUON | {"options": {}, "sides": [24] * 10 + [28] * 4 + [32] * 8},
+    ("compact", "cifar10"): _MUON
+    | {
+        "options": {"widths": (64, 256, 256)},  # airbench94's (arXiv:2404.00498)
+        "sides": [24] * 10 + [28] * 4 + [32] * 8,
+        "bfloat16_on_cpu": True,  # where the processor multiplies in it; 1.7 times as fast there
+    },
     ("resnet18", "cifar10"): _SGD | {"options": {}, "sides": [32] * 60},
     ("vgg16", "cifar10"): _SGD | {"options": {}, "sides": [32] * 60, "lr": 0.05},
     # The shapes are easy: a quarter of the width and a few epochs do. A mirrored shape is still the same shape.
@@ -56,7 +61,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 # A narrower network in a few epochs: for a first try, and for the pair of networks with and without a planted shortcut.
-QUICK = {"options": {"widths": (32, 96, 96)}, "sides": [24] * 4 + [32] * 3, "translate": 2}
+QUICK = {"options": {"widths": (32, 96, 96)}, "sides": [24] * 4 + [32] * 3, "translate": 2, "bfloat16_on_cpu": False}
 
 
 def recipe(arch: str, dataset: str, epochs: int | None = None, quick: bool = False) -> dict[str, Any]:

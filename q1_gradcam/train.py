@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from common import data, models, results, runtime
+from common import data, memory, models, results, runtime
 from q1_gradcam import calibration, cost, optimisers
 from q1_gradcam.batches import Batches
 from q1_gradcam.recipes import recipe
@@ -65,6 +65,7 @@ def arguments():
 
 def main() -> None:
     args = arguments()
+    memory.keep_freed()
     device = runtime.pick_device(args.device)
     out = results.output_folder(args.out)
     dataset = data.load(args.dataset, args.data)
@@ -79,7 +80,7 @@ def main() -> None:
     done = finished(run_file, plan) if args.resume else []
     if args.add and not done:
         done = reported(out / "training.json", plan)
-    speed = cost.matrix_product_speed(device)
+    speed = cost.matrix_product_speed(device, torch.bfloat16 if sixteen_bits(device, chosen) else torch.float32)
     where = runtime.hardware(device)
     print(f"{args.arch} on {dataset.name}: {len(train)} pictures, {chosen['epochs']} epochs, {where}", flush=True)
 
@@ -155,7 +156,7 @@ def train_one(dataset, train, held_out, plan, seed, out, device, resume) -> tupl
         "temperature": temperature,
         "train_flops_per_second": flops / sum(epoch["seconds"] for epoch in history),
         "peak_memory_bytes": max(epoch["peak_memory_bytes"] or 0 for epoch in history) or None,
-        "precision": "bfloat16" if sixteen_bits(device) else "float32",
+        "precision": "bfloat16" if sixteen_bits(device, chosen) else "float32",
         "hardware": runtime.hardware(device),
     }
     run = {"row": row, "history": history, "flops_per_image": per_image, "train_flops": flops}
@@ -181,8 +182,9 @@ def one_epoch(network, steps, batches: Batches, chosen: dict[str, Any], epoch: i
     bar = tqdm(batches.epoch(epoch, side), total=len(batches), disable=not runtime.interactive(), leave=False)
     for number, (x, y) in enumerate(bar):
         optimisers.set_rates(steps, chosen, epoch + number / len(batches))
-        with torch.autocast(batches.device.type, torch.bfloat16, enabled=sixteen_bits(batches.device)):
-            loss = F.cross_entropy(network(x), y, label_smoothing=chosen["label_smoothing"])
+        with torch.autocast(batches.device.type, torch.bfloat16, enabled=sixteen_bits(batches.device, chosen)):
+            logits = network(x)
+        loss = F.cross_entropy(logits.float(), y, label_smoothing=chosen["label_smoothing"])
         network.zero_grad(set_to_none=True)
         loss.backward()
         for step in steps:
@@ -196,9 +198,16 @@ def one_epoch(network, steps, batches: Batches, chosen: dict[str, Any], epoch: i
     return mean_loss
 
 
-def sixteen_bits(device: torch.device) -> bool:
-    """16-bit arithmetic on the graphics cards that have it; on a CPU it is mostly slower."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+def sixteen_bits(device: torch.device, chosen: dict[str, Any]) -> bool:
+    """Whether filters and activations are multiplied in bfloat16: where the hardware does so itself, on a processor for long recipes only.
+
+    Weights, their updates and the loss stay in 32 bits. A processor without such instructions would only be slower.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    features = getattr(torch.cpu, "get_capabilities", dict)()  # not in every version of torch
+    native = features.get("avx512_bf16") or features.get("amx_bf16")
+    return device.type == "cpu" and bool(native) and chosen.get("bfloat16_on_cpu", False)
 
 
 def state_file(out: Path, seed: int) -> Path:
