@@ -12,7 +12,7 @@ import time
 import torch
 
 from common import models, results, runtime
-from q1_gradcam import gradcam
+from q1_gradcam import gradcam, recipes
 
 try:
     from captum.attr import LayerGradCam
@@ -45,7 +45,9 @@ def main() -> None:
 def measure(arch: str, device: torch.device) -> dict:
     """Medians for one network at its usual layer."""
     torch.manual_seed(0)
-    network = models.build(arch, 10, (0.5,) * 3, (0.25,) * 3).eval().to(device, memory_format=torch.channels_last)
+    options = recipes.recipe(arch, "cifar10")["options"]
+    network = models.build(arch, 10, (0.5,) * 3, (0.25,) * 3, options)
+    network = network.eval().to(device, memory_format=torch.channels_last)
     layer = models.ARCHITECTURES[arch].layer
     x = torch.rand(PICTURES, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
     y = torch.arange(PICTURES, device=device) % 10

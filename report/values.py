@@ -120,9 +120,16 @@ def wrong(r):
             "median_right": statistics.median(said["correct"])}  # fmt: skip
 
 
-def story(r, true: str, said: str):
-    """The most confident of the wrong pictures that were drawn, of one class and taken for another."""
+def drawn(r, name: str):
+    """How many right pictures of a class were drawn, and the first and the last of them."""
+    rows = [s["index"] for s in r["q1_gradcam/explanations"]["samples"] if s["kind"] == "correct" and s["true"] == name]
+    return {"n": len(rows), "first": rows[0], "last": rows[-1]}
+
+
+def story(r, true: str, said: str, index: int | None = None):
+    """One of the wrong pictures that were drawn, of one class and taken for another: that of this index, or else the most confident."""
     rows = [s for s in r["q1_gradcam/explanations"]["samples"] if s["true"] == true and s["predicted"] == said]
+    rows = [s for s in rows if index in (None, s["index"])]
     sample = max(rows, key=lambda s: s["confidence"], default={"index": None, "confidence": 0.0})
     return {"index": sample["index"], "confidence": sample["confidence"]}
 
