@@ -205,13 +205,12 @@ def build(arch: str, classes: int, mean, std, options: dict[str, Any] | None = N
 
 
 def untrained(model: Model, images: np.ndarray, seed: int) -> Classifier:
-    """The network of a model before its first step, in `eval()`. What the data alone determine is kept (normalisation, whitening) or taken
-    from `images` (N, H, W, 3) (batch norm)."""
+    """The network of a model before its first step, in `eval()`. What the data alone determine is kept (normalisation, whitening filters; their
+    bias is learnt) or taken from `images` (N, H, W, 3) (batch norm)."""
     torch.manual_seed(seed_for(seed, "untrained"))
     fresh = build(model.arch, len(model.classes), (0.0,) * 3, (1.0,) * 3, model.options)
-    kept = {
-        key: value for key, value in model.network.state_dict().items() if key.startswith(("normalise", "body.whiten"))
-    }
+    by_data = ("normalise.", "body.whiten.weight")
+    kept = {key: value for key, value in model.network.state_dict().items() if key.startswith(by_data)}
     fresh.load_state_dict(kept, strict=False)
     device = next(model.network.parameters()).device
     return with_fresh_statistics(fresh.eval().to(device, memory_format=torch.channels_last), images)

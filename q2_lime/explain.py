@@ -56,7 +56,7 @@ def arguments():
     )
     add("--value", choices=images.VALUES, help=f"what is explained (default: {usual.value})")
     add("--samples", metavar="N", help="masks to fit to, or auto: until the leading regions are settled (default)")
-    add("--sampler", choices=("lime", "glime", "stratified"), help=f"default: {images.SETTINGS.sampler}")
+    add("--sampler", choices=tuple(core.SAMPLERS), help=f"default: {images.SETTINGS.sampler}")
     add("--engine", choices=("own", "lime"), help="this project's arithmetic or the package's (default: own)")
     add("--seed", type=int, metavar="N", help="of the draw of pictures and of masks (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")

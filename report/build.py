@@ -95,6 +95,9 @@ INPUTS = {
     "svm_full_sha256": "q2_lime/text/svm.npz",
     "logistic_regression_sha256": "q2_lime/text/logistic_regression.npz",
     "logistic_regression_full_sha256": "q2_lime/text/logistic_regression.npz",
+    "explanations_sha256": "q2_lime/images/explanations.npz",
+    "faithfulness_scores_sha256": "trust/faithfulness.npz",
+    "lime_scores_sha256": "trust/lime.npz",
 }
 JPEG_QUALITY = 82
 SMALL, LARGE = (820, 68), (1300, JPEG_QUALITY)  # how many pixels wide figures are kept, and how well
@@ -116,9 +119,9 @@ def main() -> None:
     args = arguments()
     main_file, chapters = ("demo.typ", DEMO_CHAPTERS) if args.demo else ("report.typ", CHAPTERS)
     found = read_results(args.outputs)
-    sentences = {} if args.demo else checked(found)
-    state = state_of(found, chapters, args.outputs)
-    for warning in (*state["missing"], *state["older"]):
+    sentences, left_out = ({}, []) if args.demo else checked(found)
+    state = state_of(found, chapters, args.outputs) | {"left_out": left_out}
+    for warning in (*state["missing"], *state["older"], *left_out):
         print(f"warning: {warning}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         stage(Path(folder), args.outputs, found, sentences, state)
@@ -139,14 +142,20 @@ def read_results(outputs: Path) -> values.Results:
     return found
 
 
-def checked(found: values.Results) -> dict[str, str | None]:
-    """The sentence of every claim; None where its results are missing. Raises UserError, a line for each claim that fails."""
+def checked(found: values.Results) -> tuple[dict[str, str | bool | None], list[str]]:
+    """The sentence of every claim, None where its results are missing; and lines on what was left out.
+
+    Raises UserError, a line for each claim that fails. Where results come from other data, weights or networks than the text was written about,
+    such a sentence is left out and named instead: it is False.
+    """
     sentences, failures = claims.check(found)
-    if failures:
+    others = claims.other_inputs(found)
+    if failures and not others:
         raise runtime.UserError(
-            "\n       ".join([f"{len(failures)} claim(s) do not hold, nothing was built", *failures])
+            "\n       ".join([f"{len(failures)} claim(s) do not hold, nothing was built", *failures.values()])
         )
-    return sentences
+    lines = [*others, *(f"left out: {line}" for line in failures.values())] if failures else others
+    return sentences | dict.fromkeys(failures, False), lines
 
 
 def state_of(found: values.Results, chapters: dict, outputs: Path) -> dict:

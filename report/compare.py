@@ -55,6 +55,13 @@ def main() -> None:
             "faithfulness.npz and lime.npz are of different networks: run q1_gradcam/trust.py, then q2_lime/trust.py"
         )
 
+    if not np.array_equal(
+        scores[0].get("weights"), trials.fingerprint(models.load(args.outputs / "q1_gradcam/model.pt").network)
+    ):
+        raise runtime.UserError(
+            "faithfulness.npz is of another network than q1_gradcam/model.pt: run q1_gradcam/trust.py, then q2_lime/trust.py"
+        )
+
     found = {
         "imagenet": on_imagenet(args, dataset, index, explained, stored, seed, device),
         "classifier": on_classifier(args, dataset, index, seed, device),

@@ -122,8 +122,8 @@ def gradcam(outputs: Path, dataset: data.Dataset) -> list[Entry]:
     """Question 1: a sheet for each class and kind; columns are pictures, rows the picture and its maps."""
     found = results.read_json(outputs / "q1_gradcam/explanations.json")
     check_pictures(found, dataset)
-    with np.load(outputs / "q1_gradcam" / found["maps"]) as arrays:
-        maps, maps_true = arrays["map"], arrays["map_true"]
+    arrays = results.read_npz(outputs / "q1_gradcam" / found["maps"])
+    maps, maps_true = arrays["map"], arrays["map_true"]
     groups: dict[tuple[str, str], list[int]] = {}
     for k, sample in enumerate(found["samples"]):
         groups.setdefault((sample["kind"], sample["true"]), []).append(k)

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
+from common import results
+
 
 class Missing(Exception):
     """A results file that is not there."""
@@ -46,7 +48,7 @@ def measure_maps(path: Path, samples: list[dict]) -> dict[str, float]:
         "sum_wrong": np.median(says[~right].sum((1, 2))),
         "sum_wrong_true": np.median(true[~right].sum((1, 2))),
     }
-    return {key: float(value) for key, value in measured.items()}
+    return results.plain(measured)  # to six digits: the last ones differ from one processor to the next
 
 
 # --- Question 1 --------------------------------------------------------------------------------------------------------------
@@ -120,10 +122,15 @@ def wrong(r):
             "median_right": statistics.median(said["correct"])}  # fmt: skip
 
 
+def network(r) -> str:
+    """The start of the hash of the network that was explained."""
+    return r["q1_gradcam/explanations"]["provenance"]["checkpoint_sha256"][:16]
+
+
 def drawn(r, name: str):
     """How many right pictures of a class were drawn, and the first and the last of them."""
     rows = [s["index"] for s in r["q1_gradcam/explanations"]["samples"] if s["kind"] == "correct" and s["true"] == name]
-    return {"n": len(rows), "first": rows[0], "last": rows[-1]}
+    return {"n": len(rows), "first": rows[0], "last": rows[-1], "network": network(r)}
 
 
 def story(r, true: str, said: str, index: int | None = None):
@@ -131,7 +138,7 @@ def story(r, true: str, said: str, index: int | None = None):
     rows = [s for s in r["q1_gradcam/explanations"]["samples"] if s["true"] == true and s["predicted"] == said]
     rows = [s for s in rows if index in (None, s["index"])]
     sample = max(rows, key=lambda s: s["confidence"], default={"index": None, "confidence": 0.0})
-    return {"index": sample["index"], "confidence": sample["confidence"]}
+    return {"index": sample["index"], "confidence": sample["confidence"], "network": network(r)}
 
 
 def maps(r):

@@ -109,7 +109,7 @@ def found():
 
 def test_every_claim_holds_and_is_made_somewhere(found):
     sentences, failures = claims.check(found)
-    assert failures == [] and None not in sentences.values()
+    assert failures == {} and None not in sentences.values() and claims.other_inputs(found) == []
     used = set(re.findall(r'#claim\("([^"]+)"\)', "".join(path.read_text(encoding="utf-8") for path in TEXTS)))
     assert used == set(sentences)
 
@@ -138,9 +138,20 @@ def test_a_changed_result_makes_its_claim_fail(found, file, change, claim):
     changed[file] = copy.deepcopy(found[file])
     change(changed[file])
     _, failures = claims.check(changed)
-    assert any(f"claim {claim!r}" in line for line in failures)
+    assert f"claim {claim!r}" in failures[claim]
     with pytest.raises(UserError, match="do not hold"):
         build.checked(changed)
+
+
+def test_results_of_other_weights_leave_out_what_does_not_hold(found):
+    changed = copy.copy(found)
+    name = "q2_lime/images/explanations"
+    changed[name] = copy.deepcopy(found[name])
+    changed[name]["provenance"]["weights_sha256"] = "0" * 64
+    next(s for s in changed[name]["samples"] if s["true"] == "horse")["predicted"] = "a zebra"
+    sentences, lines = build.checked(changed)
+    assert sentences["seen"] is False and sentences["fidelity"] and "another weights" in lines[0]
+    assert [line for line in lines if line.startswith("left out: claim 'seen'")] == lines[1:]
 
 
 def test_results_by_other_code_or_from_other_inputs_are_named(found):
@@ -187,6 +198,19 @@ def test_a_false_claim_stops_the_build(copied, script, tmp_path):
     path.write_text(before)
     assert done.returncode == 2 and "low=0.5" in done.stderr and "'accuracy'" in done.stderr
     assert not (tmp_path / "a.pdf").exists()
+
+
+def test_results_of_another_network_without_git_still_give_a_report(copied, script, tmp_path):
+    path = copied / "q1_gradcam/explanations.json"
+    before = path.read_text()
+    content = json.loads(before)
+    content["provenance"] |= {"checkpoint_sha256": "0" * 64, "git_revision": None}
+    path.write_text(json.dumps(content))
+    done = script("report/build.py", "--outputs", copied, "--out", tmp_path / "a.pdf")
+    path.write_text(before)
+    assert done.returncode == 0, done.stderr
+    assert "another checkpoint than the one that the text was written about" in done.stdout
+    assert "left out: claim 'story-two'" in done.stdout and (tmp_path / "a.pdf").stat().st_size > 1e6
 
 
 def test_a_missing_result_leaves_its_chapters_out_and_says_so(copied, script, tmp_path):

@@ -209,6 +209,8 @@ def test_an_untrained_network_shares_nothing_that_was_learnt(shapes_model):
     for name, module in fresh.named_modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear) and "whiten" not in name:
             assert not torch.allclose(module.weight, model.network.get_submodule(name).weight)
+    biases = [value for key, value in fresh.state_dict().items() if key.endswith("bias")]
+    assert len(biases) > 6 and not any(bias.any() for bias in biases)
     predicted = trust.predictor(fresh)(made.images).argmax(1)
     assert (predicted == made.labels).mean() < 0.4 and not fresh.training
 
