@@ -78,13 +78,17 @@ def faithfulness(args, out: Path, device):
     """On the first pictures that Grad-CAM was tried on, for the same classes."""
     model, name = imagenet.from_checkpoint(args.model, device)
     dataset = data.load(name, args.data)
-    drawn = results.read_npz(out / "faithfulness.npz")
+    path = out / "faithfulness.npz"
+    path = path if path.is_file() else trials.OUT / path.name  # that of all pictures does for a part of them
+    drawn = results.read_npz(path)
     n = min(args.pictures or PICTURES["faithfulness"], PICTURES["faithfulness"], len(drawn["index"]))
     index, target = drawn["index"][:n], drawn["target"][:n]
     trained = models.load(args.model, device)
-    if not np.array_equal(drawn.get("weights"), trials.fingerprint(trained.network)):
+    if not {"index", "target"} <= drawn.keys() or not np.array_equal(
+        drawn.get("weights"), trials.fingerprint(trained.network)
+    ):
         raise runtime.UserError(
-            f"{out / 'faithfulness.npz'} is of another network: run q1_gradcam/trust.py with the same --model and --out first"
+            f"{path} is of another network: run q1_gradcam/trust.py with the same --model and --out first"
         )
     pictures, predict = dataset.x_test[index], predictor(model)
     maps, found = maps_of(model, pictures, target, index.tolist(), args.seed, "LIME")
@@ -157,6 +161,10 @@ def shortcut(args, out: Path, device):
     pictures, where = marks.stamp_each(dataset.x_test[index], index, args.seed)
     fooled = np.flatnonzero(predictor(model)(pictures).argmax(1) == number)
     fooled = fooled[: min(args.pictures or PICTURES["shortcut"], PICTURES["shortcut"])]
+    if len(fooled) < 2:
+        raise runtime.UserError(
+            f"the mark makes {len(fooled)} of {len(index)} pictures a {marks.CLASS}: this network took no shortcut"
+        )
     target = np.full(len(fooled), number)
     part = pointing(model, pictures[fooled], target, where[fooled], index[fooled].tolist(), args.seed, "shortcut")
     return part, {"marked_checkpoint_sha256": results.sha256(trials.network(out, "marked"))}
