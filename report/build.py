@@ -57,6 +57,7 @@ CHAPTERS = {
     "limits": (),
     "hyperparameters": (
         "q1_gradcam/training",
+        "q1_gradcam/tried/narrow",
         "trust/layers",
         "q2_lime/images/ablation",
         "q2_lime/text/ablation",
@@ -72,6 +73,7 @@ DEMO_CHAPTERS = {
 }  # fmt: skip
 COMMANDS = {  # what writes a results file
     "q1_gradcam/training": "make train",
+    "q1_gradcam/tried/narrow": "an earlier recipe",
     "q1_gradcam/maps": "make q1",
     "q1_gradcam/evaluation": "make q1",
     "q1_gradcam/explanations": "make q1",
