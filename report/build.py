@@ -20,6 +20,8 @@ import typst
 from PIL import Image
 
 from common import results, runtime
+from common.figures import plt
+from q1_gradcam import trust_figures
 from q2_lime import judgement
 from report import claims, values
 
@@ -101,6 +103,13 @@ INPUTS = {
     "faithfulness_scores_sha256": "trust/faithfulness.npz",
     "lime_scores_sha256": "trust/lime.npz",
 }
+PLOTS = (
+    "faithfulness",
+    "layers",
+    "sanity",
+    "stability",
+    "mistakes",
+)  # of trust/: drawn again from the results, as vectors
 JPEG_QUALITY = 82
 SMALL, LARGE = (820, 68), (1300, JPEG_QUALITY)  # how many pixels wide figures are kept, and how well
 PANEL = 250  # pixels: side of one picture on a sheet of q1_gradcam/figures.py
@@ -227,7 +236,19 @@ def stage(folder: Path, outputs: Path, found, sentences, state) -> None:
         small.save(target, quality=quality, subsampling=0)
         if path.parent == outputs / "q1_gradcam/figures" and path.name.startswith(("correct_", "incorrect_")):
             cut_sheet(image, build / "panels" / path.stem, path)
+    draw_plots(build / "figures/trust", found)
     leave_out(folder / "report", [name for name, there in state["chapters"].items() if not there])
+
+
+def draw_plots(folder: Path, found: values.Results) -> None:
+    """The PLOTS whose results are there, as SVG: the same bytes each time."""
+    for part in PLOTS:
+        if f"trust/{part}" in found:
+            folder.mkdir(parents=True, exist_ok=True)
+            with plt.rc_context({"svg.hashsalt": part}):
+                figure = getattr(trust_figures, part)(found[f"trust/{part}"])
+                figure.savefig(folder / f"{part}.svg", metadata={"Date": None})
+            plt.close(figure)
 
 
 def cut_sheet(sheet: Image.Image, folder: Path, path: Path) -> None:
