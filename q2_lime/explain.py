@@ -212,6 +212,8 @@ def explain(args, model: imagenet.PictureModel, image: np.ndarray, name: str, tr
 
 
 def explain_own(args, model: imagenet.PictureModel, image: np.ndarray) -> None:
+    if args.checkpoint and args.choices.enlarge == images.SMALL_CHOICES.enlarge:
+        image = pictures.fit(image, model.side)  # as q1_gradcam/explain.py does, so that both explain the same pixels
     sample, panel = explain(args, model, image, args.image.name, "", "own", results.sha256(args.image))
     out = results.output_folder(args.out / "own")
     save_figure(image_figures.page(panel), out / f"{args.image.stem}.png", photographs=True)
