@@ -75,6 +75,9 @@ CLAIMS = [
           " by one temperature, {t:.2f}, fitted on the {held:,} held-out pictures, brings it to {after:.1%}; the mean confidence is then"
           " {mean:.1%} beside an accuracy of {accuracy:.1%}.",
           v.calibration, "after < 0.02 < before and t < 1 and abs(mean - accuracy) < 0.02"),
+    Claim("unsure", "One temperature mostly suits the many sure answers: on the {n:,} pictures in bins of a mean confidence between {low:.0%} and {high:.0%} it is right on {right:.0%}"
+          " and says {said:.0%}.",
+          v.unsure, "0.02 < said - right < 0.12"),
     # --- Question 1: the maps ---
     Claim("dead", "None of the {maps} maps is dead, that is, zero after the ReLU.", v.wrong, "dead == 0"),
     Claim("relu", "Of the absolute mass of a map the ReLU discards {discarded:.2%} for the predicted class of the right pictures (median), but"

@@ -113,6 +113,16 @@ def calibration(r):
             "held": t["held_out"], "mean": e["mean_confidence"], "accuracy": e["accuracy"]}  # fmt: skip
 
 
+def unsure(r):
+    """What is left of the miscalibration with the temperature, where the network is neither lost nor sure."""
+    low, high = 0.45, 0.95
+    d = r["q1_gradcam/evaluation"]["reliability"]
+    bins = [k for k, c in enumerate(d["confidence"]) if c is not None and low < c < high]
+    n = sum(d["count"][k] for k in bins)
+    share = {key: sum(d[key][k] * d["count"][k] for k in bins) / n for key in ("confidence", "accuracy")}
+    return {"n": n, "low": low, "high": high, "said": share["confidence"], "right": share["accuracy"]}
+
+
 def wrong(r):
     e = r["q1_gradcam/explanations"]
     said = {kind: [s["confidence"] for s in e["samples"] if s["kind"] == kind] for kind in ("correct", "incorrect")}
