@@ -42,7 +42,7 @@ gallery: $(VENV)/.ready       ## every explanation on one page, outputs/index.ht
 submission: $(VENV)/.ready    ## submission.zip: the report, and everything that git tracks
 	$(PY) report/submission.py
 
-verify: $(VENV)/.ready        ## whether the explanations in outputs/ and their figures are as they were written and come out again
+verify: $(VENV)/.ready        ## whether the files in outputs/ are as they were written, and explanations and summaries come out again
 	$(PY) report/verify.py outputs
 
 test: $(VENV)/.ready-test     ## all tests; those on real data are skipped where data/ is empty

@@ -3,7 +3,7 @@
     python benchmarks/gradcam.py            needs requirements-test.txt; run it alone on the machine; about a minute
 
 Random pictures, untrained networks: neither changes the time. All variants take turns, round by round, so that a change in the
-machine's speed meets them all; the median round counts. Writes outputs/benchmarks/gradcam.json.
+machine's speed meets them all; the median round counts. Writes gradcam.json and its receipt into outputs/benchmarks.
 """
 
 import statistics
@@ -11,7 +11,7 @@ import time
 
 import torch
 
-from common import models, results, runtime
+from common import models, receipts, results, runtime
 from q1_gradcam import gradcam, recipes
 
 try:
@@ -28,12 +28,15 @@ NETWORKS = ("compact", "resnet18")
 def main() -> None:
     parser = runtime.Parser(__doc__)
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
-    device = runtime.pick_device(parser.parse_args().device)
+    args = parser.parse_args()
+    device = runtime.pick_device(args.device)
     if LayerGradCam is None:
         raise runtime.UserError("the libraries to compare with are missing: pip install -r requirements-test.txt")
     rows = [measure(arch, device) for arch in NETWORKS]
-    content = {"pictures": PICTURES, "rounds": ROUNDS, "networks": rows, "provenance": results.provenance(0, device)}
-    path = results.write_json(results.OUTPUTS / "benchmarks/gradcam.json", content)
+    out, origin = results.OUTPUTS / "benchmarks", results.provenance(0, device)
+    content = {"pictures": PICTURES, "rounds": ROUNDS, "networks": rows, "provenance": origin}
+    path = results.write_json(out / "gradcam.json", content)
+    receipts.write(out, args, [path], origin)
     for row in rows:
         costs = ", ".join(f"{name} {cost['forward_passes']:.2f}" for name, cost in row["variants"].items())
         print(

@@ -8,7 +8,7 @@ network for all (and once the package with the network as torchvision gives it).
 project's defaults. (d) The same with a fixed quarter of the package's model calls. Each with several seeds; beside each overlap stands what
 leading regions drawn at random would reach. Perturbing alone: the same masks turned into pictures by the package's loop and by the gather. Texts:
 the package's 5000 strings, and the same number of masks answered from the TF-IDF row.
-Writes outputs/benchmarks/lime.json.
+Writes OUT/lime.json and its receipt; OUT is outputs/benchmarks.
 """
 
 import sys
@@ -26,7 +26,7 @@ from lime import lime_image, lime_text
 from scipy.special import softmax
 from scipy.stats import hypergeom
 
-from common import data, imagenet, memory, news, results, runtime
+from common import data, imagenet, memory, news, receipts, results, runtime
 from q2_lime import core, images, judgement, linear, package, text
 
 TOP = 5
@@ -78,7 +78,7 @@ def main() -> None:
         news_sha256=posts.sha256,
         weights_sha256=model.sha256,
     )
-    results.write_json(out / "lime.json", content)
+    receipts.write(out, args, [results.write_json(out / "lime.json", content)], content["provenance"])
     for name in ("images", "text"):
         print(name, content[name]["median"])
     print("perturbing", loop, "forward", speed)

@@ -1,7 +1,9 @@
 """Classifiers for LIME: torchvision's ImageNet models, plain checkpoint files, networks of Question 1; ready for many forward passes."""
 
 import glob
+import io
 import socket
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,20 +124,23 @@ def _official(name: str) -> PictureModel:
             f"torchvision has no classifier {name!r}: take {DEFAULT}, resnet50, or another of torchvision.models"
         )
     weights = zoo.get_model_weights(name).DEFAULT
+    file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
+    if not file.is_file():
+        print(f"downloading the weights of {name} to {file}", flush=True)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
-        network = zoo.get_model(name, weights=weights, progress=False)
+        with redirect_stdout(io.StringIO()):  # torch says there that it downloads, whatever `progress` is
+            network = zoo.get_model(name, weights=weights, progress=False)
     except (OSError, RuntimeError) as error:
-        file = weights.url.rsplit("/", 1)[-1]
         raise UserError(
-            f"the weights of {name} could not be downloaded ({first_line(error)}): put {file} into"
-            f" {Path(torch.hub.get_dir()) / 'checkpoints'}, or give a checkpoint with --weights FILE"
+            f"the weights of {name} could not be downloaded ({first_line(error)}): put {file.name} into"
+            f" {file.parent}, or give a checkpoint with --weights FILE"
         ) from None
     finally:
         socket.setdefaulttimeout(before)
     made = weights.transforms()
-    digest = sha256(Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1])
+    digest = sha256(file)
     side = made.crop_size[0]
     source = f"torchvision, {weights}"
     return PictureModel(

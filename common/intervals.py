@@ -48,9 +48,12 @@ def against(values: np.ndarray, control: np.ndarray, larger_is_better: bool) -> 
     return {"difference": difference, "p": p, "verdict": verdict}
 
 
-def between(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
-    """The difference of two independent groups' means, first - second, with its 95% bootstrap interval: `mean, low, high`."""
+def between(first: np.ndarray, second: np.ndarray) -> dict[str, float | None]:
+    """The difference of two independent groups' means, first - second, with its 95% bootstrap interval: `mean, low, high`; None each where a
+    group has fewer than two finite values."""
     groups = [values[np.isfinite(values)] for values in (np.asarray(first, float), np.asarray(second, float))]
+    if min(map(len, groups)) < 2:
+        return dict.fromkeys(("mean", "low", "high"))
     found = bootstrap(
         groups,
         lambda a, b, axis: a.mean(axis) - b.mean(axis),

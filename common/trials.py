@@ -1,6 +1,7 @@
 """Many maps put to the same test on the same pictures, beside controls: scores per picture, then a table with intervals and verdicts."""
 
 import hashlib
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,38 @@ from torch import nn
 from tqdm import tqdm
 
 from common import controls, intervals, results, trust
-from common.runtime import interactive, seed_for
+from common.runtime import Parser, interactive, seed_for
+from common.runtime import positive as whole_number
 
 # What is scored, and whether more of it is better.
 FAITHFULNESS = {"deletion": False, "insertion": True, "average_drop": False, "increase": True}
 CURVES = {key: FAITHFULNESS[key] for key in ("deletion", "insertion")}
+FILL = "mean"  # of trust.FILLS: what usually stands where a pixel is gone
 TOLERANCE = 4  # pixels: a cell of the compact network's last map
 CONTROLS = ("random", "centre", "edges")
 FINE = "random_fine"  # noise pixel by pixel, for maps of pixels
 OUT = results.OUTPUTS / "trust"  # where the results of the usual trials lie, and the networks whose answers are known
 Scores = dict[str, np.ndarray]  # of each measure, (N,)
+
+
+def arguments(doc: str, parts: tuple[str, ...], in_one_file: bool) -> Namespace:
+    """The command line of a script that tries explanations, `out` filled in. Results of anything unusual go elsewhere than the usual ones; where all
+    `parts` write `in_one_file`, so do those of some parts alone."""
+    parser, usual_model = Parser(doc), results.OUTPUTS / "q1_gradcam/model.pt"
+    add = parser.add_argument
+    add("--model", type=Path, default=usual_model, metavar="FILE", help="default: outputs/q1_gradcam/model.pt")
+    parser.data_option()
+    add("--only", nargs="+", choices=parts, default=parts, metavar="PART", help=f"of {', '.join(parts)}")
+    add("--pictures", type=whole_number, metavar="N", help="at most so many for each part")
+    add("--seed", type=int, default=0, metavar="N", help="of everything drawn (default: 0)")
+    add("--out", type=Path, metavar="DIR", help="see above")
+    parser.device_option()
+    args = parser.parse_args()
+    if args.pictures == 1:
+        parser.error("--pictures 1: an interval needs two or more")
+    unusual = args.pictures or args.seed or args.model != usual_model or (in_one_file and set(args.only) != set(parts))
+    args.out = args.out or OUT / ("other" if unusual else "")
+    return args
 
 
 def drawn(size: int, n: int, seed: int, *key: str) -> np.ndarray:

@@ -203,7 +203,8 @@ def precision_on_evidence(maps: np.ndarray, evidence: np.ndarray) -> np.ndarray:
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation (N,) of maps (N, ...) with maps of the same shape, -1 to 1; NaN where one is flat."""
+    """Spearman's rank correlation (N,) of maps (N, ...) with maps of the same shape (1904): 1 the same order, 0 none in common, -1 the opposite; NaN where
+    one is flat. Which way is better depends on what was changed: large where a picture hardly was (stability), small where the weights were (sanity)."""
     ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (a, b)]
     x, y = (r - r.mean(1, keepdims=True) for r in ranks)
     below = np.sqrt((x**2).sum(1) * (y**2).sum(1))
@@ -211,7 +212,8 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def likeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Structural similarity (N,) of maps (N, H, W) in 0 to 1 (Wang et al., 2004), windows of 7 pixels. -1 to 1."""
+    """Structural similarity (N,) of maps (N, H, W) in 0 to 1 (Wang et al., 2004), windows of 7 pixels: 1 the same, 0 nothing in common, negative where one is
+    dark and the other bright. As with `rank_correlation`, which way is better depends on what was changed."""
     return np.array([structural_similarity(x, y, data_range=1.0) for x, y in zip(a, b, strict=True)])
 
 
@@ -224,7 +226,7 @@ def relative_change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 def gini(maps: np.ndarray) -> np.ndarray:
     """Gini index (N,) of |map| (Hurley & Rickard, 2009; for explanations Chalasani et al., arXiv:1810.06583): 0 where all pixels count the same,
-    towards 1 where a single one does; NaN for a map of zeros."""
+    towards 1 where a single one does; NaN for a map of zeros. A sparse map is easier to read; neither way is more faithful."""
     size = np.sort(np.abs(maps.reshape(len(maps), -1)), axis=1)
     n, total = size.shape[1], size.sum(1)
     below = np.where(total > 0, total, 1)
@@ -233,14 +235,15 @@ def gini(maps: np.ndarray) -> np.ndarray:
 
 
 def discarded(raw: np.ndarray) -> np.ndarray:
-    """Share (N,) of a signed map's total size that the ReLU throws away. 0 to 1; NaN for a map of zeros."""
+    """Share (N,) of a signed map's total size that the ReLU of Grad-CAM (arXiv:1610.02391, equation 2) throws away. 0 to 1; NaN for a map of zeros.
+    Small is better: what is thrown away spoke against the class, and nobody sees it."""
     negative, total = np.maximum(-raw, 0).sum((1, 2)), np.abs(raw).sum((1, 2))
     return np.where(total > 0, negative / np.where(total > 0, total, 1), np.nan)
 
 
 def overlap_of_top(a: np.ndarray, b: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     """Jaccard overlap (N,) of the pixels that lead in maps a and b (N, H, W), the given share of the area each. 0 to 1; two maps
-    that know nothing of each other reach share / (2 - share)."""
+    that know nothing of each other reach share / (2 - share). Large is better where the two should name the same (seeds, methods)."""
     count = round(share * a[0].size)
     tops = [order(maps, rng)[:, :count] for maps in (a, b)]
     shared = np.array([len(np.intersect1d(x, y)) for x, y in zip(*tops, strict=True)])

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from common import data, models, runtime
-from q1_gradcam import gradcam, selection
+from q1_gradcam import evidence, gradcam, selection
 
 TARGETS = ("predicted", "true", "second")
 
@@ -61,6 +62,25 @@ def describe(done: Explained, args, classes: tuple[str, ...]) -> list[dict]:
         sample |= {"dead": bool(done.dead[0][k]), "dead_true": bool(done.dead[1][k]), "peak": done.raw[0][k].max()}
         samples.append(sample | {"figure": f"figures/{kind}_{true}.png"})
     return samples
+
+
+def summarise(done: Explained, args, model: models.Model, dataset: data.Dataset, samples: list[dict]) -> dict:
+    """What the results say of all pictures together."""
+    content = {
+        "method": args.method,
+        "layer": done.maps.layer,
+        "map_size": list(done.raw[0].shape[1:]),
+        "target": args.target,
+        "temperature": model.temperature,
+        "rule": done.drawn.rule,
+        "qualifying": done.drawn.qualifying,
+        "maps": "explanations.npz",
+        "dead": {kind: sum(s["dead"] for s in samples if s["kind"] == kind) for kind in selection.KINDS},
+    }
+    if dataset.evidence_test is not None:
+        right = np.array([kind == "correct" for kind in done.drawn.kind])
+        content |= evidence.share_found(done.raw[0][right], dataset.evidence_test[done.drawn.index[right]])
+    return content
 
 
 def parse_target(text: str, classes: tuple[str, ...]) -> str | int:

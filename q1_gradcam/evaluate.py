@@ -3,7 +3,7 @@
     python q1_gradcam/evaluate.py                                          the committed CIFAR-10 network
     python q1_gradcam/evaluate.py --model outputs/demo/q1_gradcam/model.pt
 
-Writes OUT/evaluation.json and the figures confusion.png, per_class.png and reliability.png.
+Writes OUT/evaluation.json, the figures confusion.png, per_class.png and reliability.png and, for report/verify.py, OUT/receipts.json.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common import data, intervals, models, results, runtime
+from common import data, intervals, models, receipts, results, runtime
 from common.figures import save as save_figure
 from q1_gradcam import calibration, figures
 
@@ -31,8 +31,33 @@ def main() -> None:
     model = models.load(args.model, device)
     out = results.output_folder(args.out or args.model.parent)
     dataset = data.load(model.dataset, args.data)
-    names, labels = model.classes, dataset.y_test.astype(int)
+    content = measure(model, dataset)
 
+    matrix, endings = content["confusion_matrix"], {"as_trained": "_as_trained", "calibrated": ""}
+    diagrams = {kind: content[f"reliability{end}"] for kind, end in endings.items()}
+    errors = {kind: content[f"expected_calibration_error{end}"] for kind, end in endings.items()}
+    written = [
+        save_figure(figures.confusion(matrix, model.classes), out / "confusion.png"),
+        save_figure(figures.per_class(matrix, model.classes), out / "per_class.png"),
+        save_figure(figures.reliability(diagrams, errors, model.temperature), out / "reliability.png"),
+    ]
+    hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.model)}
+    origin = results.provenance(model.training.get("seed", 0), device, **hashes)
+    file = results.write_json(out / "evaluation.json", content | {"provenance": origin})
+    receipts.write(out, args, [*written, file], origin)
+    pairs = ", ".join(f"{p['true']} taken for {p['predicted']} ({p['count']})" for p in content["most_confused"][:3])
+    print(
+        f"accuracy {content['accuracy']:.2%} (mirror-averaged {content['accuracy_mirror']:.2%}) on {content['n']} pictures"
+    )
+    print(
+        f"calibration error {errors['calibrated']:.1%} (as trained {errors['as_trained']:.1%}); most confused: {pairs}"
+    )
+    print(f"wrote {results.shown(out / 'evaluation.json')} and three figures beside it")
+
+
+def measure(model: models.Model, dataset: data.Dataset) -> dict:
+    """What evaluation.json says of a classifier on the test set."""
+    names, labels = model.classes, dataset.y_test.astype(int)
     single = models.logits(model.network, dataset.x_test)
     both = single + models.logits(model.network, dataset.x_test, mirror=True)
     predicted = single.argmax(1).numpy()
@@ -44,13 +69,8 @@ def main() -> None:
     for kind, temperature in (("as_trained", 1.0), ("calibrated", model.temperature)):
         confidences[kind] = torch.softmax(single.double() / temperature, 1).amax(1).numpy()
     errors = {kind: calibration.expected_calibration_error(c, correct) for kind, c in confidences.items()}
-
-    save_figure(figures.confusion(confusion, names), out / "confusion.png")
-    save_figure(figures.per_class(confusion, names), out / "per_class.png")
     diagrams = {kind: calibration.reliability(c, correct) for kind, c in confidences.items()}
-    save_figure(figures.reliability(diagrams, errors, model.temperature), out / "reliability.png")
-
-    content = {
+    return {
         "arch": model.arch,
         "dataset": dataset.name,
         "n": len(labels),
@@ -66,22 +86,7 @@ def main() -> None:
         "mean_confidence": confidences["calibrated"].mean(),
         "reliability": diagrams["calibrated"],
         "reliability_as_trained": diagrams["as_trained"],
-        "provenance": results.provenance(
-            model.training.get("seed", 0),
-            device,
-            data_sha256=dataset.sha256,
-            checkpoint_sha256=results.sha256(args.model),
-        ),
     }
-    results.write_json(out / "evaluation.json", content)
-    pairs = ", ".join(f"{p['true']} taken for {p['predicted']} ({p['count']})" for p in content["most_confused"][:3])
-    print(
-        f"accuracy {content['accuracy']:.2%} (mirror-averaged {content['accuracy_mirror']:.2%}) on {len(labels)} pictures"
-    )
-    print(
-        f"calibration error {errors['calibrated']:.1%} (as trained {errors['as_trained']:.1%}); most confused: {pairs}"
-    )
-    print(f"wrote {results.shown(out / 'evaluation.json')} and three figures beside it")
 
 
 def most_confused(confusion: np.ndarray, names: tuple[str, ...], most: int = 10) -> list[dict]:

@@ -21,7 +21,7 @@ import torch
 from common import data, models, pictures, receipts, results, runtime
 from common.figures import remove_stale
 from common.figures import save as save_figure
-from q1_gradcam import drawn_pictures, evidence, figures, gradcam, selection
+from q1_gradcam import drawn_pictures, figures, gradcam, selection
 
 OVERVIEW = {"correct": 5, "incorrect": 3}  # pictures of each class on the overview page
 USUAL = {"method": "gradcam", "layer": None, "target": "predicted", "correct": 10, "incorrect": 5, "seed": 0}
@@ -88,30 +88,16 @@ def main() -> None:
     arrays = results.write_npz(
         out / "explanations.npz", index=drawn.index, map=done.raw[0].numpy(), map_true=done.raw[1].numpy()
     )
-    content = {
-        "method": args.method,
-        "layer": done.maps.layer,
-        "map_size": list(done.raw[0].shape[1:]),
-        "target": args.target,
-        "temperature": model.temperature,
-        "rule": drawn.rule,
-        "qualifying": drawn.qualifying,
-        "maps": "explanations.npz",
-        "dead": {kind: sum(s["dead"] for s in samples if s["kind"] == kind) for kind in selection.KINDS},
-    }
-    right = np.array([kind == "correct" for kind in drawn.kind])
-    if dataset.evidence_test is not None:
-        content |= evidence.share_found(done.raw[0][right], dataset.evidence_test[drawn.index[right]])
+    content = drawn_pictures.summarise(done, args, model, dataset, samples)
     hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.model)}
     origin = results.provenance(args.seed, device, data_source=dataset.source, **hashes)
     remove_stale(out, written)
     file = results.write_json(out / "explanations.json", content | {"provenance": origin, "samples": samples})
     receipts.write(out, args, [*written, arrays, file], origin)
 
-    dead_ones = sum(sample["dead"] for sample in samples)
-    print(
-        f"explained {right.sum()} right and {(~right).sum()} wrong pictures with {args.method}; dead maps: {dead_ones}"
-    )
+    counts = [f"{drawn.kind.count(kind)} {word}" for kind, word in (("correct", "right"), ("incorrect", "wrong"))]
+    dead_ones = sum(content["dead"].values())
+    print(f"explained {' and '.join(counts)} pictures with {args.method}; dead maps: {dead_ones}")
     for key in ("peak_on_evidence", "peak_in_evidence_cell"):
         if key in content:
             by_chance = content[f"{key}_control"]

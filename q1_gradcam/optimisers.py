@@ -53,7 +53,8 @@ def make(network: nn.Module, recipe: dict) -> list[torch.optim.Optimizer]:
     """The optimisers for a network; each parameter group remembers its first learning rate as `initial_lr`.
 
     With `optimiser: muon`: filters by Muon; batch-norm biases, the whitening bias and the head by Nesterov SGD with rates of
-    their own. With `optimiser: sgd`: everything by Nesterov SGD, weight decay on weights alone.
+    their own. With `optimiser: nesterov`: the same, but filters by Nesterov SGD as well. With `optimiser: sgd`: everything by Nesterov
+    SGD at one rate, weight decay on weights alone.
     """
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     if recipe["optimiser"] == "sgd":
@@ -79,10 +80,13 @@ def make(network: nn.Module, recipe: dict) -> list[torch.optim.Optimizer]:
                 ("head", head_rate, lambda name, p: p.dim() == 2),
             )
         ]
-        optimisers = [
-            torch.optim.SGD(groups, lr=bias_rate, momentum=recipe["momentum"], nesterov=True),
-            Muon([p for _, p in named if p.dim() == 4], lr=recipe["lr"], momentum=recipe["muon_momentum"]),
-        ]
+        filters = [p for _, p in named if p.dim() == 4]
+        optimisers = [torch.optim.SGD(groups, lr=bias_rate, momentum=recipe["momentum"], nesterov=True)]
+        if recipe["optimiser"] == "muon":
+            optimisers.append(Muon(filters, lr=recipe["lr"], momentum=recipe["muon_momentum"]))
+        else:
+            ways = {"lr": recipe["lr"], "momentum": recipe["filter_momentum"], "weight_decay": recipe["weight_decay"]}
+            optimisers.append(torch.optim.SGD(filters, nesterov=True, **ways))
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["initial_lr"] = group["lr"]

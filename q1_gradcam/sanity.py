@@ -1,13 +1,11 @@
-"""Does a map depend on what the network learned? Parameter randomisation (Adebayo et al., arXiv:1810.03292, section 3)."""
-
-import copy
+"""Maps of Grad-CAM and its relatives for pictures in arrays, and whether they stay where the picture hardly changes."""
 
 import numpy as np
 import torch
 from torch import nn
 
 from common import models, trust
-from common.runtime import generator, seed_for
+from common.runtime import seed_for
 from q1_gradcam import gradcam
 
 METHODS = tuple(
@@ -31,62 +29,6 @@ def raw_maps(network: nn.Module, images: np.ndarray, method: str, layer: str, ta
 def enlarge(raw: np.ndarray, size: tuple[int, int] = (32, 32)) -> np.ndarray:
     """Maps (N, h, w) enlarged bilinearly to (N, H, W); maps of pixels stay as they are."""
     return gradcam.enlarge(torch.from_numpy(np.ascontiguousarray(raw)).float(), size).numpy()
-
-
-def weighted_layers(network: nn.Module) -> list[str]:
-    """The names of the layers that learn filters, from the head down to the pixels; frozen ones left out."""
-    found = [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear) and module.weight.requires_grad
-    ]
-    return found[::-1]
-
-
-def randomised(network: nn.Module, names: list[str], images: np.ndarray, seed: int) -> nn.Module:
-    """A copy whose named layers have normally distributed weights of the same spread as before, with fresh statistics of batch norm from
-    `images` (N, H, W, 3)."""
-    other = copy.deepcopy(network)
-    for name in names:
-        module = other.get_submodule(name)
-        noise = torch.randn(module.weight.shape, generator=generator(seed, "randomised", name))
-        module.weight.data.copy_(noise * module.weight.std().cpu())
-    return models.with_fresh_statistics(other, images)
-
-
-def randomisation(
-    model: models.Model,
-    images: np.ndarray,
-    target: np.ndarray,
-    methods: tuple[str, ...],
-    layer: str,
-    seed: int,
-    progress=iter,
-) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-    """Likeness of the maps to the original ones, for each method, way (`cascading` from the head down, `independent`: one layer alone)
-    and layer: {"rank": (N,) Spearman of the raw maps, "ssim": (N,) of the shown ones}.
-
-    Under "chance" stands, instead of a way, the likeness of maps of different pictures by the trained network: what is left when nothing
-    of the picture's own explanation is.
-    """
-    names = weighted_layers(model.network)
-    variants = [("cascading", name, names[: k + 1]) for k, name in enumerate(names)]
-    variants += [("independent", name, [name]) for name in names]
-    before = {method: raw_maps(model.network, images, method, layer, target) for method in methods}
-    found: dict = {method: {"cascading": {}, "independent": {}} for method in methods}
-    for way, name, chosen in progress(variants):
-        network = randomised(model.network, chosen, images, seed)
-        for method in methods:
-            found[method][way][name] = alike(before[method], raw_maps(network, images, method, layer, target))
-    for method in methods:
-        found[method]["chance"] = {"other picture": alike(before[method], np.roll(before[method], 1, axis=0))}
-    return found
-
-
-def alike(a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
-    """Spearman of raw maps (N, h, w), and SSIM of what is shown of them: the positive part, enlarged, scaled to its peak."""
-    shown = [gradcam.scale(torch.from_numpy(enlarge(maps))).numpy() for maps in (a, b)]
-    return {"rank": trust.rank_correlation(a, b), "ssim": trust.likeness(*shown)}
 
 
 def steadiness(

@@ -158,7 +158,7 @@ def mistakes(content: dict):
     axes[0].set(
         xlabel="confidence in the predicted class", ylabel="insertion minus deletion,\nas a share of the confidence"
     )
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=7, markerscale=2)
     keys = {"faithfulness": "insertion minus deletion,\nshare of confidence", "gini": "sparseness (Gini)", "discarded": "share discarded\nby the ReLU",
             "likeness_to_runner_up": "likeness to map of\nthe runner-up", "average_drop": "average drop"}  # fmt: skip
     for place, key in enumerate(keys):

@@ -4,7 +4,8 @@
     python q2_lime/ablate.py --half text         seconds
 
 On ten *training* pictures, one of each class, and twenty training posts, one of each class, drawn by seed: the defaults are chosen here, and
-what is explained in explain.py and explain_text.py has had no part in it. Writes OUT/images/ablation.{json,png} and OUT/text/ablation.{json,png}.
+what is explained in explain.py and explain_text.py has had no part in it. Writes OUT/images/ablation.{json,png} and OUT/text/ablation.{json,png}, and
+their receipts beside them.
 """
 
 import time
@@ -16,7 +17,7 @@ import torch
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from common import data, imagenet, imagenet_to_cifar, memory, news, results, runtime
+from common import data, imagenet, imagenet_to_cifar, memory, news, receipts, results, runtime
 from common.figures import save as save_figure
 from q2_lime import core, image_figures, images, judgement, linear, text
 
@@ -75,9 +76,10 @@ def write(args, half: str, rows: list[dict], about: dict, origin: dict, device) 
     out = results.output_folder(args.out / half)
     what = "ten training pictures" if half == "images" else "twenty training posts"
     title = f"One factor at a time, {what}: medians, quartiles as lines, seconds for one explanation.\nIn bold what the others are varied from"
-    save_figure(image_figures.ablation(rows, title, about.get("recognised")), out / "ablation.png")
+    figure = save_figure(image_figures.ablation(rows, title, about.get("recognised")), out / "ablation.png")
     provenance = results.provenance(args.seed, device, **origin)
-    results.write_json(out / "ablation.json", about | {"provenance": provenance, "rows": rows})
+    file = results.write_json(out / "ablation.json", about | {"provenance": provenance, "rows": rows})
+    receipts.write(out, args, [figure, file], provenance)
     print(f"wrote {results.shown(out / 'ablation.json')} and the figure beside it")
 
 

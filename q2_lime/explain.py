@@ -113,7 +113,7 @@ def main() -> None:
         return
 
     chosen = draw(args, dataset, model)
-    samples, panels, arrays, found_evidence = [], [], {}, []
+    samples, panels, arrays = [], [], {}
     for index in chosen:
         true = dataset.classes[dataset.y_test[index]]
         sample, panel = explain(args, model, dataset.x_test[index], f"test picture {index}", true, "test", index)
@@ -121,8 +121,6 @@ def main() -> None:
         samples.append({"index": index, **sample, "figure": f"figures/{stem}.png"})
         panels.append(panel)
         arrays |= {f"labels_{index}": panel.labels.astype(np.uint16), f"weights_{index}": panel.weights}
-        if dataset.evidence_test is not None:
-            found_evidence.append(evidence.of(panel.labels, panel.weights[:, 0], dataset.evidence_test[index]))
         print(f"{true} {index}: {panel.top5[0][0]} {panel.top5[0][1]:.0%}; {panel.card[0]}", flush=True)
 
     out = results.output_folder(args.out)
@@ -130,13 +128,10 @@ def main() -> None:
         save_figure(image_figures.page(p), out / s["figure"], photographs=True)
         for p, s in zip(panels, samples, strict=True)
     ]
-    rule = f"{args.per_class} of each class, drawn at random (seed {args.seed})"
-    if args.prefer_recognised:
-        rule += " from those that the model takes for a kind of their class"
-    caption = f"Test pictures of {dataset.name}, {rule}, brought to"
+    caption = f"Test pictures of {dataset.name}, {rule(args)}, brought to"
     caption += f" {model.side} x {model.side} pixels for {model.name}. Middle: the five leading regions, rim blue for and orange against what the model says. Right: every region's"
     caption += " signed weight. Orange heading: the model takes it for something else. Small print:"
-    caption += f" {'held-out' if args.engine == 'own' else 'in-sample'} fidelity, top-{args.settings.top} overlap between seeds, model calls."
+    caption += f" held-out fidelity, top-{args.settings.top} overlap between seeds, model calls."
     title = (
         "LIME on a network trained on these pictures"
         if args.checkpoint
@@ -146,23 +141,9 @@ def main() -> None:
         save_figure(image_figures.overview(panels, title, caption), out / "figures/overview.png", photographs=True)
     )
     written_arrays = results.write_npz(out / "explanations.npz", **arrays)
-    right = sum(sample["meaning"] == sample["true"] for sample in samples)
-    content = {"model": model.name, "weights": model.source, "folded": model.folded, "engine": args.engine}
-    content |= {
-        "choices": vars(args.choices),
-        "settings": vars(args.settings),
-        "prefer_recognised": args.prefer_recognised,
-    }
-    content |= {
-        "rule": rule,
-        "recognised": right,
-        "median": judgement.medians(samples, "fidelity", "model_calls", "seconds", "n_superpixels")
-        | {"not_to_be_trusted": sum(s["verdict"] != judgement.TRUSTED for s in samples)},
-    }
-    if args.checkpoint is None:
-        content["relatives_only"] = imagenet_to_cifar.RELATIVES_ONLY
-    if found_evidence:
-        content |= evidence.summary(found_evidence)
+    samples = results.plain(samples)  # what is said of all is said of them as they are written
+    content = summarise(args, model, dataset, samples, arrays)
+    if "weight_on_evidence" in content:
         print(f"known evidence: {content['weight_on_evidence']:.0%} of the weight for the class falls on it (by chance"
               f" {content['weight_on_evidence_control']:.0%}); the leading region lies on it in {content['leading_on_evidence']:.0%}"
               f" (a region drawn at random: {content['leading_on_evidence_control']:.0%})")  # fmt: skip
@@ -171,7 +152,7 @@ def main() -> None:
     file = results.write_json(out / "explanations.json", content | {"provenance": origin, "samples": samples})
     receipts.write(out, args, [*written, written_arrays, file], origin)
     row = content["median"]
-    print(f"{right} of {len(samples)} taken for their class or a kind of it; median fidelity {row['fidelity']:.2f}, top-5 overlap between seeds"
+    print(f"{content['recognised']} of {len(samples)} taken for their class or a kind of it; median fidelity {row['fidelity']:.2f}, top-5 overlap between seeds"
           f" {row['jaccard']:.2f}, {row['model_calls']:.0f} model calls")  # fmt: skip
     print(
         f"wrote {results.shown(out / 'explanations.json')}, regions and weights beside it, and {len(written)} figures"
@@ -209,6 +190,38 @@ def explain(args, model: imagenet.PictureModel, image: np.ndarray, name: str, tr
     return one_picture.explain(
         model, image, args.choices, args.settings, args.engine, not args.checkpoint, name, true, *item
     )
+
+
+def rule(args) -> str:
+    """How the pictures were drawn, in words."""
+    drawn = f"{args.per_class} of each class, drawn at random (seed {args.seed})"
+    return drawn + " from those that the model takes for a kind of their class" * args.prefer_recognised
+
+
+def summarise(args, model: imagenet.PictureModel, dataset: data.Dataset, samples: list[dict], arrays: dict) -> dict:
+    """What the results say of all pictures together, from what explanations.json says of each and the arrays of explanations.npz."""
+    content = {"model": model.name, "weights": model.source, "folded": model.folded, "engine": args.engine}
+    content |= {
+        "choices": vars(args.choices),
+        "settings": vars(args.settings),
+        "prefer_recognised": args.prefer_recognised,
+    }
+    content |= {
+        "rule": rule(args),
+        "recognised": sum(sample["meaning"] == sample["true"] for sample in samples),
+        "median": judgement.medians(samples, "fidelity", "model_calls", "seconds", "n_superpixels")
+        | {"not_to_be_trusted": sum(s["verdict"] != judgement.TRUSTED for s in samples)},
+    }
+    if args.checkpoint is None:
+        content["relatives_only"] = imagenet_to_cifar.RELATIVES_ONLY
+    if dataset.evidence_test is not None:
+        content |= evidence.summary(
+            [
+                evidence.of(arrays[f"labels_{k}"], arrays[f"weights_{k}"][:, 0], dataset.evidence_test[k])
+                for k in (sample["index"] for sample in samples)
+            ]
+        )
+    return content
 
 
 def explain_own(args, model: imagenet.PictureModel, image: np.ndarray) -> None:

@@ -21,6 +21,7 @@ import torch
 from common import corpus, news, receipts, results, runtime
 from common.figures import remove_stale
 from common.figures import save as save_figure
+from common.reading import reading
 from q2_lime import core, judgement, leak, linear, one_post, package, text, text_figures
 
 HEADER = re.compile(r"[A-Z][A-Za-z-]*: ")
@@ -71,7 +72,8 @@ def main() -> None:
     if args.engine == "own" and first.ngrams == 1:
         models |= {f"{kind}_stripped": linear.load(args.models / f"{kind}_stripped.npz") for kind in args.kinds}
         evaluation = results.read_json(args.models / "evaluation.json")
-        check_hashes(args, evaluation)
+        with reading(args.models / "evaluation.json"):
+            check_evaluation(args, evaluation)
     chosen, left_out = draw(posts, first, args.seed)
 
     explained, samples, panels = {}, [], {kind: [] for kind in args.kinds}
@@ -103,27 +105,17 @@ def main() -> None:
             args.seed, torch.device("cpu"), data_sha256=posts.sha256, **hashes(args)
         )
         results.write_json(out / "leak.json", leaks)
-    medians = {}
-    for kind in args.kinds:
-        of_kind = [s for s in samples if s["model"] == kind]
-        medians[kind] = judgement.medians(of_kind, "fidelity", "truth_correlation", "model_calls", "seconds")
-        medians[kind]["right"] = sum(s["true"] == s["predicted"] for s in of_kind)
-    rule = f"one of each class by seed {args.seed}, from the test posts with two known words or more when stripped"
-    content = {"engine": args.engine, "value": args.value, "sampler": args.sampler, "samples_asked": args.samples}
-    content |= {"rule": rule, "left_out": left_out, "median": medians}
-    if first.dataset == "corpus":
-        content["known_answer"] = {
-            kind: telling_found([s for s in samples if s["model"] == kind]) for kind in args.kinds
-        }
-        for kind, row in content["known_answer"].items():
-            print(
-                f"{kind}: of the three leading words for the class {row['telling']:.0%} tell it, {row['leak']:.0%} are the planted leak"
-            )
+    samples = results.plain(samples)  # what is said of all is said of them as they are written
+    content = summarise(args, first.dataset, left_out, samples)
+    for kind, row in content.get("known_answer", {}).items():
+        print(
+            f"{kind}: of the three leading words for the class {row['telling']:.0%} tell it, {row['leak']:.0%} are the planted leak"
+        )
     content["provenance"] = results.provenance(args.seed, torch.device("cpu"), data_sha256=posts.sha256, **hashes(args))
     remove_stale(out, written)
     file = results.write_json(out / "explanations.json", content | {"samples": samples})
     receipts.write(out, args, [*written, file, *([out / "leak.json"] if leaks else [])], content["provenance"])
-    for kind, row in medians.items():
+    for kind, row in content["median"].items():
         known = (
             ""
             if row["truth_correlation"] is None
@@ -133,9 +125,10 @@ def main() -> None:
     print(f"wrote {results.shown(out / 'explanations.json')}, {len(written)} figures and {len(samples)} pages")
 
 
-def check_hashes(args, evaluation: dict) -> None:
-    """Accuracies stand beside explanations, so they have to be of the same models."""
+def check_evaluation(args, evaluation: dict) -> None:
+    """Accuracies stand beside explanations, so they have to be there, and of the same models."""
     for kind in args.kinds:
+        [evaluation["models"][kind][name] for names in leak.ACCURACIES.values() for name in names]
         for variant, end in (("full", ""), ("stripped", "_stripped")):
             file = args.models / f"{kind}{end}.npz"
             if evaluation["provenance"].get(f"{kind}_{variant}_sha256") != results.sha256(file):
@@ -163,6 +156,23 @@ def explain(args, model: linear.LinearModel, body: str, name: str, true: str, *i
     return one_post.explain(model, body, args.settings, args.engine, args.value, name, true, *item, news_post=news_post)
 
 
+def summarise(args, dataset: str, left_out: int, samples: list[dict]) -> dict:
+    """What the results say of all posts together, from what explanations.json says of each."""
+    medians = {}
+    for kind in args.kinds:
+        of_kind = [s for s in samples if s["model"] == kind]
+        medians[kind] = judgement.medians(of_kind, "fidelity", "truth_correlation", "model_calls", "seconds")
+        medians[kind]["right"] = sum(s["true"] == s["predicted"] for s in of_kind)
+    rule = f"one of each class by seed {args.seed}, from the test posts with two known words or more when stripped"
+    content = {"engine": args.engine, "value": args.value, "sampler": args.sampler, "samples_asked": args.samples}
+    content |= {"rule": rule, "left_out": left_out, "median": medians}
+    if dataset == "corpus":
+        content["known_answer"] = {
+            kind: telling_found([s for s in samples if s["model"] == kind]) for kind in args.kinds
+        }
+    return content
+
+
 def telling_found(samples: list[dict]) -> dict[str, float]:
     """Built-in posts: of the three leading words for the class, the share that tell it by construction, and the share that are the
     planted leak."""
@@ -188,7 +198,7 @@ def leak_figures(args, posts, leaks, panels, samples, out: Path) -> list[Path]:
     shares = {key: [[zones[z] for z in news.ZONES] for zones in rows[key]["per_class"].values()] for key in titles}
     figure = text_figures.leak({key: np.array(share, float) for key, share in shares.items()}, posts.classes, titles)
     written = [save_figure(figure, out / "figures/leak.png")]
-    outside = [1 - s["zone_weight"][leak.BODY] for s in samples if s["model"] == kind]
+    outside = leak.outside(np.array([s["zone_weight"] for s in samples if s["model"] == kind]))
     order = [k for k in np.argsort(outside)[::-1] if panels[k].true == panels[k].predicted][:TELLING_POSTS]
     caption = f"Of the {len(panels)} explained posts, one of each class, those that the {text_figures.KIND_NAMES[kind]} gets right with the largest"
     caption += f" share of the weight of the {leak.TOP} leading words outside the body. Dotted lines: lines left out."

@@ -4,6 +4,7 @@ The lesson of the LIME paper itself (Ribeiro et al., arXiv:1602.04938, section 6
 of hosts and posters in headers scores well and is worth little elsewhere. Accuracy picks the wrong model; the explanation shows why.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,10 @@ SAMPLES = (
 )
 POSTS = 10  # of each class
 BODY = news.ZONES.index("body")
+ACCURACIES = {  # of evaluation.json, by whether a model was trained on stripped posts: on posts as they are, and on stripped ones
+    False: ("accuracy", "accuracy_full_on_stripped"),
+    True: ("accuracy_stripped_on_full", "accuracy_stripped"),
+}
 
 
 def zone_weight(post: text.Post, weights: np.ndarray) -> np.ndarray:
@@ -50,6 +55,11 @@ def measure(model: LinearModel, posts: list[str], indices: list[int], seed: int)
     return np.array(rows), np.array(words)
 
 
+def outside(shares: np.ndarray) -> np.ndarray:
+    """What lies outside the body, of zone shares (..., 4) that add up to 1 but for rounding. 0 to 1."""
+    return np.clip(1 - shares[..., BODY], 0, 1)
+
+
 def interval(shares: np.ndarray, rng: np.random.Generator, repeats: int = 2000) -> list[float]:
     """The 95% bootstrap interval of a mean over (N,) posts (percentiles; Efron, 1979)."""
     shares = shares[~np.isnan(shares)]
@@ -57,11 +67,12 @@ def interval(shares: np.ndarray, rng: np.random.Generator, repeats: int = 2000) 
     return np.percentile(means, [2.5, 97.5]).tolist()
 
 
-def meter(posts: news.News, models: dict[str, LinearModel], evaluation: dict, seed: int) -> dict:
+def meter(posts: news.News, models: dict[str, LinearModel], evaluation: dict, seed: int, say: Callable = print) -> dict:
     """The content of leak.json: models trained on full posts and models trained on stripped ones, all shown the same full posts.
 
     Args:
-        models: by KIND and KIND_stripped; evaluation: the content of evaluation.json, for the accuracies beside the shares.
+        models: by KIND and KIND_stripped; evaluation: the content of evaluation.json, for the accuracies beside the shares; say: is told
+            how it gets on.
     """
     labels, chosen = np.array(posts.y_test), []
     for k, name in enumerate(posts.classes):
@@ -71,16 +82,17 @@ def meter(posts: news.News, models: dict[str, LinearModel], evaluation: dict, se
     bodies, classes, rows = [posts.test[i] for i in chosen], labels[chosen], {}
     for key, model in models.items():
         shares, words = measure(model, bodies, chosen, seed)
-        outside = 1 - shares[:, BODY]
+        beyond = outside(shares)
         rng = np.random.default_rng(seed_for(seed, "interval", key))
         scores = evaluation["models"][key.removesuffix("_stripped")]
+        whole, bare = ACCURACIES[model.stripped]
         rows[key] = {
             "trained_on": "stripped posts" if model.stripped else "posts as they are",
-            "accuracy": scores["accuracy_stripped_on_full" if model.stripped else "accuracy"],
-            "accuracy_on_stripped": scores["accuracy_stripped" if model.stripped else "accuracy_full_on_stripped"],
-            "outside_body": np.nanmean(outside),
-            "outside_body_interval": interval(outside, rng),
-            "outside_body_words": np.nanmean(1 - words[:, BODY]),
+            "accuracy": scores[whole],
+            "accuracy_on_stripped": scores[bare],
+            "outside_body": np.nanmean(beyond),
+            "outside_body_interval": interval(beyond, rng),
+            "outside_body_words": np.nanmean(outside(words)),
             "zones": dict(zip(news.ZONES, np.nanmean(shares, axis=0), strict=True)),
             "per_class": {
                 name: dict(zip(news.ZONES, np.nanmean(shares[classes == k], axis=0), strict=True))
@@ -88,7 +100,7 @@ def meter(posts: news.News, models: dict[str, LinearModel], evaluation: dict, se
             },
         }
         row = rows[key]
-        print(f"leak meter, {key}: {row['outside_body']:.0%} of the weight outside the body, where {row['outside_body_words']:.0%} of the"
+        say(f"leak meter, {key}: {row['outside_body']:.0%} of the weight outside the body, where {row['outside_body_words']:.0%} of the"
               " words stand", flush=True)  # fmt: skip
     rule = f"{POSTS} test posts of each class by seed {seed}, shown to every model as they are"
     about = {"posts": len(chosen), "posts_per_class": POSTS, "top_words": TOP, "samples": SAMPLES, "rule": rule}

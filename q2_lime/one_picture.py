@@ -55,7 +55,8 @@ def explain(
         unit = "Log-odds" if choices.value == "log_odds" else "Probability"
         out = _own(values, d, settings, original, unit, *item)
     else:
-        out = _package(picture, labels, choices.fill, model, top5[:2], settings, *item)
+        values = images.explained_values(logits, top5[:2], "probability")
+        out = _package(picture, labels, choices.fill, model, top5[:2], values, settings, *item)
     named = [(model.categories[k], float(probabilities[k])) for k in top5]
     kind = imagenet_to_cifar.meaning(top5[0]) if of_imagenet else named[0][0]
     sample = {"true": true, "predicted": named[0][0], "probability": named[0][1], "meaning": kind}
@@ -94,6 +95,7 @@ def _package(
     fill: str,
     model: PictureModel,
     classes: list[int],
+    values: core.Answer,
     settings: core.Settings,
     *item,
 ) -> _Outcome:
@@ -104,11 +106,7 @@ def _package(
         runs.append(package.explain_image(picture, labels, fill, model, classes, n, seed))
         seconds = seconds or time.perf_counter() - begun
     first, stable = runs[0], judgement.stability([run.weights[:, 0] for run in runs], settings.top)
-    verdict = judgement.verdict(first.score, stable["jaccard"])
-    in_sample = "in-sample R2, as the package gives it"
-    row = {"fidelity": first.score, "fidelity_is": in_sample, "model_calls": n, "settled": None}
-    card = [
-        f"In-sample R² {first.score:.2f}; top-{settings.top} overlap between seeds {stable['jaccard']:.2f}; {n} model calls.",
-        f"Verdict: {verdict}.",
-    ]
-    return _Outcome(first.weights, stable, verdict, seconds, row, card)
+    rng = np.random.default_rng(seed_for(settings.seed, "held out", *item))
+    fidelity = package.image_fidelity(first, values, settings.held_out, rng)
+    row, card = package.row_and_card(fidelity, first.score, stable, n + settings.held_out, settings.top)
+    return _Outcome(first.weights, stable, row["verdict"], seconds, row, card)

@@ -131,8 +131,8 @@ def _package(post: text.Post, model: LinearModel, says: int, settings: core.Sett
         runs.append(package.explain_text(post, model.probabilities, says, model.classes, n, seed))
         seconds = seconds or time.perf_counter() - started
     first, stable = runs[0], judgement.stability([run.weights for run in runs], settings.top)
-    row = {"fidelity": first.score, "stability": stable, "model_calls": n, "settled": None, "seconds": seconds}
-    row["verdict"] = "fidelity is in-sample, as the package gives it"
-    overlap = f"top-{settings.top} overlap between seeds {stable['jaccard']:.2f}"
-    card = [f"In-sample R² {first.score:.2f}; {overlap}; {n:,} calls."]
+    rng = np.random.default_rng(seed_for(settings.seed, "held out", *item))
+    fidelity = package.text_fidelity(first, model.probabilities, says, settings.held_out, rng)
+    row, card = package.row_and_card(fidelity, first.score, stable, n + settings.held_out, settings.top)
+    row |= {"stability": stable, "seconds": seconds}
     return _Outcome(first.weights, first.intercept, card, row, first.own)

@@ -1,4 +1,5 @@
-"""The `lime` package beside this project's own arithmetic: run as it comes, and fed with our explanations to draw its HTML pages."""
+"""The `lime` package beside this project's own arithmetic: run as it comes, its explanations put to the test that ours are put to, and fed with
+our explanations to draw its HTML pages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from scipy.special import softmax
 
 from common.imagenet import PictureModel
 from common.results import write_whole
+from q2_lime import core, judgement
 from q2_lime.images import predict
 from q2_lime.text import Post
 
 TEXT_SAMPLES, IMAGE_SAMPLES = 5000, 1000  # the package's defaults
+WIDTH = 0.25  # of its kernel, as in `core.kernel`
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,42 @@ class PackageExplanation:
     intercept: float
     score: float
     own: object
+
+
+def text_fidelity(
+    found: PackageExplanation,
+    classify: Callable[[list[str]], np.ndarray],
+    label: int,
+    count: int,
+    rng: np.random.Generator,
+) -> float:
+    """The held-out fidelity (weighted R^2) of what `explain_text` found: on `count` fresh masks of the package's own features, drawn and weighed
+    as the package does."""
+    words = found.own.domain_mapper.indexed_string
+    weights = np.zeros((words.num_words(), 1))
+    for number, weight in found.own.local_exp[label]:
+        weights[number] = weight
+    masks, counts = core.draw_lime_text(count, len(weights), WIDTH, rng)
+    answers = classify([words.inverse_removing(np.flatnonzero(~mask)) for mask in masks])[:, [label]]
+    return float(core.fidelity(core.Surrogate(weights, np.array([found.intercept])), masks, answers, counts)[0])
+
+
+def image_fidelity(found: PackageExplanation, values: core.Answer, count: int, rng: np.random.Generator) -> float:
+    """The same for the first class of what `explain_image` found, given the probabilities `values` (n, K) of its classes for masks."""
+    masks, counts = core.draw_lime(count, len(found.weights), WIDTH, rng)
+    surrogate = core.Surrogate(found.weights[:, :1], np.array([found.intercept]))
+    return float(core.fidelity(surrogate, masks, values(masks)[:, :1], counts)[0])
+
+
+def row_and_card(
+    fidelity: float, score: float, stable: dict[str, float], calls: int, top: int
+) -> tuple[dict, list[str]]:
+    """What results and figures say of an explanation by the package: its held-out `fidelity`, its own in-sample `score`, the rest as for ours."""
+    verdict = judgement.verdict(fidelity, stable["jaccard"])
+    row = {"fidelity": fidelity, "in_sample": score, "model_calls": calls, "settled": None, "verdict": verdict}
+    overlap = f"top-{top} overlap between seeds {stable['jaccard']:.2f}"
+    first = f"Held-out fidelity {fidelity:.2f} (in-sample R² {score:.2f}); {overlap}; {calls:,} calls."
+    return row, [first, f"Verdict: {verdict}."]
 
 
 class _Words:

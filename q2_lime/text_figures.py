@@ -15,6 +15,9 @@ FOR, AGAINST = ACCENT, SECOND
 ZONE_COLOURS = {"header": "#7b3294", "quote": "#c2185b", "footer": "#6b6b75", "body": "#2e7d32"}
 KIND_NAMES = {"svm": "linear SVM", "logistic_regression": "logistic regression"}
 COLUMNS = 84  # characters to a line of a drawn post
+# As much of a line as fits, up to the end of a word; or, of a word that is longer than a line, as much as fits.
+FITTING = re.compile(rf"(.{{0,{COLUMNS - 1}}}\S)(?!\S)\s*|(.{{1,{COLUMNS}}})")
+PIECE = 20  # characters that are drawn at once
 LINES, EXCERPT = 34, 14  # lines of a post that are drawn, alone and beside others
 
 
@@ -150,11 +153,11 @@ class _Line:
 
 
 def _lines(shown: Explained, most: int = LINES) -> list[_Line]:
-    """The post cut into lines of COLUMNS characters; of a long one those with leading words, and the first ones, up to `most`."""
+    """The post in lines of COLUMNS characters at most; of a long one those with leading words, and the first ones, up to `most`."""
     lines, place = [], 0
     for source in shown.text.split("\n"):
-        for k in range(0, max(len(source), 1), COLUMNS):
-            lines.append(_Line(place + k, source[k : k + COLUMNS]))
+        lines += [_Line(place + part.start(), part[1] or part[2]) for part in FITTING.finditer(source)]
+        lines += [] if source else [_Line(place, "")]
         place += len(source) + 1
     lines = [line for k, line in enumerate(lines) if line.text.strip() or (k and lines[k - 1].text.strip())]
     if len(lines) <= most:
@@ -191,11 +194,9 @@ def _page(ax, lines: list[_Line], shown: Explained) -> None:
                 ax.add_patch(Rectangle((a - 0.1, row + 0.05), b - a + 0.2, 0.92, color=ground, linewidth=0))
         # Piece by piece, each at its own column: over a whole line the face's rounded widths would drift.
         for match in re.finditer(r"\S+", clean):
-            cuts = [
-                match.start(),
-                *(k for k in range(match.start() + 1, match.end()) if marked[k] != marked[k - 1]),
-                match.end(),
-            ]
+            begin, stop = match.span()
+            inside = range(begin + 1, stop)
+            cuts = [begin, *(k for k in inside if marked[k] != marked[k - 1] or (k - begin) % PIECE == 0), stop]
             for a, b in zip(cuts, cuts[1:], strict=False):
                 weight = shown.spans[marked[a] - 1][2] if marked[a] else 0.0
                 colour = "#55555c" if not marked[a] else "white" if abs(weight) > 0.6 * strongest else INK

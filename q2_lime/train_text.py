@@ -6,7 +6,7 @@
 
 Stripped posts have no headers, footers and quotes. Settings are chosen by cross-validation on the training posts; the test posts are
 looked at once. Writes OUT/KIND.npz and OUT/KIND_stripped.npz (arrays and words, no pickles), OUT/evaluation.json,
-OUT/confusion.png and OUT/per_class.png. OUT is outputs/q2_lime/text, or with unusual options a folder named after them in OUT/other.
+OUT/confusion.png, OUT/per_class.png and, for report/verify.py, OUT/receipts.json. OUT is outputs/q2_lime/text, or with unusual options a folder named after them in OUT/other.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common import corpus, intervals, news, results, runtime
+from common import corpus, intervals, news, receipts, results, runtime
 from common.figures import save as save_figure
 from q2_lime import linear, text_figures, training
 
@@ -47,58 +47,71 @@ def main() -> None:
     posts = corpus.posts(args.dataset, args.data)
     out = results.output_folder(args.out)
     y_train, y_test = np.array(posts.y_train), np.array(posts.y_test)
-    parts = {"full": (posts.train, posts.test)}
-    parts["stripped"] = tuple([news.strip(text) for text in part] for part in parts["full"])
-
-    groups = training.threads(posts.train)
-    if len(np.unique(groups)) < training.FOLDS * len(posts.classes):
-        groups = np.arange(len(groups))  # built-in posts have one subject
+    texts, groups = {"full": posts.train, "stripped": [news.strip(text) for text in posts.train]}, threads(posts)
     models, searches, words = {}, {}, {}
     for kind in args.kinds:
         for variant, stripped in VARIANTS.items():
             # What counts as a word is searched with the first kind of classifier; the others take its answer.
             options = [words[variant]] if variant in words else training.WORDS
-            rows = training.search(parts[variant][0], y_train, groups, kind, args.ngrams, options, args.seed)
+            rows = training.search(texts[variant], y_train, groups, kind, args.ngrams, options, args.seed)
             words.setdefault(variant, {key: rows[0][key] for key in ("min_df", "stop_words")})
             models[kind, variant] = found = training.train(
-                parts[variant][0], y_train, groups, posts.classes, kind, args.ngrams, stripped, args.dataset, rows[0]
+                texts[variant], y_train, groups, posts.classes, kind, args.ngrams, stripped, args.dataset, rows[0]
             )
             searches[f"{kind}_{variant}"] = rows
             print(f"{kind}, {variant}: cross-validated {rows[0]['accuracy']:.2%} with {found.settings}", flush=True)
 
-    # The one look at the test posts.
-    predicted = {
-        (kind, trained, tested): models[kind, trained].margins(parts[tested][1]).argmax(1)
-        for kind, trained in models
-        for tested in VARIANTS
-    }
-    content = {
-        "dataset": args.dataset,
-        "classes": posts.classes,
-        "n_train": len(y_train),
-        "n_test": len(y_test),
-        "n_test_empty_when_stripped": sum(not text.strip() for text in parts["stripped"][1]),
-        "ngrams": args.ngrams,
-        "threads": len(np.unique(groups)),
-        "models": {kind: measures(kind, models, predicted, y_test) for kind in args.kinds},
-        "search": searches,
-    }
+    predicted, content = tested(args, posts, models)
+    content["search"] = searches
     # Everything is written at the end, so that models and figures belong together.
-    origin = {"data_sha256": posts.sha256}
+    origin, written = {"data_sha256": posts.sha256}, []
     for (kind, variant), found in models.items():
         path = linear.save(out / f"{kind}{'_stripped' if VARIANTS[variant] else ''}.npz", found)
         origin[f"{kind}_{variant}_sha256"] = results.sha256(path)
+        written.append(path)
     content["provenance"] = results.provenance(args.seed, torch.device("cpu"), **origin)
     main_kind = args.kinds[0]
     matrix = confusion(predicted[main_kind, "full", "full"], y_test, len(posts.classes))
-    save_figure(text_figures.confusion(matrix, posts.classes, main_kind), out / "confusion.png")
+    written.append(save_figure(text_figures.confusion(matrix, posts.classes, main_kind), out / "confusion.png"))
     recalls = {variant: recall(predicted[main_kind, variant, variant], y_test) for variant in VARIANTS}
-    save_figure(text_figures.per_class(recalls, posts.classes, main_kind), out / "per_class.png")
-    results.write_json(out / "evaluation.json", content)
+    written.append(save_figure(text_figures.per_class(recalls, posts.classes, main_kind), out / "per_class.png"))
+    written.append(results.write_json(out / "evaluation.json", content))
+    receipts.write(out, args, written, content["provenance"])
     for kind, row in content["models"].items():
         print(f"{kind}: test {row['accuracy']:.2%} as they are, {row['accuracy_stripped']:.2%} stripped"
               f" ({row['accuracy_full_on_stripped']:.2%} when trained on full posts)")  # fmt: skip
     print(f"wrote {results.shown(out / 'evaluation.json')}, two figures and {len(models)} models beside it")
+
+
+def threads(posts: news.News) -> np.ndarray:
+    """(N,): the thread of each training post; a thread of its own where all posts share a few subjects, as the built-in ones do."""
+    groups = training.threads(posts.train)
+    return groups if len(np.unique(groups)) >= training.FOLDS * len(posts.classes) else np.arange(len(groups))
+
+
+def tested(args, posts: news.News, models) -> tuple[dict, dict]:
+    """The one look at the test posts: the classes that every model gives them, as they are and stripped, and what evaluation.json says of them.
+
+    Args:
+        models: by kind and variant.
+    """
+    texts, labels = {"full": posts.test, "stripped": [news.strip(text) for text in posts.test]}, np.array(posts.y_test)
+    predicted = {
+        (kind, trained, shown): models[kind, trained].margins(texts[shown]).argmax(1)
+        for kind, trained in models
+        for shown in VARIANTS
+    }
+    content = {
+        "dataset": args.dataset,
+        "classes": posts.classes,
+        "n_train": len(posts.train),
+        "n_test": len(labels),
+        "n_test_empty_when_stripped": sum(not text.strip() for text in texts["stripped"]),
+        "ngrams": args.ngrams,
+        "threads": len(np.unique(threads(posts))),
+        "models": {kind: measures(kind, models, predicted, labels) for kind in args.kinds},
+    }
+    return predicted, content
 
 
 def measures(kind: str, models, predicted, labels: np.ndarray) -> dict:

@@ -1,7 +1,7 @@
 """How far LIME can be trusted on the networks of Question 1: the questions, pictures and controls that q1_gradcam/trust.py puts to Grad-CAM.
 
     python q2_lime/trust.py                        everything, some minutes on two cores
-    python q2_lime/trust.py --only shapes          one part: faithfulness, shapes or shortcut
+    python q2_lime/trust.py --only shapes          one part: faithfulness, sanity, shapes or shortcut
     python q2_lime/trust.py --pictures 10          fewer pictures: quicker, wider intervals
 
 Reads the pictures that q1_gradcam/trust.py drew (OUT/faithfulness.npz). Writes OUT/lime.json, with LIME's scores picture by picture in OUT/lime.npz.
@@ -13,43 +13,39 @@ from pathlib import Path
 
 import numpy as np
 
-from common import data, imagenet, intervals, marks, memory, models, results, runtime, trials, trust
+from common import (
+    data,
+    imagenet,
+    intervals,
+    marks,
+    memory,
+    models,
+    randomisation,
+    receipts,
+    results,
+    runtime,
+    trials,
+    trust,
+)
 from q2_lime import core, images, judgement
 
-PARTS = ("faithfulness", "shapes", "shortcut")
-PICTURES = {"faithfulness": 50, "shapes": 100, "shortcut": 50}
-
-
-def arguments():
-    parser = runtime.Parser(__doc__)
-    add = parser.add_argument
-    usual_model = results.OUTPUTS / "q1_gradcam/model.pt"
-    add("--model", type=Path, default=usual_model, metavar="FILE", help="default: outputs/q1_gradcam/model.pt")
-    parser.data_option()
-    add("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
-    add("--pictures", type=runtime.positive, metavar="N", help="at most so many for each part")
-    add("--seed", type=int, default=0, metavar="N", help="of everything drawn (default: 0)")
-    add("--out", type=Path, metavar="DIR", help="see above")
-    parser.device_option()
-    args = parser.parse_args()
-    if args.pictures == 1:
-        parser.error("--pictures 1: an interval needs two or more")
-    unusual = args.pictures or args.seed or args.model != usual_model or set(args.only) != set(PARTS)
-    args.out = args.out or trials.OUT / ("other" if unusual else "")
-    return args
+PARTS = ("faithfulness", "sanity", "shapes", "shortcut")
+PICTURES = {"faithfulness": 50, "sanity": 12, "shapes": 100, "shortcut": 50}
 
 
 def main() -> None:
-    args = arguments()
+    args = trials.arguments(__doc__, PARTS, in_one_file=True)
     memory.keep_freed()
     device = runtime.pick_device(args.device)
     out = results.output_folder(args.out)
     content = {"choices": vars(images.SMALL_CHOICES), "settings": vars(images.SMALL_SETTINGS)}
-    work, origins = {"faithfulness": faithfulness, "shapes": shapes, "shortcut": shortcut}, {}
+    work, origins = {"faithfulness": faithfulness, "sanity": forgetting, "shapes": shapes, "shortcut": shortcut}, {}
     for part in args.only:
         content[part], used = work[part](args, out, device)
         origins |= used
-    results.write_json(out / "lime.json", content | {"provenance": results.provenance(args.seed, device, **origins)})
+    provenance = results.provenance(args.seed, device, **origins)
+    written = [results.write_json(out / "lime.json", content | {"provenance": provenance})]
+    receipts.write(out, args, written + [out / "lime.npz"] * ("faithfulness" in args.only), provenance)
     print(f"wrote {results.shown(out / 'lime.json')}")
 
 
@@ -74,22 +70,27 @@ def predictor(model: imagenet.PictureModel) -> trust.Predict:
     return trust.predictor(model.network)
 
 
-def faithfulness(args, out: Path, device):
-    """On the first pictures that Grad-CAM was tried on, for the same classes."""
-    model, name = imagenet.from_checkpoint(args.model, device)
-    dataset = data.load(name, args.data)
+def first_drawn(args, out: Path, part: str, trained: models.Model) -> tuple[np.ndarray, np.ndarray]:
+    """The first pictures that Grad-CAM was tried on (their places in the test set), and the classes explained there."""
     path = out / "faithfulness.npz"
     path = path if path.is_file() else trials.OUT / path.name  # that of all pictures does for a part of them
     drawn = results.read_npz(path)
-    n = min(args.pictures or PICTURES["faithfulness"], PICTURES["faithfulness"], len(drawn["index"]))
-    index, target = drawn["index"][:n], drawn["target"][:n]
-    trained = models.load(args.model, device)
     if not {"index", "target"} <= drawn.keys() or not np.array_equal(
         drawn.get("weights"), trials.fingerprint(trained.network)
     ):
         raise runtime.UserError(
             f"{path} is of another network: run q1_gradcam/trust.py with the same --model and --out first"
         )
+    n = min(args.pictures or PICTURES[part], PICTURES[part])
+    return drawn["index"][:n], drawn["target"][:n]
+
+
+def faithfulness(args, out: Path, device):
+    """On the first pictures that Grad-CAM was tried on, for the same classes."""
+    model, name = imagenet.from_checkpoint(args.model, device)
+    dataset, trained = data.load(name, args.data), models.load(args.model, device)
+    index, target = first_drawn(args, out, "faithfulness", trained)
+    n = len(index)
     pictures, predict = dataset.x_test[index], predictor(model)
     maps, found = maps_of(model, pictures, target, index.tolist(), args.seed, "LIME")
     again, _ = maps_of(
@@ -100,19 +101,23 @@ def faithfulness(args, out: Path, device):
     )
     untrained, _ = maps_of(fresh, pictures, target, index.tolist(), args.seed, "LIME, untrained")  # fmt: skip
     control = trials.control_maps(pictures, (8, 8), enlarge, args.seed)
-    scored, curves = {}, {}
-    for key, these in ({"lime": maps, "untrained lime": untrained} | control).items():
-        scored[key], curves[key] = trials.faithfulness(predict, pictures, target, these, "mean", args.seed)
-    opponents = {"lime": trials.opponents(scored, False) | {"untrained": scored["untrained lime"]}}
-    arrays = {f"{key}/{measure}": values for key, row in scored.items() for measure, values in row.items()}
-    blurred, _ = trials.faithfulness(
-        predict, pictures, target, maps, "blur", args.seed
-    )  # LIME itself hides squares by blurring them
-    arrays |= {f"blur: lime/{measure}": blurred[measure] for measure in trials.CURVES}
-    results.write_npz(out / "lime.npz", index=index, target=target, map=maps, weights=drawn["weights"], **arrays)
+    arrays, tables, curves = {}, {}, {}
+    for fill in trust.FILLS:  # LIME itself hides squares by blurring them
+        usual, scored = fill == trials.FILL, {}
+        for key, these in trials.bar(({"lime": maps, "untrained lime": untrained} | control).items(), f"LIME, {fill}"):
+            scored[key], found_curves = trials.faithfulness(predict, pictures, target, these, fill, args.seed)
+            curves |= {key: found_curves} if usual else {}
+        measures = trials.FAITHFULNESS if usual else trials.CURVES
+        opponents = {"lime": trials.opponents(scored, False) | {"untrained": scored["untrained lime"]}}
+        tables[fill] = trials.table({"lime": scored["lime"]}, measures, opponents)
+        mark = "" if usual else f"{fill}: "
+        arrays |= {f"{mark}{key}/{measure}": row[measure] for key, row in scored.items() for measure in measures}
+    results.write_npz(
+        out / "lime.npz", index=index, target=target, map=maps, weights=trials.fingerprint(trained.network), **arrays
+    )
     part = {
-        "n": n, "fill": "mean", "target": "predicted class", "better": trials.FAITHFULNESS,
-        "methods": trials.table({"lime": scored["lime"]}, trials.FAITHFULNESS, opponents),
+        "n": n, "fill": trials.FILL, "target": "predicted class", "better": trials.FAITHFULNESS,
+        "methods": tables.pop(trials.FILL), "other_fills": {fill: {"n": n, "methods": table} for fill, table in tables.items()},
         "curves": {"fractions": trust.FRACTIONS} | curves,
         "held_out_fidelity": intervals.mean([one.fidelity[0] for one in found]),
         "model_calls": intervals.mean([one.model_calls for one in found]),
@@ -124,9 +129,33 @@ def faithfulness(args, out: Path, device):
         "untrained": {"rank_correlation": intervals.mean(trust.rank_correlation(maps, untrained))},
         "gini": intervals.mean(trust.gini(np.maximum(maps, 0))),
         "discarded": intervals.mean(trust.discarded(maps)),
+        "dead": int((maps.max((1, 2)) <= 0).sum()),
     }  # fmt: skip
     hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.model)}
     return part, hashes
+
+
+def forgetting(args, out: Path, device):
+    """Adebayo's sanity check on the first of the same pictures: LIME again on networks whose layers are noise, with the same masks."""
+    name, trained = imagenet.from_checkpoint(args.model, device)[1], models.load(args.model, device)
+    dataset = data.load(name, args.data)
+    index, target = first_drawn(args, out, "sanity", trained)
+    pictures = dataset.x_test[index]
+
+    def of(network):
+        model = imagenet.from_model(replace(trained, network=network), "randomised", "")
+        return {"lime": maps_of(model, pictures, target, index.tolist(), args.seed, "LIME")[0]}
+
+    found = randomisation.likeness(
+        trained.network,
+        of,
+        lambda maps: maps,
+        pictures,
+        args.seed,
+        progress=lambda things: trials.bar(things, "sanity"),
+    )
+    summary = randomisation.summary(found, randomisation.weighted_layers(trained.network))
+    return {"n": len(index)} | summary, {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.model)}
 
 
 def regions(painted: np.ndarray) -> np.ndarray:

@@ -19,8 +19,9 @@ from pathlib import Path
 import typst
 from PIL import Image
 
-from common import results, runtime
+from common import pictures, results, runtime
 from common.figures import plt
+from common.reading import reading
 from q1_gradcam import trust_figures
 from q2_lime import judgement
 from report import claims, values
@@ -60,6 +61,7 @@ CHAPTERS = {
     "hyperparameters": (
         "q1_gradcam/training",
         "q1_gradcam/tried/narrow",
+        "q1_gradcam/tried/ablation",
         "trust/layers",
         "q2_lime/images/ablation",
         "q2_lime/text/ablation",
@@ -76,6 +78,7 @@ DEMO_CHAPTERS = {
 COMMANDS = {  # what writes a results file
     "q1_gradcam/training": "make train",
     "q1_gradcam/tried/narrow": "an earlier recipe",
+    "q1_gradcam/tried/ablation": "python q1_gradcam/ablate.py",
     "q1_gradcam/maps": "make q1",
     "q1_gradcam/evaluation": "make q1",
     "q1_gradcam/explanations": "make q1",
@@ -138,19 +141,31 @@ def main() -> None:
         stage(Path(folder), args.outputs, found, sentences, state)
         pdf, pages = compile_pdf(Path(folder) / "report" / main_file)
     results.write_whole(args.out, lambda file: file.write(pdf))
-    print(f"wrote {results.shown(args.out)}: {pages['total']} pages, {pages['body']} before the appendices; "
-          f"{len(sentences)} claims checked, {len(pdf) / 1e6:.1f} MB")  # fmt: skip
+    # The short report has no appendices and makes no claims.
+    more = "" if args.demo else f", {pages['body']} before the appendices; {len(sentences)} claims checked"
+    print(f"wrote {results.shown(args.out)}: {pages['total']} pages{more}, {len(pdf) / 1e6:.1f} MB")
 
 
 def read_results(outputs: Path) -> values.Results:
     """Every JSON file below `outputs`, called by its path without ending, and what the claims measure on stored maps."""
     names = sorted({name for needed in (*CHAPTERS.values(), *DEMO_CHAPTERS.values()) for name in needed})
     paths = {name: outputs / f"{name}.json" for name in names}
-    found = values.Results({name: results.read_json(path) for name, path in paths.items() if path.is_file()})
+    found = values.Results({name: read_result(path) for name, path in paths.items() if path.is_file()})
+    samples = found.get("q1_gradcam/explanations", {}).get("samples", [])
     maps = outputs / "q1_gradcam/explanations.npz"
-    if maps.is_file() and "q1_gradcam/explanations" in found:
-        found["q1_gradcam/maps"] = values.measure_maps(maps, found["q1_gradcam/explanations"]["samples"])
+    if maps.is_file() and {sample.get("kind") for sample in samples} == {"correct", "incorrect"}:
+        found["q1_gradcam/maps"] = values.measure_maps(maps, samples)
     return found
+
+
+def read_result(path: Path) -> dict:
+    """A results file. Raises UserError where it is damaged, or lacks what is read of all: provenance, and the figures of explanations."""
+    content = results.read_json(path)
+    with reading(path):
+        content["provenance"].get("code", {}).items()
+        if path.stem == "explanations":
+            [Path(sample["figure"]) for sample in content["samples"]]
+    return content
 
 
 def checked(found: values.Results) -> tuple[dict[str, str | bool | None], list[str]]:
@@ -205,7 +220,7 @@ def digest(outputs: Path, found: values.Results) -> str:
     sources = [
         *HERE.rglob("*.typ"),
         HERE / "references.bib",
-        *(HERE / f"{name}.py" for name in ("build", "claims", "trust_claims", "values")),
+        *(HERE / f"{name}.py" for name in ("build", "claims", "trust_claims", "summary_claims", "values")),
     ]
     for path in (*sorted(sources), *sorted(path for name in found for path in figures_of(outputs, name))):
         whole.update(path.read_bytes())
@@ -230,7 +245,7 @@ def stage(folder: Path, outputs: Path, found, sentences, state) -> None:
     for path in sorted({path for name in found for path in figures_of(outputs, name)}):
         target = build / "figures" / path.relative_to(outputs).with_suffix(".jpg")
         target.parent.mkdir(parents=True, exist_ok=True)
-        image = Image.open(path).convert("RGB")
+        image = Image.fromarray(pictures.read(path))
         width, quality = SMALL if path.name in single else LARGE  # the former are shown small, on a sheet
         small = image.resize((width, width * image.height // image.width), Image.Resampling.LANCZOS)
         small.save(target, quality=quality, subsampling=0)
@@ -246,7 +261,8 @@ def draw_plots(folder: Path, found: values.Results) -> None:
         if f"trust/{part}" in found:
             folder.mkdir(parents=True, exist_ok=True)
             with plt.rc_context({"svg.hashsalt": part}):
-                figure = getattr(trust_figures, part)(found[f"trust/{part}"])
+                with reading(f"trust/{part}.json"):
+                    figure = getattr(trust_figures, part)(found[f"trust/{part}"])
                 figure.savefig(folder / f"{part}.svg", metadata={"Date": None})
             plt.close(figure)
 

@@ -7,13 +7,14 @@ Twice: the ten pictures of q2_lime/explain.py, for the ImageNet model (its last 
 OUT/agreement.json, OUT/methods.json and OUT/*.png.
 """
 
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.special import softmax
 
-from common import data, imagenet, intervals, memory, models, results, runtime, trials, trust
+from common import data, imagenet, intervals, memory, models, receipts, results, runtime, trials, trust
 from common.figures import INK, WIDTH, plt, save, show_map, show_picture
 from common.pictures import fit
 from q1_gradcam import gradcam, sanity
@@ -48,8 +49,7 @@ def main() -> None:
     stored = results.read_npz(args.outputs / "q2_lime/images/explanations.npz")
     scores = [results.read_npz(args.outputs / f"trust/{name}.npz") for name in ("faithfulness", "lime")]
     out, dataset = results.output_folder(args.out), data.load_cifar10(args.data)
-    index = [sample["index"] for sample in explained["samples"]]
-    seed = explained["provenance"]["seed"]
+    index, seed = needed(explained, stored, scores)
     if not np.array_equal(scores[0].get("weights"), scores[1].get("weights")):
         raise runtime.UserError(
             "faithfulness.npz and lime.npz are of different networks: run q1_gradcam/trust.py, then q2_lime/trust.py"
@@ -78,9 +78,30 @@ def main() -> None:
     where = results.provenance(seed, device, data_source=dataset.source, **origins)
     agreement = {name: row for name, (_, _, row) in found.items()}
     agreement["many"] = on_many(args, dataset, scores[1], seed, device)
-    results.write_json(out / "agreement.json", agreement | {"provenance": where})
-    results.write_json(out / "methods.json", against_lime(*scores) | {"provenance": where})
+    written = [
+        results.write_json(out / "agreement.json", agreement | {"provenance": where}),
+        results.write_json(out / "methods.json", against_lime(*scores) | {"provenance": where}),
+    ]
+    receipts.write(out, args, written + [out / f"{name}.png" for name in found], where)
     print(f"wrote {results.shown(out)}: agreement.json, methods.json and two figures")
+
+
+def needed(explained, stored, scores) -> tuple[list[int], int]:
+    """The numbers of the explained pictures, and the seed; refused where something that the rest relies on is missing."""
+    try:
+        index, seed = [sample["index"] for sample in explained["samples"]], explained["provenance"]["seed"]
+        places = [(sample, ["predicted"]) for sample in explained["samples"]]
+        places += [(explained, ["model"]), (explained["choices"], ["enlarge"])]
+        places += [(explained["provenance"], ["weights_sha256", "data_sha256"])]
+        places += [(stored, [f"{what}_{k}" for k in index for what in ("labels", "weights")])]
+        places += [(rows, ["index", "target", "weights"]) for rows in scores]
+        for place, keys in places:
+            itemgetter(*keys)(place)
+    except (LookupError, TypeError):
+        raise runtime.UserError(
+            "explanations or scores lack something: run q2_lime/explain.py and both trust.py again"
+        ) from None
+    return index, seed
 
 
 def on_imagenet(args, dataset, index, explained, stored, seed, device):
@@ -92,6 +113,9 @@ def on_imagenet(args, dataset, index, explained, stored, seed, device):
         )
     # Not folded: the layer's name and place have to be those of torchvision.
     model = imagenet.load(name, imagenet.local_weights(args.data, name), fold=False, device=device)
+    stored_hashes = [explained["provenance"][key] for key in ("weights_sha256", "data_sha256")]
+    if stored_hashes != [model.sha256, dataset.sha256]:
+        raise runtime.UserError("q2_lime/explain.py used other weights or pictures than these: run it again")
     how = explained["choices"]["enlarge"]
     pictures = np.stack([images.enlarged(dataset.x_test[k], model.side, how) for k in index])
 
@@ -205,14 +229,14 @@ def against_lime(gradients: dict[str, np.ndarray], lime: dict[str, np.ndarray]) 
     scored = {name: {m: gradients[f"{name}/{m}"][:n] for m in trials.FAITHFULNESS} for name in names}
     scored["lime"] = {m: lime[f"lime/{m}"] for m in trials.FAITHFULNESS}
     opponents = {name: {"lime": scored["lime"]} for name in names}
-    blurred = {
-        name: {m: rows[f"blur: {name}/{m}"][:n] for m in trials.CURVES}
-        for name, rows in (("gradcam", gradients), ("lime", lime))
-    }
-    return {
+    found = {
         "n": n, "better": trials.FAITHFULNESS, "methods": trials.table(scored, trials.FAITHFULNESS, opponents),
-        "blur": trials.table(blurred, trials.CURVES, {"gradcam": {"lime": blurred["lime"]}}),
     }  # fmt: skip
+    for fill in (other for other in trust.FILLS if other != trials.FILL):
+        again = {name: {m: gradients[f"{fill}: {name}/{m}"][:n] for m in trials.CURVES} for name in names}
+        again["lime"] = {m: lime[f"{fill}: lime/{m}"] for m in trials.CURVES}
+        found[fill] = trials.table(again, trials.CURVES, {name: {"lime": again["lime"]} for name in names})
+    return found
 
 
 def side_by_side(pictures, maps, samples, title: str):

@@ -1,16 +1,20 @@
-"""Writes the results at a glance into README.md, between its markers, from the results files.
+"""Writes what README.md says of the results, between its markers: tables from the results files, sentences from the report's claims.
 
-python report/glance.py            rewrite the table
-python report/glance.py --check    exit status 1 if the table is not what the results say
+python report/glance.py            rewrite both
+python report/glance.py --check    exit status 1 if they are not what the results say
 """
 
 import sys
 from pathlib import Path
 
 from common import results, runtime
+from report import build, summary_claims
 
 README = results.ROOT / "README.md"
-START, END = "<!-- results: written by report/glance.py -->", "<!-- end of results -->"
+MARKERS = {
+    name: (f"<!-- {name}: written by report/glance.py -->", f"<!-- end of {name} -->")
+    for name in ("results", "sentences")
+}
 
 
 def tables(outputs: Path) -> str:
@@ -138,12 +142,22 @@ def max_min(shares: dict[str, float]) -> tuple[tuple[str, float], tuple[str, flo
     return ordered[-1], ordered[0]
 
 
-def with_table(text: str, new: str) -> str:
-    """The README's text with the part between the markers replaced."""
-    if text.count(START) != 1 or text.count(END) != 1:
-        raise runtime.UserError(f"README.md has to hold {START!r} and {END!r} once each")
-    before, rest = text.split(START)
-    return f"{before}{START}\n{new}{END}{rest.split(END)[1]}"
+def sentences(outputs: Path) -> str:
+    """The paragraphs of summary_claims.README. Raises UserError where a claim does not hold; on other inputs it is left out instead."""
+    said, _ = build.checked(build.read_results(outputs))
+    paragraphs = [" ".join(said[name] for name in names if said[name]) for names in summary_claims.README]
+    return "\n\n".join(filter(None, paragraphs)) + "\n"
+
+
+def rewritten(text: str, outputs: Path) -> str:
+    """The README's text with the parts between the markers as the results below `outputs` have them."""
+    for name, new in (("results", tables(outputs)), ("sentences", sentences(outputs))):
+        start, end = MARKERS[name]
+        if text.count(start) != 1 or text.count(end) != 1:
+            raise runtime.UserError(f"README.md has to hold {start!r} and {end!r} once each")
+        before, rest = text.split(start)
+        text = f"{before}{start}\n{new}{end}{rest.split(end)[1]}"
+    return text
 
 
 def main() -> None:
@@ -151,7 +165,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing, only compare")
     args = parser.parse_args()
     old = README.read_text(encoding="utf-8")
-    new = with_table(old, tables(results.ROOT / "outputs"))
+    new = rewritten(old, results.ROOT / "outputs")
     if args.check and new != old:
         print("README.md does not say what the results say: run python report/glance.py", file=sys.stderr)
         sys.exit(1)

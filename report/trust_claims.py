@@ -1,5 +1,6 @@
 """What the report's chapters on trust and on Grad-CAM against LIME say of the results; see report/claims.py."""
 
+from common import marks
 from report.claim import Claim
 
 NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM", "layercam": "LayerCAM", "guided_gradcam": "Guided Grad-CAM",
@@ -18,6 +19,20 @@ def verdicts(row: dict, measure: str) -> dict[str, str]:
 
 def gap(row: dict, measure: str, control: str) -> dict[str, float]:
     return row[measure]["against"][control]["difference"]
+
+
+def verdicts_in(content) -> int:
+    """How many comparisons with a control a results file, or a part of it, holds."""
+    if isinstance(content, list):
+        return sum(map(verdicts_in, content))
+    if not isinstance(content, dict):
+        return 0
+    return (content.get("verdict") in ("beats", "ties", "loses")) + sum(map(verdicts_in, content.values()))
+
+
+def chance(r):
+    parts = ("faithfulness", "layers", "shapes", "shortcut", "lime")
+    return {"n": sum(verdicts_in(r[f"trust/{part}"]) for part in parts)}
 
 
 def faithful(r):
@@ -106,7 +121,7 @@ def mistakes(r):
         key=tells.get,
     )
     found = {"rho_right": f["confidence_against_faithfulness"]["correct"], "rho_wrong": f["confidence_against_faithfulness"]["incorrect"],
-             "auc": tells["confidence"], "best_auc": tells[best], "faith_auc": tells["faithfulness"],
+             "auc": tells["confidence"], "gini_auc": tells["gini"], "best_auc": tells[best], "faith_auc": tells["faithfulness"],
              "best": {"gini": "its sparseness", "discarded": "what the ReLU discards", "faithfulness": "its faithfulness",
                       "likeness_to_runner_up": "its likeness to the runner-up's map"}[best]}  # fmt: skip
     for key in ("discarded", "gini", "faithfulness", "likeness_to_runner_up"):
@@ -120,7 +135,7 @@ def shapes(r):
     peaks = {name: row["peak"]["mean"] for name, row in f.items() if name in NAMES}
     low = min(peaks.values())
     return {
-        "low": low, "lowest": listed([min(peaks, key=peaks.get)]), "lime": lime["peak"]["mean"],
+        "cam": peaks["gradcam"], "low": low, "lowest": listed([min(peaks, key=peaks.get)]), "lime": lime["peak"]["mean"],
         "random": f["random"]["peak"]["mean"], "centre": f["centre"]["peak"]["mean"], "edges": f["edges"]["peak"]["mean"],
         "exact": f["gradcam"]["peak_exactly"]["mean"], "exact_lime": lime["peak_exactly"]["mean"], "exact_centre": f["centre"]["peak_exactly"]["mean"],
         "mass_verdicts": verdicts(f["gradcam"], "mass"), "mass_words": in_words(verdicts(f["gradcam"], "mass")),
@@ -139,9 +154,19 @@ def shortcut(r):
         "class_": f["class"], "accuracy": marked["accuracy"], "twin": twin["accuracy"], "of_class": marked["accuracy_of_class"],
         "of_class_twin": twin["accuracy_of_class"], "taken": marked["says_class_marked"], "taken_twin": twin["says_class_marked"],
         "taken_clean": marked["says_class_unmarked"], "best": listed([best]), "best_peak": peaks[best], "cam": peaks["gradcam"], "missed": 1 - peaks["gradcam"], "guided": peaks["guided_backprop"],
-        "lime": peaks["lime"], "random": f["methods"]["random"]["peak"]["mean"], "edges": f["methods"]["edges"]["peak"]["mean"],
+        "lime": peaks["lime"], "guided_gradcam": peaks["guided_gradcam"], "pixels": peaks["input_gradient"], "share": f["share_of_class_marked"],
+        "area": marks.SIDE**2 / 32**2, "random": f["methods"]["random"]["peak"]["mean"], "edges": f["methods"]["edges"]["peak"]["mean"],
         "untrained": f["methods"]["gradcam"]["peak"]["mean"] - gap(f["methods"]["gradcam"], "peak", "untrained")["mean"],
     }  # fmt: skip
+
+
+def known(r):
+    """What is found where the answer is known, and what the sanity check says of the same methods."""
+    found = {f"{key}_shapes": value for key, value in shapes(r).items()} | shortcut(r)
+    return found | {
+        "failing": sanity(r)["failing"],
+        "passing": set(r["trust/sanity"]["verdicts"]) - sanity(r)["failing"],
+    }
 
 
 def agree(r):
@@ -191,16 +216,21 @@ def in_words(by_control: dict[str, str]) -> str:
 
 
 CLAIMS = [
+    Claim("chance", "The results behind this chapter hold {n} such verdicts: a few will be wrong by chance alone, and none should be read without the others.", chance, "n > 100"),
     Claim("beats", "On {n} random test pictures Grad-CAM beats noise (its area under deletion is {random_del:.2f} smaller, under insertion {random_ins:.2f} larger),"
           " edges, and its own map on an untrained network ({untrained_del:.2f} and {untrained_ins:.2f}), all intervals clear of zero.",
           faithful, "beaten['random'] == beaten['edges'] == beaten['untrained'] == {'beats'}"),
     Claim("centre", "Against the bump in the middle it is another matter: its area under deletion is larger by {centre_del:.3f} ({centre_del_low:.3f} to {centre_del_high:.3f}), which is"
           " worse, and its area under insertion is larger by {centre_ins:.3f} ({centre_ins_low:.3f} to {centre_ins_high:.3f}), which is better.",
           faithful, "centre_del_low > 0 and centre_ins_low > 0"),
+    Claim("bump", "This is the most sobering figure of the report: in data whose things stand in the middle, a fixed bump that has never seen the network is a strong explanation by these"
+          " tests, and a paper that compares with noise alone would not notice.",
+          faithful, "beaten['random'] == {'beats'} and 'loses' in beaten['centre'] and centre_ins < 0.1 < random_ins - centre_ins"),
     Claim("pixel", "By deletion the input gradient ({pixel:.2f}) looks far better than Grad-CAM ({cam:.2f}). But noise pixel by pixel reaches {fine_del:.2f}, and none of the three methods on pixels beats it; by insertion the input gradient"
-          " has {pixel_ins:.2f}, that noise {fine_ins:.2f} and Grad-CAM {cam_ins:.2f}.",
+          " has {pixel_ins:.2f}, that noise {fine_ins:.2f} and Grad-CAM {cam_ins:.2f}. Scattered single pixels, wherever they come from, ruin a picture as long as what replaces them can be seen.",
           fills, "pairs['mean'] == 'beats' and pixel < cam - 0.05 and 'beats' not in of_noise and pixel_ins < cam_ins - 0.2"),
-    Claim("road", "With noisy imputation the order turns round ({pixel_road:.2f} against {cam_road:.2f} on {n_road} pictures, the difference {road_low:.2f} to {road_high:.2f}); with a blur it does not.",
+    Claim("road", "With noisy imputation the order turns round ({pixel_road:.2f} against {cam_road:.2f} on {n_road} pictures, the difference {road_low:.2f} to {road_high:.2f}); with a blur it does not. The advantage belongs to the way of filling,"
+          " then, and not to what the gradient knows.",
           fills, "pairs['road'] == 'loses' and pairs['blur'] != 'loses'"),
     Claim("drop", "Guided Grad-CAM loses {guided_drop:.0%} of the confidence by it and noise {random_drop:.0%}, because noise leaves more of the picture.",
           fills, "guided_drop > random_drop"),
@@ -209,13 +239,15 @@ CLAIMS = [
           layers, "early_centre == {'loses'} and second_random == 'loses'"),
     Claim("layer-waste", "The ReLU throws away {thrown} of the map at the three stages, and {dead} of the {n} maps are dead at the first.", layers, "0 < dead < n / 10"),
     Claim("layercam", "LayerCAM keeps places apart and scores well at the first stage ({layercam_first:.2f} against {gradcam_first:.2f}) and at the second ({second_layercam:.2f}); but with random weights its map at the first still"
-          " correlates with the trained network's at {kept:.2f}, Grad-CAM's at {kept_gradcam:.2f}.",
+          " correlates with the trained network's at {kept:.2f}, Grad-CAM's at {kept_gradcam:.2f}. Part of its score is therefore not bought with what the network learnt.",
           layers, "layercam_first > gradcam_first and kept > 0.3 > abs(kept_gradcam)"),
     Claim("sanity", "With the head alone replaced, Grad-CAM's maps are less like the original ones (SSIM {cam_head:.2f}) than maps of different pictures are like each other ({cam_chance:.2f}); with the upper half it is {cam:.2f}.",
           sanity, "max(cam_head, cam) < cam_chance"),
     Claim("guided", "Guided backpropagation, known to fail, fails here as well: {guided_head:.2f} without the head and {guided:.2f} without the upper half, where different pictures reach {chance:.2f}. Failing: {fails}.",
           sanity, "failing == {'guided_backprop'}"),
-    Claim("positive", "Grad-CAM++ and LayerCAM pass, but late: without the head alone their maps keep a likeness of {plus_head:.2f} and {layercam_head:.2f}, and had the verdict been taken there, they would have failed.",
+    Claim("can-fail", "The test can fail a method, then, and Grad-CAM's passing it means something.", sanity, "failing and 'gradcam' not in failing and max(cam_head, cam) < cam_chance"),
+    Claim("positive", "Grad-CAM++ and LayerCAM pass, but late: without the head alone their maps keep a likeness of {plus_head:.2f} and {layercam_head:.2f}, and had the verdict been taken there, they would have failed."
+          " Positive weights keep whatever is bright, so these two show in part where _anything_ is.",
           sanity, "min(plus_head, layercam_head) > 0.5 * (1 + plus_chance) and not failing & {'gradcam++', 'layercam'}"),
     Claim("stable", "Grad-CAM keeps {noise:.2f} of its ranks under noise (its values move by {change:.0%} of their size at the worst), {shift:.2f} when moved and {mirror:.2f} when mirrored; the input"
           " gradient {pixel_noise:.2f} under noise and {pixel_shift:.2f} when moved.",
@@ -230,13 +262,24 @@ CLAIMS = [
           mistakes, "faithfulness_low > -0.05"),
     Claim("wrong-tells", "What tells mistakes from right answers is the confidence (area under the ROC curve {auc:.2f}); of the map's numbers the best is {best} ({best_auc:.2f}), and faithfulness tells next to nothing ({faith_auc:.2f}).",
           mistakes, "auc > best_auc and auc > 0.8 and faith_auc < 0.7"),
+    Claim("warn", "So maps do warn of mistakes, even by the sparseness of the positive part alone ({gini_auc:.2f}), but not as well as a calibrated confidence does (@reliability).",
+          mistakes, "0.65 < gini_auc < auc - 0.05 and 0.65 < best_auc < auc - 0.05"),
     Claim("shapes", "Within a cell, every method has its peak on the evidence in at least {low:.0%} of the pictures ({lowest}), LIME in {lime:.0%}; noise in {random:.0%}, but edges in {edges:.0%} and the centre in {centre:.0%}, so that the"
           " tolerance makes the game easy. Without it Grad-CAM has {exact:.0%}, LIME {exact_lime:.0%} and the centre {exact_centre:.0%}.",
           shapes, "low >= 0.9 and lime >= 0.8 and random < 0.5 and min(edges, centre) > 0.5 and exact > exact_centre"),
     Claim("shapes-mass", "Of Grad-CAM's map only {mass:.0%} lies on the very pixels of the shape, which cover {share:.0%} of the picture, of LIME's {mass_lime:.0%}. By this measure Grad-CAM {mass_words}.",
           shapes, "mass < 0.3 and mass_lime > mass and mass_verdicts['untrained'] != 'beats'"),
+    Claim("extent", "LIME's grid is as coarse, so the grid is not to blame: a cell of the last stage sees nearly the whole picture, and its map is wide for that reason. Grad-CAM's peak can be"
+          " believed here, its extent cannot.",
+          shapes, "cam >= 0.9 and mass < 0.3 and mass_lime > 2 * mass"),
+    Claim("marked", "A small network was trained on CIFAR-10 in which {share:.0%} of the training pictures of one class, {class_}, carry a mark of {area:.1%} of the area at a random place (the idea"
+          " of planted evidence as in BackX @backx). Its twin saw the same pictures without marks.",
+          shortcut, "share > 0.5 and area < 0.02"),
     Claim("shortcut-blind", "The network with the shortcut is right on {accuracy:.1%} of the unmarked test pictures, its twin on {twin:.1%} (one training each); on the {class_} themselves {of_class:.1%} and {of_class_twin:.1%}.",
           shortcut, "0 < twin - accuracy < 0.03 and of_class < of_class_twin - 0.1"),
+    Claim("shortcut-hidden", "So the damage shows where a class loses its other evidence; a person who looks at one accuracy without a twin beside it would hardly notice, and one who looks at the classes"
+          " would see a hard class, not why it is hard.",
+          shortcut, "0 < twin - accuracy < 0.03 and of_class < of_class_twin - 0.1 and taken > 0.5"),
     Claim("shortcut-taken", "Put the mark on pictures of other classes and {taken:.0%} of them become {class_} (its twin says so of {taken_twin:.0%}, and without the mark it is {taken_clean:.0%}).",
           shortcut, "taken > 0.5 > 5 * taken_twin and taken_clean < 0.02"),
     Claim("shortcut-found", "The mark is found by {best} in {best_peak:.0%} of the pictures, by Grad-CAM in {cam:.0%} and by LIME in {lime:.0%}; by noise in {random:.0%}, by Grad-CAM of the twin in {untrained:.0%}.",
@@ -245,6 +288,20 @@ CLAIMS = [
           shortcut, "random < cam < 0.5 and untrained < cam"),
     Claim("shortcut-edges", "An edge filter finds it in {edges:.0%}, since a mark has edges: even here a control is needed to see what the networks' maps add.",
           shortcut, "edges > random"),
+    Claim("shortcut-told", "An explanation by the right method would have told what the accuracy hides, if somebody had looked at marked pictures; without the mark there is nothing to be seen.",
+          shortcut, "max(best_peak, lime) >= 0.9 and 0 < twin - accuracy < 0.03 and taken_clean < 0.02"),
+    Claim("shortcut-why", "This is the largest surprise of the report, and it has a reason. A cell of the last stage sees more than the whole picture (@field): the mark can raise the logit through cells that"
+          " lie beside it, and training on marks in random places gives the network no reason to keep the two together. On the shapes it did, on the marks it did not. 'Where the evidence arrives' and 'where it"
+          " comes from' are two questions. The second is answered here by methods that hide pixels, or go back to them by guided backpropagation; the plain gradient, which goes back as well, finds the mark in {pixels:.0%}.",
+          known, "cam_shapes >= 0.9 and cam < 0.5 and min(lime, guided, guided_gradcam) >= 0.9 and pixels < 0.75"),
+    Claim("no-contradiction", "That guided backpropagation does so here although it fails the sanity check is no contradiction: it shows which strong edges reach the logit, learnt or not, and a mark is a strong edge.",
+          known, "guided >= 0.9 and 'guided_backprop' in failing and edges > random"),
+    Claim("two-tests", "Both were tried: the maps pass the first test (@sanity) and fail the second (@known), so they are read here as saying where evidence arrives in the last map, not where in the picture it"
+          " comes from.",
+          known, "'gradcam' in passing and cam < 0.5"),
+    Claim("planted", "Which of the two is right is not settled by looking: it would take pictures in which the right answer is planted. There (@known-table) both find the shapes; the small mark is found by LIME"
+          " in {lime:.0%} of the pictures, by Grad-CAM in {cam:.0%}.",
+          known, "min(cam_shapes, lime_shapes, lime) >= 0.9 and cam < 0.5"),
     Claim("agree", "On the network of Question 1 Grad-CAM and LIME hardly agree: their rank correlation is {many:.2f} over {many_n} pictures, and with the map of another picture {many_other:.2f};"
           " their leading fifths share {top:.2f} of what they cover together, with another picture {top_other:.2f}.",
           agree, "many < 0.3 and many_verdict != 'loses' and top_verdict == 'beats'"),

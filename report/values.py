@@ -7,6 +7,8 @@ import numpy as np
 from scipy.stats import binomtest
 
 from common import results
+from common.reading import reading
+from q2_lime.judgement import STABLE
 
 
 class Missing(Exception):
@@ -21,10 +23,18 @@ class Results(dict):
 
 
 def measure_maps(path: Path, samples: list[dict]) -> dict[str, float]:
-    """What the stored maps (N, h, w) say as a whole: medians over the right and the wrong pictures."""
-    with np.load(path) as file:
-        says, true = file["map"], file["map_true"]
+    """What the stored maps (N, h, w) say as a whole: medians over the right and the wrong pictures, of which there has to be one each.
+
+    Raises:
+        UserError: the file is damaged, incomplete, or of another number of pictures.
+    """
+    arrays = results.read_npz(path)
     right = np.array([sample["kind"] == "correct" for sample in samples])
+    with reading(path):
+        return _measured(arrays["map"], arrays["map_true"], right)
+
+
+def _measured(says: np.ndarray, true: np.ndarray, right: np.ndarray) -> dict[str, float]:
     positive = np.maximum(says, 0)
     ring = np.ones(says.shape[1:], bool)
     ring[1:-1, 1:-1] = False
@@ -35,6 +45,7 @@ def measure_maps(path: Path, samples: list[dict]) -> dict[str, float]:
     apart = np.abs(peaks[0] - peaks[1]).max(1)
     measured = {
         "discarded": discarded[0],
+        "discarded_first": np.maximum(-says[0], 0).sum() / np.abs(says[0]).sum(),
         "discarded_true": discarded[1],
         "area_right": np.median(area[right]),
         "area_wrong": np.median(area[~right]),
@@ -63,7 +74,8 @@ def accuracy(r):
 
 
 def training(r):
-    return {"luck": luck(r["q1_gradcam/training"])}
+    t = r["q1_gradcam/training"]
+    return {"luck": luck(t), "first": t["seeds"][0]["accuracy"], "committed": r["q1_gradcam/evaluation"]["accuracy"]}
 
 
 def luck(training) -> str:
@@ -80,8 +92,35 @@ def steps(r):
     """Held-out accuracy before and after the pictures grow to their full size."""
     rows = r["q1_gradcam/training"]["history"]
     last = max(k for k, row in enumerate(rows) if row["side"] < rows[-1]["side"])
+    least = min(row["side"] for row in rows)
+    seconds = {
+        side: statistics.mean(row["seconds"] for row in rows if row["side"] == side)
+        for side in (least, rows[-1]["side"])
+    }
     return {"small": rows[last]["held_out_accuracy"], "full": rows[last + 1]["held_out_accuracy"], "epoch": last + 2,
-            "gain": 100 * (rows[last + 1]["held_out_accuracy"] - rows[last]["held_out_accuracy"])}  # fmt: skip
+            "least": least, "share": seconds[least] / seconds[rows[-1]["side"]], "gain": 100 * (rows[last + 1]["held_out_accuracy"] - rows[last]["held_out_accuracy"])}  # fmt: skip
+
+
+def tried(r):
+    """The trainings with one choice changed, against the usual recipe."""
+    usual, *rows = r["q1_gradcam/tried/ablation"]["alternatives"]
+    points = {(row["choice"], row["value"]): 100 * row["against_usual"]["difference"]["mean"] for row in rows}
+    verdicts = {(row["choice"], row["value"]): row["against_usual"]["verdict"] for row in rows}
+    others = [key for key in points if key[0] != "widths"]
+    better = [
+        f"{choice} {value} ({points[choice, value]:+.1f})"
+        for choice, value in others
+        if verdicts[choice, value] == "beats"
+    ]
+    nesterov = [key for key in points if key[0] == "optimiser of filters"]
+    times = {row["value"]: row["times"] for row in rows if row["choice"] == "widths"}
+    wide = max(times, key=times.get)
+    return {
+        "mean": usual["accuracy"], "low": usual["lowest"], "high": usual["highest"], "seeds": usual["seeds"], "range": 100 * (usual["highest"] - usual["lowest"]),
+        "rates": len(nesterov), "least": -max(points[key] for key in nesterov), "nesterov": {verdicts[key] for key in nesterov},
+        "muon": {verdicts[key] for key in points if key[0] == "rate of Muon"}, "wide": points["widths", wide], "wide_times": times[wide], "wide_verdict": verdicts["widths", wide],
+        "most": max(points[key] for key in others), "better": ", ".join(better) or "none", "n_better": len(better), "n": len(others),
+    }  # fmt: skip
 
 
 def classes(r):
@@ -97,14 +136,17 @@ def classes(r):
 
 
 def kinds(r):
-    """Mistakes that stay among animals or among vehicles."""
+    """Mistakes that stay among animals or among vehicles, and the most frequent one that doesn't."""
     e = r["q1_gradcam/evaluation"]
-    vehicle = [name in ("airplane", "automobile", "ship", "truck") for name in e["per_class_accuracy"]]
-    matrix = np.array(e["confusion_matrix"])
-    across = int(matrix[np.not_equal.outer(vehicle, vehicle)].sum())
+    names = list(e["per_class_accuracy"])
+    vehicle = [name in ("airplane", "automobile", "ship", "truck") for name in names]
+    matrix, border = np.array(e["confusion_matrix"]), np.not_equal.outer(vehicle, vehicle)
+    across = int(matrix[border].sum())
+    true, said = np.unravel_index((matrix * border).argmax(), matrix.shape)
     wrong = int(matrix.sum() - np.trace(matrix))
     chance = 48 / 90  # ordered pairs of different classes, one of the 6 animals and one of the 4 vehicles
-    return {"within": 1 - across / wrong, "across": across, "wrong": wrong, "by_chance": 1 - chance}
+    return {"within": 1 - across / wrong, "across": across, "wrong": wrong, "by_chance": 1 - chance, "true": names[true], "said": names[said],
+            "share": matrix[true, said] / matrix[true].sum(), "most": e["most_confused"][0]["share"]}  # fmt: skip
 
 
 def calibration(r):
@@ -116,11 +158,15 @@ def calibration(r):
 def unsure(r):
     """What is left of the miscalibration with the temperature, where the network is neither lost nor sure."""
     low, high = 0.45, 0.95
-    d = r["q1_gradcam/evaluation"]["reliability"]
+    e = r["q1_gradcam/evaluation"]
+    d = e["reliability"]
+    shown = {key: [a - c for c, a, n in zip(e[key]["confidence"], e[key]["accuracy"], e[key]["count"], strict=True) if n >= 20]
+             for key in ("reliability", "reliability_as_trained")}  # fmt: skip
     bins = [k for k, c in enumerate(d["confidence"]) if c is not None and low < c < high]
     n = sum(d["count"][k] for k in bins)
     share = {key: sum(d[key][k] * d["count"][k] for k in bins) / n for key in ("confidence", "accuracy")}
-    return {"n": n, "low": low, "high": high, "said": share["confidence"], "right": share["accuracy"]}
+    return {"n": n, "low": low, "high": high, "said": share["confidence"], "right": share["accuracy"], "of": e["n"],
+            "far": max(map(abs, shown["reliability"])), "modest": min(shown["reliability_as_trained"])}  # fmt: skip
 
 
 def wrong(r):
@@ -141,6 +187,12 @@ def drawn(r, name: str):
     """How many right pictures of a class were drawn, and the first and the last of them."""
     rows = [s["index"] for s in r["q1_gradcam/explanations"]["samples"] if s["kind"] == "correct" and s["true"] == name]
     return {"n": len(rows), "first": rows[0], "last": rows[-1], "network": network(r)}
+
+
+def draw(r):
+    """How many right pictures were drawn in all, the first and the last of them, and what is measured on their maps."""
+    rows = [s["index"] for s in r["q1_gradcam/explanations"]["samples"] if s["kind"] == "correct"]
+    return maps(r) | {"n": len(rows), "first": rows[0], "last": rows[-1], "network": network(r)}
 
 
 def story(r, true: str, said: str, index: int | None = None):
@@ -175,7 +227,7 @@ def pictures(r):
     return {"n": len(rows), "right": e["recognised"], "known": a["recognised"]["bicubic"], "known_of": a["recognised_of"],
             "fidelity": e["median"]["fidelity"], "low": min(fidelity), "high": max(fidelity), "overlap": e["median"]["jaccard"],
             "calls": e["median"]["model_calls"], "regions": e["median"]["n_superpixels"], "bad": len(bad), "names": ", ".join(bad),
-            "settled": sum(s["settled"] for s in rows), "bound": e["settings"]["bound"], "miss": statistics.median(miss)}  # fmt: skip
+            "settled": sum(s["settled"] for s in rows), "stable": STABLE, "steady": sum(s["stability"]["jaccard"] >= STABLE for s in rows), "bound": e["settings"]["bound"], "miss": statistics.median(miss)}  # fmt: skip
 
 
 def seen(r):
@@ -187,12 +239,20 @@ def seen(r):
     }
 
 
+def one_picture(r, true: str):
+    """One of the explained pictures: what the model says of it, what next, and how sure it is."""
+    s = next(s for s in r["q2_lime/images/explanations"]["samples"] if s["true"] == true)
+    return {"index": s["index"], "said": s["predicted"], "probability": s["probability"], "next": s["top5"][1]["class"],
+            "good": s["verdict"].startswith("faithful")}  # fmt: skip
+
+
 def beside(r):
     m = r["benchmarks/lime"]["images"]["median"]
     return {"n": len(r["benchmarks/lime"]["images"]["rows"]), "theirs": m["package_fidelity"], "theirs_calls": m["package_calls"],
             "theirs_overlap": m["package_jaccard"], "theirs_chance": m["package_jaccard_by_chance"], "ours": m["ours_fidelity"],
             "ours_calls": m["ours_calls"], "ours_overlap": m["ours_jaccard"], "ours_chance": m["ours_jaccard_by_chance"],
-            "faster": m["package_seconds"] / m["ours_seconds"]}  # fmt: skip
+            "faster": m["package_seconds"] / m["ours_seconds"], "same_regions": m["package_on_our_regions_fidelity"],
+            "same_regions_gain": m["package_on_our_regions_jaccard"] - m["package_on_our_regions_jaccard_by_chance"]}  # fmt: skip
 
 
 def ablation(r):
@@ -209,6 +269,8 @@ def ablation(r):
         "log_odds": f["explained value", "log-odds"], "black": f["fill", "black"], "mean": f["fill", "mean"],
         "narrow_at": 0.1, "width_at": 0.25, "wide_at": 1.0, "narrow": f["kernel width (LIME)", "0.1"], "width": f["kernel width (LIME)", "0.25"], "wide": f["kernel width (LIME)", "1.0"],
         "p95": f["share shown (GLIME)", "0.95"], "p70": f["share shown (GLIME)", "0.7"],
+        "fills": {value: f[factor, value] for factor, value in f if factor == "fill"}, "samplers": {value: f[factor, value] for factor, value in f if factor == "sampler"},
+        "known": a["recognised"], "strong_at": "10", "strong": f["ridge penalty", "10"], "penalty": f["ridge penalty", "1"], "top": a["settings"]["top"],
         "p95_overlap": row["share shown (GLIME)", "0.95"]["jaccard"], "p85_overlap": row["share shown (GLIME)", "0.85"]["jaccard"],
     }  # fmt: skip
 
@@ -237,10 +299,12 @@ def posts(r):
     svm = e["median"]["svm"]
     rows = [s for s in e["samples"] if s["model"] == "svm"]
     wrong_ones = {s["predicted"] for s in rows if s["predicted"] != s["true"]}
+    misled = [w["word"] for s in rows if s["predicted"] != s["true"] for w in s["words"] if w["weight"] > 0]
     return {"n": len(rows), "fidelity": svm["fidelity"], "overlap": svm["jaccard"], "truth": svm["truth_correlation"],
             "calls": svm["model_calls"], "ms": 1000 * svm["seconds"], "right": svm["right"], "all": len(e["samples"]),
             "bad": sum(not s["verdict"].startswith("faithful") for s in e["samples"]), "wrong_as": ", ".join(sorted(wrong_ones)),
-            "kinds": len(wrong_ones), "truth_low": min(s["truth_correlation"] for s in rows)}  # fmt: skip
+            "kinds": len(wrong_ones), "misled": set(misled), "makers": {w["word"] for s in rows if s["predicted"] == s["true"] for w in s["words"] if w["zone"] in ("header", "footer")},
+            "outside": sum(s["predicted"] == s["true"] and sum(s["zone_weight"][:3]) > 0.5 for s in rows), "truth_low": min(s["truth_correlation"] for s in rows)}  # fmt: skip
 
 
 def leak(r):
@@ -256,10 +320,29 @@ def leak(r):
             "foot_median": statistics.median(feet.values())}  # fmt: skip
 
 
+def signatures(r):
+    """The leak by group, and the leading words in the footer of the explained post of the group that stands out."""
+    found = leak(r)
+    rows = [s for s in r["q2_lime/text/explanations"]["samples"] if s["true"] == found["foot"]]
+    return found | {
+        "signed": {w["word"] for s in rows for w in s["words"] if w["zone"] == "footer" and w["weight"] > 0}
+    }
+
+
 def text_ablation(r):
     f = {(x["factor"], x["value"]): x for x in r["q2_lime/text/ablation"]["rows"]}
+    rest = [x for (factor, _), x in f.items() if factor != "explained value"]
+
+    def scores(factor: str, key: str) -> list[float]:
+        """Of all values of a factor, the usual one first."""
+        rows = [x for x in f.values() if x["factor"] == factor]
+        return [x[key] for x in sorted(rows, key=lambda x: not x["usual"])]
+
     m = r["benchmarks/lime"]["text"]["median"]
     return {"margin": f["explained value", "margin"]["fidelity"], "probability": f["explained value", "probability"]["fidelity"],
             "truth_margin": f["explained value", "margin"]["truth_correlation"], "same": m["same_weights"],
             "truth_probability": f["explained value", "probability"]["truth_correlation"], "few": f["masks", "300"]["fidelity"],
-            "ratio": m["ratio"], "usual": m["default_ratio"]}  # fmt: skip
+            "ratio": m["ratio"], "usual": m["default_ratio"],
+            "rest": min(x["fidelity"] for x in rest), "rest_truth": min(x["truth_correlation"] for x in rest),
+            "samplers": scores("sampler", "fidelity"), "samplers_truth": scores("sampler", "truth_correlation"),
+            "shares": scores("share shown (GLIME)", "fidelity"), "shares_truth": scores("share shown (GLIME)", "truth_correlation")}  # fmt: skip

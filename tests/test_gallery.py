@@ -16,7 +16,7 @@ from playwright.sync_api import expect, sync_playwright
 from common import data, results
 from common.news import News
 from common.runtime import UserError
-from report import gallery
+from report import gallery, gallery_entries
 
 HOSTILE = '"\'><img src=x onerror="window.owned=1"><script>window.owned=1</script></template></pre></style><b>'
 POST = f"From: eve@example.org\nSubject: nasa & space {HOSTILE}\n\nSpace, &lt;the shuttle&gt;. {HOSTILE}\n"
@@ -141,7 +141,7 @@ def test_every_address_is_a_file_beside_the_page(built):
 def test_the_sheet_has_the_pictures_and_their_maps(built, inputs):
     sheet = np.asarray(Image.open(built / "gallery/gradcam_correct_cat.png").convert("RGB")).astype(int)
     assert sheet.shape == (256, 128, 3)
-    assert abs(sheet[:128] - gallery.finer(inputs[0].x_test[0])).mean() < 20  # random colours, brought to 256
+    assert abs(sheet[:128] - gallery_entries.finer(inputs[0].x_test[0])).mean() < 20  # random colours, brought to 256
     bright = sheet[128:, :, 1] - sheet[128:, :, 2] > 60  # yellow
     rows, columns = bright.nonzero()
     assert rows.mean() < 48 and columns.mean() > 104
@@ -170,6 +170,40 @@ def test_results_of_other_data_are_refused(built, inputs):
 def test_missing_results_are_named(tmp_path, inputs):
     with pytest.raises(UserError, match="explanations.json: run the script that writes it first"):
         gallery.build(tmp_path, *inputs)
+
+
+@pytest.mark.parametrize(
+    ("file", "spoil", "message"),
+    [
+        ("q1_gradcam/explanations.json", lambda found: found.pop("maps"), "explanations.json lacks 'maps'"),
+        ("q1_gradcam/explanations.json", lambda found: found["samples"][0].pop("peak"), "explanations.json lacks 'peak'"),
+        ("q1_gradcam/explanations.json", lambda found: found["samples"].append({}), "explanations.json lacks 'kind'"),
+        ("q1_gradcam/explanations.npz", lambda found: found.pop("map_true"), "explanations.npz lacks 'map_true'"),
+        ("q1_gradcam/explanations.npz", lambda found: found.update(map=found["map"][:1]), "not as its script writes it"),
+        ("q2_lime/images/explanations.npz", lambda found: found.pop("weights_2"), "explanations.npz lacks 'weights_2'"),
+        ("q2_lime/images/explanations.json", lambda found: found.update(samples=3), "not as its script writes it"),
+        ("q2_lime/text/explanations.json", lambda found: found.pop("provenance"), "lacks 'provenance'"),
+        ("q2_lime/images/explanations.npz", None, "can't read"),
+    ],
+)  # fmt: skip
+def test_spoilt_results_are_named(built, inputs, tmp_path, file, spoil, message):
+    shutil.copytree(built, tmp_path / "out")
+    path = tmp_path / "out" / file
+    if spoil is None:
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        is_json = path.suffix == ".json"
+        content = results.read_json(path) if is_json else results.read_npz(path)
+        spoil(content)
+        results.write_json(path, content) if is_json else results.write_npz(path, **content)
+    with pytest.raises(UserError, match=message):
+        gallery.build(tmp_path / "out", *inputs)
+
+
+def test_what_is_in_sample_is_called_so():
+    packages = CARD | {"settled": None, "in_sample": 0.95, "verdict": "faithful and stable"}
+    facts = gallery_entries.card(packages, 5)
+    assert facts["held-out fidelity (R²)"] == "0.75" and facts["in-sample R², as the package gives it"] == "0.95"
 
 
 def test_the_committed_gallery_is_of_the_committed_results(cifar10, newsgroups, tmp_path):

@@ -138,6 +138,17 @@ def test_the_packages_engine_and_ours_agree_on_many_masks(picture, small):
         assert np.corrcoef(theirs.weights[:, k], ours.weights[:, k])[0, 1] > 0.98
 
 
+def test_the_packages_fidelity_is_held_out():
+    weights = np.random.default_rng(1).normal(size=(16, 2))
+    found = package.PackageExplanation(weights, 0.25, 0.9, None)
+    values = {
+        "linear": lambda masks: masks @ weights + 0.25,
+        "noise": lambda masks: np.random.default_rng(2).normal(size=(len(masks), 2)),
+    }
+    fidelity = {key: package.image_fidelity(found, f, 500, np.random.default_rng(0)) for key, f in values.items()}
+    assert fidelity["linear"] == pytest.approx(1) and fidelity["noise"] < 0
+
+
 def test_the_packages_object_holds_our_weights(picture, small):
     labels = images.segment(picture, images.Choices(segmentation="grid", regions=4))
     weights = np.random.default_rng(0).normal(size=(16, 2))
@@ -321,6 +332,7 @@ def test_a_users_own_picture(script, tmp_path, shapes_model, picture):
         done = script("q2_lime/explain.py", *own, *options)
         assert done.returncode == 0 and "Verdict" in done.stdout, done.stderr
     assert (tmp_path / "own/a$b$.png").is_file()
+    assert {"fidelity", "in_sample"} <= results.read_json(tmp_path / "own/a$b$.json").keys()
     # It was shrunk as q1_gradcam/explain.py shrinks it: both scripts explain the same pixels.
     seen = pictures.fit(pictures.read(tmp_path / "a$b$.png"), 32)
     model = models.load(shapes_model)
@@ -371,6 +383,18 @@ def test_bad_input_gets_one_line_and_status_2(script, tmp_path, shapes_model, op
     done = script("q2_lime/explain.py", *options, "--out", tmp_path / "out", cwd=tmp_path)
     assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_cannot_be_downloaded_get_one_line(script, tmp_path, picture):
+    from PIL import Image
+
+    Image.fromarray(picture).save(tmp_path / "own.png")
+    nowhere = {"TORCH_HOME": str(tmp_path / "torch"), "https_proxy": "http://127.0.0.1:9"}
+    done = script(
+        "q2_lime/explain.py", "--image", tmp_path / "own.png", "--data", tmp_path, "--out", tmp_path, env=nowhere
+    )
+    assert done.returncode == 2 and "could not be downloaded" in done.stderr and done.stderr.count("\n") == 1
+    assert done.stdout.startswith("downloading the weights of mobilenet_v2") and done.stdout.count("\n") == 1
 
 
 # --- The real model ---------------------------------------------------------------------------------------------------------

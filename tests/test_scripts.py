@@ -275,7 +275,7 @@ def test_committed_results_are_complete():
 
 def test_the_readme_says_what_the_results_say():
     text = glance.README.read_text(encoding="utf-8")
-    assert glance.with_table(text, glance.tables(results.OUTPUTS)) == text, "run python report/glance.py"
+    assert glance.rewritten(text, results.OUTPUTS) == text, "run python report/glance.py"
 
 
 def test_committed_results_come_out_again(cifar10):

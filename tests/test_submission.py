@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 from conftest import ROOT
+from PIL import Image
 
 from common import results, runtime
 from report import submission
@@ -161,10 +162,21 @@ def test_unpacked_elsewhere_it_runs(checkout, make, tmp_path):
     assert where.stdout.split() == [str(home / "common/results.py"), "None"], where.stderr
     done = run(home, "q1_gradcam/explain.py", "--help")
     assert done.returncode == 0 and done.stdout.startswith("usage: "), done.stderr
+    shutil.copy(ROOT / "outputs/q1_gradcam/figures/worked_example.png", home / "picture.png")
+    done = run(home, "q1_gradcam/explain.py", "--image", "picture.png")
+    assert done.returncode == 0 and "picture.png looks like: " in done.stdout, done.stderr
+    with Image.open(home / "outputs/q1_gradcam/own/picture.png") as figure:
+        assert min(figure.size) > 200 and len(figure.getcolors(figure.width * figure.height)) > 100
     (home / "letter.txt").write_text("The shuttle reached its orbit; NASA is pleased with the launch.")
     done = run(home, "q2_lime/explain_text.py", "--text", "letter.txt")
     assert done.returncode == 0 and "svm: sci.space" in done.stdout, done.stderr
     done = run(home, "-m", "pytest", "-p", "no:cacheprovider", FAST_TEST)
     assert done.returncode == 0 and "passed" in done.stdout, done.stdout
+    before = (home / submission.REPORT).read_bytes()
+    done = run(home, "report/build.py")
+    assert done.returncode == 0, done.stderr
+    assert (home / submission.REPORT).read_bytes() == before, (
+        f"the report of today is another one: run make report\n{done.stdout}"
+    )
     done = run(home, "report/submission.py")
     assert done.returncode == 2 and "is no git checkout" in done.stderr and len(done.stderr.splitlines()) == 1

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from sklearn.svm import LinearSVC
 
 from common import corpus, news
 from common.runtime import UserError
-from q2_lime import core, leak, linear, package, text, training
+from q2_lime import core, judgement, leak, linear, package, text, text_figures, training
 
 ALONE = np.arange(10_000)  # every post a thread of its own
 SETTINGS = {"min_df": 1, "stop_words": None, "C": 1.0}
@@ -232,6 +233,52 @@ def test_zone_weight_by_hand():
     assert leak.zone_weight(post, weights) == pytest.approx([0.25, 0, 0.25, 0.5])
 
 
+def test_nothing_outside_the_body_is_no_negative_share():
+    shares = leak.outside(np.array([[0, 0, 0, np.nextafter(1, 2)], [0.25, 0, 0.25, 0.5], [np.nan] * 4]))
+    assert f"{shares[0]:.0%}" == "0%" and shares[1] == 0.5 and np.isnan(shares[2])
+
+
+# --- The package's explanations ---------------------------------------------------------------------------------------------
+
+
+def test_the_verdict_on_the_packages_explanation_is_held_out():
+    """Of an answer that is linear in its features it is right; of noise its in-sample fidelity, not the held-out one, says so too."""
+    post = text.read(" ".join(f"word{k}" for k in range(40)))
+
+    def linear_in_words(texts: list[str]) -> np.ndarray:
+        p = np.array([sum(int(k) for k in re.findall(r"word(\d+)", t)) / 2000 for t in texts])
+        return np.stack([p, 1 - p], axis=1)
+
+    def noise(texts: list[str]) -> np.ndarray:
+        p = np.array([np.random.default_rng(len(t) + sum(t.encode())).random() for t in texts])
+        return np.stack([p, 1 - p], axis=1)
+
+    held_out = {}
+    for classify, samples in ((linear_in_words, 500), (noise, 50)):
+        found = package.explain_text(post, classify, 0, ("a", "b"), samples, 0)
+        held_out[classify] = package.text_fidelity(found, classify, 0, 500, np.random.default_rng(0))
+    assert held_out[linear_in_words] > 0.9
+    assert found.score > judgement.FAITHFUL and held_out[noise] < 0.1
+    row, card = package.row_and_card(held_out[noise], found.score, {"jaccard": 1.0}, 560, 5)
+    assert row["verdict"].startswith("not to be trusted") and row["in_sample"] == found.score and "in-sample" in card[0]
+
+
+# --- Figures ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body", ["spring " * 50, "see " + "x" * 200 + " and on", "  a\n\n\nb " + "c " * 90, "d" * 84 + " e"]
+)
+def test_drawn_lines_break_at_spaces(body):
+    lines = text_figures._lines(text_figures.Explained("", body, [], [], [], "", "", 0.5, []), 100)
+    assert "".join("".join(line.text for line in lines).split()) == "".join(body.split())
+    for line in lines:
+        end = line.start + len(line.text)
+        assert line.text == body[line.start : end] and len(line.text) <= text_figures.COLUMNS
+        whole = re.search(r"\S*\Z", body[:end])[0] + re.match(r"\S*", body[end:])[0]
+        assert line.text.endswith(whole) or len(whole) > text_figures.COLUMNS
+
+
 # --- The package's pages ----------------------------------------------------------------------------------------------------
 
 
@@ -306,7 +353,7 @@ def test_a_users_own_text(demo, script, tmp_path):
     assert {p.suffix for p in (tmp_path / "own").glob("letter_svm.*")} == {".png", ".html", ".json"}
     done = script("q2_lime/explain_text.py", "--models", demo, "--text", "-", "--engine", "lime", "--samples", "200",
                   "--kinds", "svm", "--out", tmp_path, input=own.read_text())  # fmt: skip
-    assert done.returncode == 0 and "In-sample" in done.stdout, done.stderr
+    assert done.returncode == 0 and "in-sample" in done.stdout and "Verdict" in done.stdout, done.stderr
 
 
 def test_a_text_that_is_no_post_is_body_throughout(demo, script, tmp_path):
@@ -327,6 +374,17 @@ def test_pairs_of_words_through_the_scripts(script, tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "explanations.json").read_text())
     assert found["median"]["svm"]["truth_correlation"] is None and found["median"]["svm"]["fidelity"] > 0.7
+
+
+def test_an_incomplete_evaluation_gets_one_line_and_status_2(demo, script, tmp_path):
+    shutil.copytree(demo, tmp_path / "copy")
+    path = tmp_path / "copy/evaluation.json"
+    content = json.loads(path.read_text())
+    del content["models"]["svm"]["accuracy_stripped"]
+    path.write_text(json.dumps(content))
+    done = script("q2_lime/explain_text.py", "--models", tmp_path / "copy")
+    assert done.returncode == 2 and "evaluation.json lacks 'accuracy_stripped'" in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

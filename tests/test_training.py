@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT
 
 from common import models, results, shapes
-from q1_gradcam import batches, calibration, cost, optimisers, recipes
+from q1_gradcam import ablate, batches, calibration, cost, optimisers, recipes
 
 
 def test_orthogonalise_brings_singular_values_near_one_and_keeps_the_directions():
@@ -296,3 +296,44 @@ def test_seeds_are_added_to_a_finished_training(tmp_path, script):
     assert (
         (tmp_path / "model.pt").read_bytes() == network and after["history"] == before["history"] and after["seed"] == 3
     )
+
+
+def test_alternatives_are_compared_with_the_usual_recipe_picture_by_picture():
+    """Usual: right on 60 of 100; the alternative on these and 20 more, which is worth 20 points."""
+    right = np.zeros((3, 2, 100), bool)
+    right[0, :, :60] = right[1, :, :80] = right[2, :, :58] = True
+    rows = [
+        {"choice": ablate.USUAL, "value": ablate.USUAL, "seed": 0, "accuracy": 0.6, "train_flops": 10.0},
+        {"choice": "batch", "value": "250", "seed": 0, "accuracy": 0.8, "train_flops": 15.0},
+        {"choice": ablate.USUAL, "value": ablate.USUAL, "seed": 1, "accuracy": 0.58, "train_flops": 10.0},
+    ]
+    usual, batch = ablate.compared(rows, right)
+    assert (usual["lowest"], usual["highest"], usual["seeds"]) == (0.58, 0.6, 2)
+    duel = batch["against_usual"]
+    assert duel["difference"]["mean"] == pytest.approx(0.2) and duel["verdict"] == "beats" and batch["times"] == 1.5
+
+
+def test_every_alternative_changes_what_the_recipe_has():
+    usual = recipes.recipe("compact", "cifar10", ablate.EPOCHS) | {"options": {"widths": ablate.WIDTHS}}
+    tried = list(ablate.trials(tuple(ablate.choices(ablate.EPOCHS)), ablate.EPOCHS))
+    assert len({(choice, value, seed) for choice, value, _, seed in tried}) == len(tried)
+    for choice, _, changes, _ in tried:
+        assert all(usual.get(key) != value for key, value in changes.items()) and (choice == ablate.USUAL) == (
+            not changes
+        )
+        assert changes.get("sides") is None or len(changes["sides"]) == ablate.EPOCHS
+
+
+def test_the_ablation_of_the_recipe_goes_on_where_it_stopped(script, tmp_path, cifar10):
+    arguments = ("q1_gradcam/ablate.py", "--epochs", 3, "--train-size", 500, "--out", tmp_path, "--device", "cpu")
+    first = script(*arguments, "--only", "schedule")
+    assert first.returncode == 0, first.stderr
+    then = script(*arguments, "--resume", "--only", "schedule", "mirroring")
+    assert then.returncode == 0 and "usual" not in then.stdout and then.stdout.count("mirroring: none") == 1
+    found = results.read_json(tmp_path / "ablation.json")
+    assert [row["choice"] for row in found["alternatives"]] == ["usual", "schedule", "mirroring"]
+    right = results.read_npz(tmp_path / "ablation.npz")["right"]
+    assert right.shape == (5, 2, ablate.HELD_OUT)
+    assert right[:, 0].mean(1) == pytest.approx([row["accuracy"] for row in found["trainings"]], rel=1e-5)
+    refused = script(*arguments, "--resume", "--epochs", 4)
+    assert refused.returncode == 2 and "other settings" in refused.stderr and refused.stderr.count("\n") == 1

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from common import controls, data, intervals, marks, models, results, shapes, trials, trust
-from q1_gradcam import sanity
+from common import controls, data, intervals, marks, models, randomisation, results, shapes, trials, trust
+from q1_gradcam import mistakes, sanity
 
 
 def rng():
@@ -101,6 +101,17 @@ def test_imputation_agrees_with_pytorch_grad_cam():
     whole = (picture * 255).astype(np.uint8)[None]
     assert (trust.impute(whole, gone[None], rng())[0][~gone] == whole[0][~gone]).all()
     assert (trust.impute(whole, np.ones((1, 16, 16), bool), rng()) == 128).all()
+
+
+def test_average_drop_and_increase_by_hand():
+    """Lightness falls from 0.5 to what the map leaves of the white half; darkness rises."""
+    level = np.full((1, 10, 10), 0.6)
+    drop, increase = trust.drop_and_increase(lightness, half_white(), np.zeros(1, int), level)
+    assert drop == pytest.approx((0.5 - 0.5 * 0.6) / 0.5) and not increase[0]
+    level[0, 5:] = 0  # what is black already costs nothing
+    assert trust.drop_and_increase(lightness, half_white(), np.zeros(1, int), level)[0] == pytest.approx(0.4)
+    drop, increase = trust.drop_and_increase(lightness, half_white(), np.ones(1, int), level)
+    assert drop == pytest.approx(0) and increase[0]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -218,9 +229,9 @@ def test_an_untrained_network_shares_nothing_that_was_learnt(shapes_model):
 def test_randomised_layers_and_no_others_change(shapes_model):
     model, made = models.load(shapes_model), shapes.make(30, seed=6)
     before = {key: value.clone() for key, value in model.network.state_dict().items()}
-    names = sanity.weighted_layers(model.network)
+    names = randomisation.weighted_layers(model.network)
     assert names[0] == "body.head" and names[-1] == "body.stage1.widen" and len(names) == 7
-    other = sanity.randomised(model.network, names[:2], made.images, 0).state_dict()
+    other = randomisation.randomised(model.network, names[:2], made.images, 0).state_dict()
     for key, value in model.network.state_dict().items():
         assert torch.equal(value, before[key])
         if key.endswith("weight") and "norm" not in key:
@@ -230,7 +241,14 @@ def test_randomised_layers_and_no_others_change(shapes_model):
 def test_sanity_check_tells_guided_backpropagation_from_grad_cam(shapes_model):
     """The known failure of Adebayo et al. has to be found: with the head randomised, guided backpropagation hardly changes."""
     model, made = models.load(shapes_model), shapes.make(40, seed=6)
-    found = sanity.randomisation(model, made.images, made.labels, ("gradcam", "guided_backprop"), model.layer, 0)
+
+    def maps_of(network):
+        return {
+            name: sanity.raw_maps(network, made.images, name, model.layer, made.labels)
+            for name in ("gradcam", "guided_backprop")
+        }
+
+    found = randomisation.likeness(model.network, maps_of, sanity.enlarge, made.images, 0)
     left = {method: row["cascading"]["body.head"]["ssim"].mean() for method, row in found.items()}
     assert left["guided_backprop"] > 0.5 > left["gradcam"]
 
@@ -263,7 +281,7 @@ def tried(shapes_model, script, tmp_path_factory):
         script(
             "q1_gradcam/trust.py", *arguments, 60, "--only", "faithfulness", "layers", "sanity", "stability", "shapes"
         ),
-        script("q2_lime/trust.py", *arguments, 8, "--only", "faithfulness", "shapes"),
+        script("q2_lime/trust.py", *arguments, 8, "--only", "faithfulness", "sanity", "shapes"),
     ):
         assert done.returncode == 0, done.stderr
     return out
@@ -287,7 +305,25 @@ def test_trust_files_hold_what_is_promised(tried):
     assert found["methods"]["gradcam"]["insertion"]["against"]["random"]["verdict"] == "beats"
     assert set(found["methods"]["gradcam"]["deletion"]["against"]) == {"random", "centre", "edges", "untrained"}
     assert found["methods"]["gradcam"]["insertion"]["against"]["untrained"]["verdict"] == "beats"
-    assert set(found["other_fills"]) == {"blur", "road"}
+    lime = results.read_json(tried / "lime.json")
+    for of_all in (found["other_fills"], lime["faithfulness"]["other_fills"]):
+        assert set(of_all) == {"blur", "road"}
+        for method, row in of_all["road"]["methods"].items():
+            controls_of = set(row["deletion"].get("against", ()))
+            assert controls_of == (
+                {"random", "centre", "edges", "untrained"} if method not in (*trials.CONTROLS, trials.FINE) else set()
+            )
+    stages = results.read_json(tried / "layers.json")
+    assert set(stages["looks"]) == {*stages["layers"], "pixels"}
+    for layer, rows in stages["looks"].items():
+        assert {*rows} == (
+            {"input_gradient", "guided_backprop"}
+            if layer == "pixels"
+            else {*sanity.METHODS} - {"input_gradient", "guided_backprop"}
+        )
+        assert all(0 <= row["gini"]["mean"] <= 1 and row["dead"] >= 0 for row in rows.values())
+    assert set(lime["sanity"]["methods"]["lime"]["cascading"]) == set(lime["sanity"]["order"])
+    assert lime["sanity"]["verdicts"]["lime"] == "passes"
     rows = results.read_npz(tried / "faithfulness.npz")
     assert rows["gradcam/deletion"].mean() == pytest.approx(found["methods"]["gradcam"]["deletion"]["mean"], rel=1e-5)
     assert (
@@ -297,6 +333,33 @@ def test_trust_files_hold_what_is_promised(tried):
     for part in ("faithfulness", "layers", "sanity", "stability", "shapes"):
         assert (tried / f"{part}.png").stat().st_size > 5000
         assert results.read_json(tried / f"{part}.json")["provenance"]["checkpoint_sha256"]
+
+
+def test_maps_of_the_predicted_and_the_true_class_are_compared_on_mistakes(script, shapes_model, tmp_path):
+    """An untrained network makes mistakes enough; one without any is refused in a line."""
+    model, made = models.load(shapes_model), shapes.make(30, seed=6)
+    model.network = models.untrained(model, made.images, 0)
+    path = models.save(tmp_path / "untrained.pt", model)
+    done = script("q1_gradcam/trust.py", "--model", path, "--out", tmp_path, "--only", "mistakes", "--pictures", 20)
+    assert done.returncode == 0, done.stderr
+    found = results.read_json(tmp_path / "mistakes.json")
+    assert found["against_truth"]["n"] == 20 and set(found["against_truth"]["same picture"]) == {
+        "rank_correlation",
+        "likeness",
+        "cells_apart",
+    }
+    row = found["against_truth"]["same picture"]["rank_correlation"]
+    assert row["low"] <= row["mean"] <= row["high"]
+    model.training = {}
+    path = models.save(tmp_path / "unknown.pt", model)
+    done = script("q1_gradcam/trust.py", "--model", path, "--out", tmp_path, "--only", "layers", "--pictures", 20)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "held out" in done.stderr
+
+
+def test_cells_between_peaks_by_hand():
+    a, b = np.zeros((2, 2, 8, 8))
+    a[:, 1, 1] = b[0, 1, 1] = b[1, 4, 5] = 1  # the same cell; three down and four to the right
+    assert mistakes.cells_apart(a, b) == pytest.approx([0, 5])
 
 
 def test_bad_input(script, tmp_path, shapes_model):
