@@ -110,7 +110,7 @@ def trust(outputs: Path) -> str:
 
     def cell(row: dict) -> str:
         signs = "".join(SIGNS[row["against"][c]["verdict"]] for c in CONTROLS if c in row.get("against", {}))
-        return f"{row['mean']:.2f} {signs}".strip()
+        return f"{row['mean']:.2f} ({row['low']:.2f} to {row['high']:.2f}) {signs}".strip()
 
     lines = [
         f"| how far to trust it: {faithful['n']} test pictures | deletion (small is good) | insertion (large is good) | sanity check "
@@ -122,13 +122,13 @@ def trust(outputs: Path) -> str:
     ).items():
         key = name.split(",")[0]
         peaks = ", ".join(f"{known[where][key]['peak']['mean']:.0%}" for where in ("shapes", "mark"))
-        verdict = sanity["verdicts"].get(key, "")
+        verdict = (sanity["verdicts"] | lime["sanity"]["verdicts"]).get(key, "")
         lines.append(
             f"| {name.replace('_', ' ')} | {cell(row['deletion'])} | {cell(row['insertion'])} | {verdict} | {peaks} |"
         )
     return "\n".join(lines) + (
         "\n\nSigns, in this order: against noise, a bump in the centre, edges, and the same method on an untrained network; + beats (the 95% interval of the"
-        "\npaired difference lies on the good side of zero), = ties, − loses. The rows without a sanity check, but for LIME, are such controls themselves; methods on pixels are held\nagainst noise that is as fine as they are.\n"
+        "\npaired difference lies on the good side of zero), = ties, − loses. The rows without a sanity check are such controls themselves; methods on pixels are held\nagainst noise that is as fine as they are.\n"
     )
 
 

@@ -54,7 +54,14 @@ def faithful(r):
 def fills(r):
     f = r["trust/faithfulness"]
     mean, road, pairs = f["methods"], f["other_fills"]["road"]["methods"], f["pixels_against_gradcam"]
+    by_road = {name: row for name, row in road.items() if name in NAMES}
+    best = {
+        max(by_road, key=lambda name: by_road[name]["insertion"]["mean"]),
+        min(by_road, key=lambda name: by_road[name]["deletion"]["mean"]),
+    }
     return {
+        "road_centre": {m: verdicts(road["gradcam"], m)["centre"] for m in ("deletion", "insertion")}, "road_best": best,
+        "guided_road": road["guided_gradcam"]["deletion"]["mean"], "guided_road_ins": road["guided_gradcam"]["insertion"]["mean"], "cam_road_ins": road["gradcam"]["insertion"]["mean"],
         "pixel": mean["input_gradient"]["deletion"]["mean"], "cam": mean["gradcam"]["deletion"]["mean"],
         "pixel_ins": mean["input_gradient"]["insertion"]["mean"], "cam_ins": mean["gradcam"]["insertion"]["mean"],
         "fine_ins": mean["random_fine"]["insertion"]["mean"], "fine_del": mean["random_fine"]["deletion"]["mean"],
@@ -94,7 +101,11 @@ def sanity(r):
     left = {name: row["cascading"][where]["ssim"]["mean"] for name, row in f["methods"].items()}
     head = {name: row["cascading"][f["order"][0]]["ssim"]["mean"] for name, row in f["methods"].items()}
     fails = [name for name, verdict in f["verdicts"].items() if verdict == "fails"]
-    return {
+    own = r["trust/lime"]["sanity"]
+    shown = own["methods"]["lime"]["cascading"]
+    ways = {"lime_n": own["n"], "lime_passes": own["verdicts"]["lime"], "lime_head": shown[f["order"][0]]["ssim"]["mean"], "lime": shown[where]["ssim"]["mean"], "lime_low": shown[where]["ssim"]["low"],
+            "lime_chance": own["methods"]["lime"]["chance"]["other picture"]["ssim"]["mean"]}  # fmt: skip
+    return ways | {
         "cam_chance": f["methods"]["gradcam"]["chance"]["other picture"]["ssim"]["mean"],
         "plus_chance": f["methods"]["gradcam++"]["chance"]["other picture"]["ssim"]["mean"], "plus_head": head["gradcam++"], "plus": left["gradcam++"], "layercam_head": head["layercam"], "layercam": left["layercam"],
         "failing": set(fails), "fails": listed(fails), "guided": left["guided_backprop"], "guided_head": head["guided_backprop"],
@@ -124,6 +135,11 @@ def mistakes(r):
              "auc": tells["confidence"], "gini_auc": tells["gini"], "best_auc": tells[best], "faith_auc": tells["faithfulness"],
              "best": {"gini": "its sparseness", "discarded": "what the ReLU discards", "faithfulness": "its faithfulness",
                       "likeness_to_runner_up": "its likeness to the runner-up's map"}[best]}  # fmt: skip
+    truth = f["against_truth"]
+    for place, name in (("same picture", "same"), ("another picture", "other")):
+        for key in ("rank_correlation", "cells_apart"):
+            found |= {f"{name}_{key}_{end}": truth[place][key][end] for end in ("mean", "low", "high")}
+    found |= {"truth_n": truth["n"], "truth_verdict": truth["same_against_another"]["rank_correlation"]["verdict"]}
     for key in ("discarded", "gini", "faithfulness", "likeness_to_runner_up"):
         found |= {f"{key}_wrong": f["incorrect"][key]["mean"], f"{key}_right": f["correct"][key]["mean"]}
         found |= {f"{key}_{end}": f["difference"][key][end] for end in ("low", "high")}
@@ -232,6 +248,9 @@ CLAIMS = [
     Claim("road", "With noisy imputation the order turns round ({pixel_road:.2f} against {cam_road:.2f} on {n_road} pictures, the difference {road_low:.2f} to {road_high:.2f}); with a blur it does not. The advantage belongs to the way of filling,"
           " then, and not to what the gradient knows.",
           fills, "pairs['road'] == 'loses' and pairs['blur'] != 'loses'"),
+    Claim("road-all", "By imputation, which leaves no hole to be seen, Grad-CAM beats the bump in the middle by insertion and ties with it by deletion, and Guided Grad-CAM does better still ({guided_road:.2f} and {guided_road_ins:.2f} against"
+          " {cam_road:.2f} and {cam_road_ins:.2f}).",
+          fills, "road_centre == {'deletion': 'ties', 'insertion': 'beats'} and guided_road < cam_road and guided_road_ins > cam_road_ins + 0.02"),
     Claim("drop", "Guided Grad-CAM loses {guided_drop:.0%} of the confidence by it and noise {random_drop:.0%}, because noise leaves more of the picture.",
           fills, "guided_drop > random_drop"),
     Claim("layer", "It chooses {name}, the layer that is used ({scores} at the three stages).", layers, "chosen == used and best > others"),
@@ -249,6 +268,8 @@ CLAIMS = [
     Claim("positive", "Grad-CAM++ and LayerCAM pass, but late: without the head alone their maps keep a likeness of {plus_head:.2f} and {layercam_head:.2f}, and had the verdict been taken there, they would have failed."
           " Positive weights keep whatever is bright, so these two show in part where _anything_ is.",
           sanity, "min(plus_head, layercam_head) > 0.5 * (1 + plus_chance) and not failing & {'gradcam++', 'layercam'}"),
+    Claim("lime-sanity", "LIME, which never looks inside, {lime_passes}: with the head alone replaced its maps keep a similarity of {lime_head:.2f}, with the upper half {lime:.2f}, where different pictures have {lime_chance:.2f} ({lime_n} pictures; all figures in @sanity-table).",
+          sanity, "lime_passes == 'passes' and lime_low < 0.5"),
     Claim("stable", "Grad-CAM keeps {noise:.2f} of its ranks under noise (its values move by {change:.0%} of their size at the worst), {shift:.2f} when moved and {mirror:.2f} when mirrored; the input"
           " gradient {pixel_noise:.2f} under noise and {pixel_shift:.2f} when moved.",
           stable, "noise > 0.6 and shift > 0.8 and pixel_noise < noise and pixel_shift < shift - 0.3"),
@@ -258,6 +279,10 @@ CLAIMS = [
     Claim("wrong-maps", "On wrong pictures the ReLU discards {discarded_wrong:.1%} of a map against {discarded_right:.1%} on right ones, the map is tighter (Gini {gini_wrong:.2f} against {gini_right:.2f}),"
           " and it is less opposed to the runner-up's ({likeness_to_runner_up_wrong:.2f} against {likeness_to_runner_up_right:.2f}).",
           mistakes, "discarded_low > 0 and gini_low > 0 and likeness_to_runner_up_low > 0"),
+    Claim("wrong-truth", "On the same {truth_n} wrong pictures the map of the predicted class and that of the true one have a rank correlation of {same_rank_correlation_mean:.2f} ({same_rank_correlation_low:.2f} to {same_rank_correlation_high:.2f}),"
+          " less than it has with the true class's map of another picture ({other_rank_correlation_mean:.2f}, {other_rank_correlation_low:.2f} to {other_rank_correlation_high:.2f}), and their peaks lie {same_cells_apart_mean:.1f} cells apart"
+          " ({same_cells_apart_low:.1f} to {same_cells_apart_high:.1f}): the two classes share out the picture.",
+          mistakes, "truth_verdict == 'loses' and same_rank_correlation_high < 0.2 and same_cells_apart_low > 2"),
     Claim("wrong-faith", "Maps of wrong predictions are no less faithful: as a share of the confidence, insertion minus deletion is {faithfulness_wrong:.2f} against {faithfulness_right:.2f} (difference {faithfulness_low:.2f} to {faithfulness_high:.2f}).",
           mistakes, "faithfulness_low > -0.05"),
     Claim("wrong-tells", "What tells mistakes from right answers is the confidence (area under the ROC curve {auc:.2f}); of the map's numbers the best is {best} ({best_auc:.2f}), and faithfulness tells next to nothing ({faith_auc:.2f}).",

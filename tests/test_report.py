@@ -33,7 +33,7 @@ PHRASES = (
     "overlap of the top fifth", "overlap of their leading fifths", ", top fifths #",
     # definitions and arithmetic
     "a picture of thirty-two pixels", "a sevenfold enlargement", "weighed by second and third derivatives", "when most of the picture is still there", ": most of the picture is always there",
-    "the most important first", "the upper half of the layers", "finer ones cost four times the arithmetic", "by the same network, twice:", "Third, each map",
+    "the most important first", "the upper half of the layers", "upper half replaced", "finer ones cost four times the arithmetic", "by the same network, twice:", "Third, each map",
     "Ten pictures and twenty posts", "Most of the recipe was taken over",
     # what was expected before looking
     "more than nine in ten pictures", "An ImageNet model recognises most CIFAR-10 pictures",

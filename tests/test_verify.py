@@ -373,16 +373,31 @@ def test_lime_on_pictures_and_posts_comes_out_again(shapes_model, script, checke
     assert "3 of 3 explanations the same, to the last digit written" in said, said
     assert "evaluation.json the same" in said and "leak.json: left out with --sample" in said, said
 
-    found = json.loads((out / "text/explanations.json").read_text())
-    found["samples"][0]["words"][0]["weight"] *= 1.001
-    (out / "text/explanations.json").write_text(json.dumps(found))
+    def forge(found):
+        found["samples"][0]["words"][0]["weight"] *= 1.001
+        found["median"]["svm"]["fidelity"] = 0.5
+
+    edit(out / "text/explanations.json", forge)
+    edit(out / "text/leak.json", lambda found: found["models"]["svm"].update(outside_body=0.1))
+    edit(out / "text/evaluation.json", lambda found: found["models"]["svm"].update(accuracy=0.5))
+    edit(out / "images/explanations.json", lambda found: found.update(recognised=7))
     with np.load(out / "images/explanations.npz") as stored:
         arrays = dict(stored)
     name = next(name for name in arrays if name.startswith("weights_"))
     arrays[name][0] += 1e-3
     results.write_npz(out / "images/explanations.npz", **arrays)
+    for place in ("images", "text"):
+        restamp(out / place)
     status, said, _ = checked(out)
-    assert status == 1 and f"another {name}" in said and "words 1 weight" in said and "leak.json" not in said, said
+    words = (
+        f"another {name}",
+        "words 1 weight",
+        "median svm fidelity 0.5",
+        "outside_body 0.1",
+        "accuracy 0.5",
+        "recognised 7",
+    )
+    assert status == 1 and "was changed" not in said and all(word in said for word in words), said
 
 
 def test_differences_by_hand():
