@@ -82,6 +82,7 @@ CLAIMS = [
     Claim("tried-muon", "Muon is worth most: Nesterov SGD on the filters stays {least:.1f} points or more behind at each of {rates} rates.",
           v.tried, "nesterov == {'loses'} and least > 1"),
     Claim("tried-width", "Width pays, too: the committed network's widths give {wide:+.1f} points, for {wide_times:.1f} times the arithmetic.", v.tried, "wide_verdict == 'beats' and wide > 1"),
+    Claim("tried-float32", "the other gains nothing ({float32_points:+.1f} points) and takes longer where the processor multiplies in the shorter format", v.tried, "float32 == 'ties' and abs(float32_points) < 0.5"),
     Claim("tried-better", "Of the other {n} alternatives, those that do better with an interval clear of zero: {better}. Short trainings have hardly time to overfit, which smoothing and moving are there to prevent, so this is a"
           " reason to try such changes in a full training, not yet a reason to make them.",
           v.tried, "most < 1.5 and 0 < n_better <= 3"),

@@ -119,6 +119,7 @@ def tried(r):
         "mean": usual["accuracy"], "low": usual["lowest"], "high": usual["highest"], "seeds": usual["seeds"], "range": 100 * (usual["highest"] - usual["lowest"]),
         "rates": len(nesterov), "least": -max(points[key] for key in nesterov), "nesterov": {verdicts[key] for key in nesterov},
         "muon": {verdicts[key] for key in points if key[0] == "rate of Muon"}, "wide": points["widths", wide], "wide_times": times[wide], "wide_verdict": verdicts["widths", wide],
+        "float32": verdicts["arithmetic of the layers", "float32"], "float32_points": points["arithmetic of the layers", "float32"],
         "most": max(points[key] for key in others), "better": ", ".join(better) or "none", "n_better": len(better), "n": len(others),
     }  # fmt: skip
 
