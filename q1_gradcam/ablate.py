@@ -5,7 +5,7 @@
     python q1_gradcam/ablate.py --only batch          some of the choices
 
 Trains on 45,000 pictures, scores on the 5,000 held out from them; the test set has no part in it. Writes OUT/ablation.json, and in OUT/ablation.npz
-which held-out pictures each training got right. OUT is outputs/q1_gradcam/tried.
+which held-out pictures each training got right. OUT is outputs/q1_gradcam/tried; of some choices, or shorter trainings, outputs/q1_gradcam/other/tried.
 """
 
 import tempfile
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from common import data, intervals, memory, models, results, runtime
+from common import data, intervals, memory, models, receipts, results, runtime
+from common.reading import reading
 from q1_gradcam import train
 from q1_gradcam.recipes import recipe
 
@@ -25,6 +26,12 @@ EPOCHS = 8  # of the 22, in the same proportions of picture sizes
 WIDTHS = (32, 96, 96)
 USUAL_SEEDS = (0, 1, 2)  # of the usual recipe: how far apart two trainings of the same recipe are
 USUAL = "usual"
+# What a training depends on: trainings that another version of these made are not gone on with.
+TRAINED_BY = (
+    "common/data.py",
+    "common/models.py",
+    *(f"q1_gradcam/{name}.py" for name in ("batches", "optimisers", "recipes", "train")),
+)
 
 
 def choices(epochs: int) -> dict[str, dict[str, dict[str, Any]]]:
@@ -53,13 +60,14 @@ def arguments():
     add("--only", nargs="+", choices=names, default=names, metavar="CHOICE", help=f"of {', '.join(map(repr, names))}")
     add("--epochs", type=runtime.positive, default=EPOCHS, metavar="N", help=f"of each training (default: {EPOCHS})")
     add("--train-size", type=runtime.positive, metavar="N", help="train on the first N pictures only")
-    usual = results.OUTPUTS / "q1_gradcam/tried"
-    add("--out", type=Path, default=usual, metavar="DIR", help="default: outputs/q1_gradcam/tried")
+    add("--out", type=Path, metavar="DIR", help="see above")
     add("--resume", action="store_true", help="keep the trainings in OUT/ablation.json, and add the rest")
     parser.device_option()
     args = parser.parse_args()
     if args.epochs < 3:
         parser.error("--epochs: three or more, since the last two have pictures of full size")
+    unusual = set(args.only) != set(names) or args.epochs != EPOCHS or args.train_size
+    args.out = args.out or results.OUTPUTS / "q1_gradcam" / ("other/tried" if unusual else "tried")
     return args
 
 
@@ -81,12 +89,19 @@ def main() -> None:
         row, found = one_training(dataset, kept, held_out, plan, changes, seed, device)
         rows.append({"choice": choice, "value": value, "changes": changes, "seed": seed} | row)
         right.append(found)
-        content = plan | {"trainings": rows, "alternatives": compared(rows, np.stack(right))}
-        provenance = results.provenance(0, device, data_source=dataset.source, data_sha256=dataset.sha256)
-        results.write_npz(out / "ablation.npz", right=np.stack(right))
-        results.write_json(out / "ablation.json", content | {"provenance": provenance})
         print(f"{choice}: {value}, seed {seed}: {row['accuracy']:.2%} held out", flush=True)
+        write(args, out, plan, rows, np.stack(right), device, dataset)
+    write(args, out, plan, rows, np.stack(right), device, dataset)
     print(f"wrote {results.shown(out / 'ablation.json')}")
+
+
+def write(args, out: Path, plan, rows, right: np.ndarray, device, dataset) -> None:
+    """The trainings so far, with their receipt."""
+    content = plan | {"trainings": rows, "alternatives": compared(rows, right)}
+    provenance = results.provenance(0, device, data_source=dataset.source, data_sha256=dataset.sha256)
+    scores = results.write_npz(out / "ablation.npz", right=right)
+    written = results.write_json(out / "ablation.json", content | {"provenance": provenance})
+    receipts.write(out, args, [scores, written], provenance)
 
 
 def trials(names: tuple[str, ...], epochs: int) -> Iterator[tuple[str, str, dict[str, Any], int]]:
@@ -132,12 +147,20 @@ def compared(rows: list[dict[str, Any]], right: np.ndarray) -> list[dict[str, An
 
 
 def finished(out: Path, plan: dict[str, Any]) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
-    """The trainings that OUT has, and which pictures each got right; refused where they had other settings or data."""
+    """The trainings that OUT has, and which pictures each got right; refused where they had other settings or data, or were made by other code."""
     path = out / "ablation.json"
     if not path.is_file():
         return [], []
     content, right = results.read_json(path), results.read_npz(out / "ablation.npz").get("right", np.empty(0))
-    rows = content.get("trainings", [])
+    with reading(path):
+        rows, code = content["trainings"], content["provenance"]["code"]
+        _ = [(row["choice"], row["value"], row["seed"], row["accuracy"], row["train_flops"]) for row in rows]
+    ours = results.code_hashes()
+    other_code = [name for name in TRAINED_BY if code.get(name) != ours[name]]
+    if other_code:
+        raise runtime.UserError(
+            f"{path} was made by another {other_code[0]}: start without --resume, or with another --out"
+        )
     if {key: content.get(key) for key in plan} != results.plain(plan) or len(right) < len(rows):
         raise runtime.UserError(
             f"{path} was made with other settings or data: start without --resume, or with another --out"

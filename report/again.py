@@ -94,6 +94,7 @@ MAKERS: dict[str, Callable[[Namespace, torch.device], Work]] = {
     "q2_lime/explain_text.py": posts,
     "q2_lime/trust.py": recount.lime_scores,
     "report/compare.py": recount.side_by_side,
+    "q1_gradcam/ablate.py": recount.recipe_choices,
 }
 
 

@@ -79,13 +79,13 @@ CLAIMS = [
           v.steps, "0.4 < share < 0.75 and gain > 3"),
     Claim("tried-usual", "{seeds} trainings of the usual recipe differ by their start alone and end between {low:.1%} and {high:.1%}, so a single alternative that is {range:.1f} points apart need not be another recipe's doing.",
           v.tried, "seeds >= 3 and range < 1"),
-    Claim("tried-muon", "Muon is worth most: Nesterov SGD on the filters stays {least:.1f} points or more behind at each of {rates} rates.",
-          v.tried, "nesterov == {'loses'} and least > 1"),
-    Claim("tried-width", "Width pays, too: the committed network's widths give {wide:+.1f} points, for {wide_times:.1f} times the arithmetic.", v.tried, "wide_verdict == 'beats' and wide > 1"),
+    Claim("tried-muon", "Of the recipe's parts other than the widths Muon is worth most: Nesterov SGD on the filters stays {least:.1f} points behind at the better of {rates} rates. That is the larger of the two, so a still larger one might come closer.",
+          v.tried, "nesterov == {'loses'} and least > worst_other and larger_is_better"),
+    Claim("tried-width", "Width pays, too: the committed network's widths give {wide:+.1f} points, for {wide_times:.1f} times the arithmetic.", v.tried, "wide_verdict == 'beats' and wide > 1 and wide_is_committed"),
     Claim("tried-float32", "the other gains nothing ({float32_points:+.1f} points) and takes longer where the processor multiplies in the shorter format", v.tried, "float32 == 'ties' and abs(float32_points) < 0.5"),
-    Claim("tried-better", "Of the other {n} alternatives, those that do better with an interval clear of zero: {better}. Short trainings have hardly time to overfit, which smoothing and moving are there to prevent, so this is a"
-          " reason to try such changes in a full training, not yet a reason to make them.",
-          v.tried, "most < 1.5 and 0 < n_better <= 3"),
+    Claim("tried-better", "Of the other {n} alternatives, those that do better with an interval clear of zero: {better}. Among so many one may do so by chance; and short trainings have hardly time to overfit, which smoothing is there to prevent. So this is a"
+          " reason to try it in a full training, not yet a reason to change the recipe.",
+          v.tried, "most < 1.5 and winners == {'label smoothing'}"),
     Claim("classes", "The weakest classes are {worst} ({worst_share:.1%}) and {second} ({second_share:.1%}), the strongest is {best}"
           " ({best_share:.1%}). The first two are also taken for each other more often than any other pair: {both} times, which is"
           " {share:.0%} of all {wrong} mistakes.",
@@ -130,9 +130,9 @@ CLAIMS = [
     Claim("left-over", "For the class that it says, the map is usually a compact area on the object; for the true class it is what is left: a rim, a piece of background, a second"
           " object. Part of the true class's map is negative ({discarded_true:.0%} of its absolute mass), so the same picture also holds evidence against the truth.",
           lambda r: v.wrong(r) | v.draw(r), "discarded_true > 0.05 and sum_wrong > sum_wrong_true + 0.5 and last == 8797 and network == NETWORK"),
-    Claim("no-warning", "What follows for use: a mistake does not show as a scattered map of the predicted class, which is if anything more compact than on right pictures. The second"
-          " map, or the runner-up's, is where doubt becomes visible.",
-          lambda r: v.maps(r) | trust_claims.mistakes(r), "area_wrong <= area_right and gini_low > 0 and likeness_to_runner_up_low > 0"),
+    Claim("no-warning", "What follows for use: a mistake does not show as a scattered map of the predicted class, which is if anything more compact than on right pictures. What there is of a warning lies in that"
+          " compactness, in what the ReLU discards, and in the runner-up's map, which is less opposed (@mistakes).",
+          lambda r: v.maps(r) | trust_claims.mistakes(r), "area_wrong <= area_right and min(gini_low, discarded_low, likeness_to_runner_up_low) > 0"),
     Claim("cost", "The method costs next to nothing: a map takes {ours:.2f} plain forward passes, no more than Captum's ({captum:.2f}) and far less than pytorch-grad-cam's ({package:.2f}),"
           " measured on {pictures} pictures.",
           v.cost, "ours < 1.3 and ours < captum + 0.15 and package > 2 * ours"),

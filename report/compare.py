@@ -17,6 +17,7 @@ from scipy.special import softmax
 from common import data, imagenet, intervals, memory, models, receipts, results, runtime, trials, trust
 from common.figures import INK, WIDTH, plt, save, show_map, show_picture
 from common.pictures import fit
+from common.reading import reading
 from q1_gradcam import gradcam, sanity
 from q2_lime import images
 from q2_lime import trust as lime_trust
@@ -62,6 +63,8 @@ def main() -> None:
             "faithfulness.npz is of another network than q1_gradcam/model.pt: run q1_gradcam/trust.py, then q2_lime/trust.py"
         )
 
+    with reading("faithfulness.npz or lime.npz of trust"):
+        methods = against_lime(*scores)
     found = {
         "imagenet": on_imagenet(args, dataset, index, explained, stored, seed, device),
         "classifier": on_classifier(args, dataset, index, seed, device),
@@ -80,7 +83,7 @@ def main() -> None:
     agreement["many"] = on_many(args, dataset, scores[1], seed, device)
     written = [
         results.write_json(out / "agreement.json", agreement | {"provenance": where}),
-        results.write_json(out / "methods.json", against_lime(*scores) | {"provenance": where}),
+        results.write_json(out / "methods.json", methods | {"provenance": where}),
     ]
     receipts.write(out, args, written + [out / f"{name}.png" for name in found], where)
     print(f"wrote {results.shown(out)}: agreement.json, methods.json and two figures")
@@ -94,7 +97,7 @@ def needed(explained, stored, scores) -> tuple[list[int], int]:
         places += [(explained, ["model"]), (explained["choices"], ["enlarge"])]
         places += [(explained["provenance"], ["weights_sha256", "data_sha256"])]
         places += [(stored, [f"{what}_{k}" for k in index for what in ("labels", "weights")])]
-        places += [(rows, ["index", "target", "weights"]) for rows in scores]
+        places += [(rows, ["index", "target", "weights"]) for rows in scores] + [(scores[1], ["map"])]
         for place, keys in places:
             itemgetter(*keys)(place)
     except (LookupError, TypeError):

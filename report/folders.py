@@ -8,8 +8,8 @@ from q1_gradcam.train import HALF_PRECISION_ABOVE
 
 # Left by scripts without a receipt: checkpoints and what their training says (checked below), states of it, trials; a user's own things; what is
 # made from the results to be read by people.
-LEFT_OUT = ("model.pt", "training.json", receipts.NAME, "index.html", "report.pdf")
-LEFT_OUT_FOLDERS = ("tried", "own", "html", "gallery")
+LEFT_OUT = ("model.pt", "training.json", "narrow.json", receipts.NAME, "index.html", "report.pdf")
+LEFT_OUT_FOLDERS = ("own", "html", "gallery")
 TIPPED = 1e-3  # of the test pictures, on another machine or with weights stored in 16 bits
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from common import results, runtime
+from common.reading import reading
 from report import build, summary_claims
 
 README = results.ROOT / "README.md"
@@ -165,7 +166,8 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing, only compare")
     args = parser.parse_args()
     old = README.read_text(encoding="utf-8")
-    new = rewritten(old, results.ROOT / "outputs")
+    with reading("a results file in outputs"):
+        new = rewritten(old, results.ROOT / "outputs")
     if args.check and new != old:
         print("README.md does not say what the results say: run python report/glance.py", file=sys.stderr)
         sys.exit(1)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from common import corpus, data, models, results, trials, trust
-from q1_gradcam import evaluate
+from q1_gradcam import ablate, evaluate
 from q1_gradcam import trust as gradcam_trust
 from q2_lime import leak, linear, train_text
 from report import compare
@@ -61,7 +61,7 @@ def gradcam_scores(args: Namespace, device: torch.device) -> Work:
             for fill, rows in fills.items()
             if {"input_gradient", "gradcam"} <= rows.keys()
         }
-        return overlaid(stored, found)
+        return replaced(stored, found)
 
     return Work({}, {"faithfulness.json": made}, rest="the scores picture by picture, and what is not made from them")
 
@@ -70,10 +70,25 @@ def lime_scores(args: Namespace, device: torch.device) -> Work:
     """LIME: means, intervals and verdicts from lime.npz."""
 
     def made(stored: dict) -> dict:
-        return overlaid(stored, {"faithfulness": faithfulness(results.read_npz(args.folder / "lime.npz"))})
+        found = faithfulness(results.read_npz(args.folder / "lime.npz"), {"lime"})
+        return stored | {"faithfulness": replaced(stored["faithfulness"], found)}
 
     files = {"lime.json": made} if "faithfulness" in args.only else {}
     return Work({}, files, rest="the scores picture by picture, and what is not made from them")
+
+
+def recipe_choices(args: Namespace, device: torch.device) -> Work:
+    """The recipe's alternatives, from which held-out pictures each training got right."""
+
+    def made(stored: dict) -> dict:
+        right = results.read_npz(args.folder / "ablation.npz")["right"]
+        rows = [
+            row | {"accuracy": single.mean(), "accuracy_mirror": mirrored.mean()}
+            for row, (single, mirrored) in zip(stored["trainings"], right, strict=True)
+        ]
+        return stored | {"trainings": rows, "alternatives": ablate.compared(rows, right)}
+
+    return Work({}, {"ablation.json": made}, rest="the trainings")
 
 
 def side_by_side(args: Namespace, device: torch.device) -> Work:
@@ -86,15 +101,16 @@ def side_by_side(args: Namespace, device: torch.device) -> Work:
     return Work({}, {"methods.json": made}, rest="agreement.json")
 
 
-def faithfulness(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Tables of all methods with stored scores, for every fill that was tried."""
+def faithfulness(arrays: dict[str, np.ndarray], names: set[str] | None = None) -> dict[str, Any]:
+    """Tables of the methods named, or of all with stored scores, for every fill that was tried."""
     tables = {}
     for fill in trust.FILLS:
         scored = scores(arrays, fill)
         shown = {name: row for name, row in scored.items() if not name.startswith("untrained ")}
         opponents = gradcam_trust.held_against(scored, [name for name in shown if f"untrained {name}" in scored])
         measures = trials.FAITHFULNESS if fill == trials.FILL else trials.CURVES
-        tables[fill] = trials.table(shown, measures, opponents)
+        rows = {name: row for name, row in shown.items() if names is None or name in names}
+        tables[fill] = trials.table(rows, measures, opponents)
     usual = tables.pop(trials.FILL)
     return {"methods": usual, "other_fills": {fill: {"methods": table} for fill, table in tables.items()}}
 
@@ -110,8 +126,7 @@ def scores(arrays: dict[str, np.ndarray], fill: str) -> dict[str, trials.Scores]
     return found
 
 
-def overlaid(stored: Any, found: Any) -> Any:
-    """What is stored, with what was found in the places that both have."""
-    if isinstance(stored, dict) and isinstance(found, dict):
-        return {key: overlaid(value, found[key]) if key in found else value for key, value in stored.items()}
-    return found
+def replaced(stored: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """What is stored, with the tables that were found in place of its own, row for row: one that is missing or too many is seen as well."""
+    fills = {fill: stored["other_fills"].get(fill, {}) | tables for fill, tables in found["other_fills"].items()}
+    return stored | found | {"other_fills": fills}

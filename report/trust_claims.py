@@ -1,6 +1,6 @@
 """What the report's chapters on trust and on Grad-CAM against LIME say of the results; see report/claims.py."""
 
-from common import marks
+from common import marks, randomisation
 from report.claim import Claim
 
 NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM", "layercam": "LayerCAM", "guided_gradcam": "Guided Grad-CAM",
@@ -31,7 +31,7 @@ def verdicts_in(content) -> int:
 
 
 def chance(r):
-    parts = ("faithfulness", "layers", "shapes", "shortcut", "lime")
+    parts = ("faithfulness", "layers", "mistakes", "shapes", "shortcut", "lime")
     return {"n": sum(verdicts_in(r[f"trust/{part}"]) for part in parts)}
 
 
@@ -54,13 +54,8 @@ def faithful(r):
 def fills(r):
     f = r["trust/faithfulness"]
     mean, road, pairs = f["methods"], f["other_fills"]["road"]["methods"], f["pixels_against_gradcam"]
-    by_road = {name: row for name, row in road.items() if name in NAMES}
-    best = {
-        max(by_road, key=lambda name: by_road[name]["insertion"]["mean"]),
-        min(by_road, key=lambda name: by_road[name]["deletion"]["mean"]),
-    }
     return {
-        "road_centre": {m: verdicts(road["gradcam"], m)["centre"] for m in ("deletion", "insertion")}, "road_best": best,
+        "road_centre": {m: verdicts(road["gradcam"], m)["centre"] for m in ("deletion", "insertion")}, "guided_ins": mean["guided_gradcam"]["insertion"]["mean"],
         "guided_road": road["guided_gradcam"]["deletion"]["mean"], "guided_road_ins": road["guided_gradcam"]["insertion"]["mean"], "cam_road_ins": road["gradcam"]["insertion"]["mean"],
         "pixel": mean["input_gradient"]["deletion"]["mean"], "cam": mean["gradcam"]["deletion"]["mean"],
         "pixel_ins": mean["input_gradient"]["insertion"]["mean"], "cam_ins": mean["gradcam"]["insertion"]["mean"],
@@ -105,7 +100,12 @@ def sanity(r):
     shown = own["methods"]["lime"]["cascading"]
     ways = {"lime_n": own["n"], "lime_passes": own["verdicts"]["lime"], "lime_head": shown[f["order"][0]]["ssim"]["mean"], "lime": shown[where]["ssim"]["mean"], "lime_low": shown[where]["ssim"]["low"],
             "lime_chance": own["methods"]["lime"]["chance"]["other picture"]["ssim"]["mean"]}  # fmt: skip
+    at_head = {
+        name: randomisation.verdict(row, f["order"][:2]) for name, row in f["methods"].items()
+    }  # of two layers the upper half is the head
+    late = [name for name in ("gradcam++", "layercam") if at_head[name] == "fails"]
     return ways | {
+        "late": "both" if len(late) == 2 else listed(late), "cam_most": max(row["ssim"]["mean"] for row in f["methods"]["gradcam"]["cascading"].values()),
         "cam_chance": f["methods"]["gradcam"]["chance"]["other picture"]["ssim"]["mean"],
         "plus_chance": f["methods"]["gradcam++"]["chance"]["other picture"]["ssim"]["mean"], "plus_head": head["gradcam++"], "plus": left["gradcam++"], "layercam_head": head["layercam"], "layercam": left["layercam"],
         "failing": set(fails), "fails": listed(fails), "guided": left["guided_backprop"], "guided_head": head["guided_backprop"],
@@ -137,9 +137,12 @@ def mistakes(r):
                       "likeness_to_runner_up": "its likeness to the runner-up's map"}[best]}  # fmt: skip
     truth = f["against_truth"]
     for place, name in (("same picture", "same"), ("another picture", "other")):
-        for key in ("rank_correlation", "cells_apart"):
+        for key in ("rank_correlation", "likeness"):
             found |= {f"{name}_{key}_{end}": truth[place][key][end] for end in ("mean", "low", "high")}
-    found |= {"truth_n": truth["n"], "truth_verdict": truth["same_against_another"]["rank_correlation"]["verdict"]}
+    found |= {
+        "truth_n": truth["n"],
+        "truth_verdicts": {key: row["verdict"] for key, row in truth["same_against_another"].items()},
+    }
     for key in ("discarded", "gini", "faithfulness", "likeness_to_runner_up"):
         found |= {f"{key}_wrong": f["incorrect"][key]["mean"], f"{key}_right": f["correct"][key]["mean"]}
         found |= {f"{key}_{end}": f["difference"][key][end] for end in ("low", "high")}
@@ -193,7 +196,8 @@ def agree(r):
         "many_verdict": many["against_control"]["rank_correlation"]["verdict"], "top": many["top_overlap"]["mean"],
         "top_other": many["top_overlap_control"]["mean"], "top_verdict": many["against_control"]["top_overlap"]["verdict"],
         "imagenet": ten["rank_correlation"]["mean"], "imagenet_other": ten["rank_correlation_control"]["mean"],
-        "imagenet_verdict": ten["against_control"]["rank_correlation"]["verdict"],
+        "imagenet_verdict": ten["against_control"]["rank_correlation"]["verdict"], "imagenet_n": len(a["imagenet"]["pictures"]),
+        **{f"imagenet_{end}": ten["against_control"]["rank_correlation"]["difference"][end] for end in ("low", "high")},
         "lime_wins": a["imagenet"]["prefers"]["lime"], "cam_wins": a["imagenet"]["prefers"]["gradcam"], "open": a["imagenet"]["prefers"]["neither"],
         "margin": a["imagenet"]["margin"],
     }  # fmt: skip
@@ -248,9 +252,9 @@ CLAIMS = [
     Claim("road", "With noisy imputation the order turns round ({pixel_road:.2f} against {cam_road:.2f} on {n_road} pictures, the difference {road_low:.2f} to {road_high:.2f}); with a blur it does not. The advantage belongs to the way of filling,"
           " then, and not to what the gradient knows.",
           fills, "pairs['road'] == 'loses' and pairs['blur'] != 'loses'"),
-    Claim("road-all", "By imputation, which leaves no hole to be seen, Grad-CAM beats the bump in the middle by insertion and ties with it by deletion, and Guided Grad-CAM does better still ({guided_road:.2f} and {guided_road_ins:.2f} against"
+    Claim("road-all", "By imputation, which leaves no hole to be seen, Grad-CAM beats the bump in the middle by insertion and ties with it by deletion, and Guided Grad-CAM, well behind on insertion with the mean colour, comes up to it ({guided_road:.2f} and {guided_road_ins:.2f} against"
           " {cam_road:.2f} and {cam_road_ins:.2f}).",
-          fills, "road_centre == {'deletion': 'ties', 'insertion': 'beats'} and guided_road < cam_road and guided_road_ins > cam_road_ins + 0.02"),
+          fills, "road_centre == {'deletion': 'ties', 'insertion': 'beats'} and abs(guided_road - cam_road) < 0.05 and abs(guided_road_ins - cam_road_ins) < 0.06 and guided_ins < cam_ins - 0.05"),
     Claim("drop", "Guided Grad-CAM loses {guided_drop:.0%} of the confidence by it and noise {random_drop:.0%}, because noise leaves more of the picture.",
           fills, "guided_drop > random_drop"),
     Claim("layer", "It chooses {name}, the layer that is used ({scores} at the three stages).", layers, "chosen == used and best > others"),
@@ -258,16 +262,18 @@ CLAIMS = [
           layers, "early_centre == {'loses'} and second_random == 'loses'"),
     Claim("layer-waste", "The ReLU throws away {thrown} of the map at the three stages, and {dead} of the {n} maps are dead at the first.", layers, "0 < dead < n / 10"),
     Claim("layercam", "LayerCAM keeps places apart and scores well at the first stage ({layercam_first:.2f} against {gradcam_first:.2f}) and at the second ({second_layercam:.2f}); but with random weights its map at the first still"
-          " correlates with the trained network's at {kept:.2f}, Grad-CAM's at {kept_gradcam:.2f}. Part of its score is therefore not bought with what the network learnt.",
+          " correlates with the trained network's at {kept:.2f}, Grad-CAM's at {kept_gradcam:.2f}.",
           layers, "layercam_first > gradcam_first and kept > 0.3 > abs(kept_gradcam)"),
     Claim("sanity", "With the head alone replaced, Grad-CAM's maps are less like the original ones (SSIM {cam_head:.2f}) than maps of different pictures are like each other ({cam_chance:.2f}); with the upper half it is {cam:.2f}.",
           sanity, "max(cam_head, cam) < cam_chance"),
     Claim("guided", "Guided backpropagation, known to fail, fails here as well: {guided_head:.2f} without the head and {guided:.2f} without the upper half, where different pictures reach {chance:.2f}. Failing: {fails}.",
           sanity, "failing == {'guided_backprop'}"),
-    Claim("can-fail", "The test can fail a method, then, and Grad-CAM's passing it means something.", sanity, "failing and 'gradcam' not in failing and max(cam_head, cam) < cam_chance"),
-    Claim("positive", "Grad-CAM++ and LayerCAM pass, but late: without the head alone their maps keep a likeness of {plus_head:.2f} and {layercam_head:.2f}, and had the verdict been taken there, they would have failed."
+    Claim("can-fail", "The place of the verdict was chosen so that this known failure is found (@limits). What the check adds is that Grad-CAM's maps are no more like the original ones than those of different pictures are, however many layers from the head down are"
+          " replaced.",
+          sanity, "failing and 'gradcam' not in failing and cam_most < cam_chance"),
+    Claim("positive", "Grad-CAM++ and LayerCAM pass, but late: without the head alone their maps keep a likeness of {plus_head:.2f} and {layercam_head:.2f}, and had the verdict been taken there, {late} would have failed."
           " Positive weights keep whatever is bright, so these two show in part where _anything_ is.",
-          sanity, "min(plus_head, layercam_head) > 0.5 * (1 + plus_chance) and not failing & {'gradcam++', 'layercam'}"),
+          sanity, "late == 'both' and not failing & {'gradcam++', 'layercam'}"),
     Claim("lime-sanity", "LIME, which never looks inside, {lime_passes}: with the head alone replaced its maps keep a similarity of {lime_head:.2f}, with the upper half {lime:.2f}, where different pictures have {lime_chance:.2f} ({lime_n} pictures; all figures in @sanity-table).",
           sanity, "lime_passes == 'passes' and lime_low < 0.5"),
     Claim("stable", "Grad-CAM keeps {noise:.2f} of its ranks under noise (its values move by {change:.0%} of their size at the worst), {shift:.2f} when moved and {mirror:.2f} when mirrored; the input"
@@ -280,9 +286,9 @@ CLAIMS = [
           " and it is less opposed to the runner-up's ({likeness_to_runner_up_wrong:.2f} against {likeness_to_runner_up_right:.2f}).",
           mistakes, "discarded_low > 0 and gini_low > 0 and likeness_to_runner_up_low > 0"),
     Claim("wrong-truth", "On the same {truth_n} wrong pictures the map of the predicted class and that of the true one have a rank correlation of {same_rank_correlation_mean:.2f} ({same_rank_correlation_low:.2f} to {same_rank_correlation_high:.2f}),"
-          " less than it has with the true class's map of another picture ({other_rank_correlation_mean:.2f}, {other_rank_correlation_low:.2f} to {other_rank_correlation_high:.2f}), and their peaks lie {same_cells_apart_mean:.1f} cells apart"
-          " ({same_cells_apart_low:.1f} to {same_cells_apart_high:.1f}): the two classes share out the picture.",
-          mistakes, "truth_verdict == 'loses' and same_rank_correlation_high < 0.2 and same_cells_apart_low > 2"),
+          " less than it has with the true class's map of another picture ({other_rank_correlation_mean:.2f}, {other_rank_correlation_low:.2f} to {other_rank_correlation_high:.2f}), and as drawn a similarity of"
+          " {same_likeness_mean:.2f} against {other_likeness_mean:.2f}: the two classes share out the picture. How far their peaks are apart does not tell.",
+          mistakes, "truth_verdicts == {'rank_correlation': 'loses', 'likeness': 'loses', 'cells_apart': 'ties'} and same_rank_correlation_high < 0.2"),
     Claim("wrong-faith", "Maps of wrong predictions are no less faithful: as a share of the confidence, insertion minus deletion is {faithfulness_wrong:.2f} against {faithfulness_right:.2f} (difference {faithfulness_low:.2f} to {faithfulness_high:.2f}).",
           mistakes, "faithfulness_low > -0.05"),
     Claim("wrong-tells", "What tells mistakes from right answers is the confidence (area under the ROC curve {auc:.2f}); of the map's numbers the best is {best} ({best_auc:.2f}), and faithfulness tells next to nothing ({faith_auc:.2f}).",
@@ -330,8 +336,9 @@ CLAIMS = [
     Claim("agree", "On the network of Question 1 Grad-CAM and LIME hardly agree: their rank correlation is {many:.2f} over {many_n} pictures, and with the map of another picture {many_other:.2f};"
           " their leading fifths share {top:.2f} of what they cover together, with another picture {top_other:.2f}.",
           agree, "many < 0.3 and many_verdict != 'loses' and top_verdict == 'beats'"),
-    Claim("agree-imagenet", "On the ImageNet model, whose regions follow things, it is {imagenet:.2f}, and {imagenet_other:.2f} with another picture's map.",
-          agree, "imagenet > imagenet_other + 0.1 and imagenet_other > 0"),
+    Claim("agree-imagenet", "On the ImageNet model, whose regions follow things, it is {imagenet:.2f}, and {imagenet_other:.2f} with another picture's map; on {imagenet_n} pictures the difference ({imagenet_low:.2f} to {imagenet_high:.2f})"
+          " is not clear of zero.",
+          agree, "imagenet > imagenet_other and imagenet_verdict == 'ties'"),
     Claim("duel", "On these {n} pictures Grad-CAM {insertion} LIME on insertion (by {insertion_mean:.2f}; {insertion_low:.2f} to {insertion_high:.2f}) and {deletion} it on deletion ({deletion_mean:.2f}; {deletion_low:.2f} to"
           " {deletion_high:.2f}). With a blur instead of the mean colour, as LIME itself hides squares, it {blur_insertion} LIME on insertion and {blur_deletion} it on deletion.",
           duel, "insertion == 'beats'"),

@@ -117,6 +117,8 @@ def tried(r):
     wide = max(times, key=times.get)
     return {
         "mean": usual["accuracy"], "low": usual["lowest"], "high": usual["highest"], "seeds": usual["seeds"], "range": 100 * (usual["highest"] - usual["lowest"]),
+        "winners": {choice for choice, value in others if verdicts[choice, value] == "beats"}, "wide_is_committed": wide == ", ".join(map(str, r["q1_gradcam/training"]["recipe"]["options"]["widths"])),
+        "worst_other": -min(points[key] for key in others if key not in nesterov), "larger_is_better": max(nesterov, key=points.get) == nesterov[-1],
         "rates": len(nesterov), "least": -max(points[key] for key in nesterov), "nesterov": {verdicts[key] for key in nesterov},
         "muon": {verdicts[key] for key in points if key[0] == "rate of Muon"}, "wide": points["widths", wide], "wide_times": times[wide], "wide_verdict": verdicts["widths", wide],
         "float32": verdicts["arithmetic of the layers", "float32"], "float32_points": points["arithmetic of the layers", "float32"],

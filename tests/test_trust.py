@@ -253,6 +253,22 @@ def test_sanity_check_tells_guided_backpropagation_from_grad_cam(shapes_model):
     assert left["guided_backprop"] > 0.5 > left["gradcam"]
 
 
+def test_the_sanity_check_fails_maps_that_ignore_the_network_and_passes_noise(shapes_model):
+    model, made = models.load(shapes_model), shapes.make(40, seed=6)
+    random = rng()
+
+    def maps_of(network):
+        return {"edges": controls.edges(made.images), "noise": random.random((40, 32, 32))}
+
+    found = randomisation.likeness(model.network, maps_of, lambda maps: maps, made.images, 0)
+    names = randomisation.weighted_layers(model.network)
+    assert randomisation.summary(found, names)["verdicts"] == {"edges": "fails", "noise": "passes"}
+    chance = {"chance": {"other picture": {"ssim": {"mean": 0.2}}}}
+    for low, verdict in ((0.59, "passes"), (0.61, "fails")):  # half of the way from 0.2 to 1 is 0.6
+        row = {"cascading": {"head": {"ssim": {"low": low}}}} | chance
+        assert randomisation.verdict(row, ["head", "below"]) == verdict
+
+
 def test_the_mirror_and_the_shift_are_undone():
     """A map that is the picture itself moves and turns with it."""
     images = rng().integers(0, 255, (3, 32, 32, 3), np.uint8)
@@ -354,6 +370,17 @@ def test_maps_of_the_predicted_and_the_true_class_are_compared_on_mistakes(scrip
     path = models.save(tmp_path / "unknown.pt", model)
     done = script("q1_gradcam/trust.py", "--model", path, "--out", tmp_path, "--only", "layers", "--pictures", 20)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "held out" in done.stderr
+
+
+def test_maps_of_one_class_are_alike_and_of_another_picture_are_not(shapes_model):
+    """Where the "true" class is the predicted one, the two maps are one."""
+    model, made = models.load(shapes_model), shapes.make(40, seed=6)
+    raw = sanity.raw_maps(model.network, made.images, "gradcam", model.layer, made.labels)
+    found = mistakes.two_classes(model, made.images, raw, made.labels)
+    same, other = found["same picture"], found["another picture"]
+    assert same["rank_correlation"]["mean"] == pytest.approx(1) and same["cells_apart"]["mean"] == 0
+    assert same["likeness"]["mean"] == pytest.approx(1) and other["rank_correlation"]["mean"] < 0.9
+    assert {row["verdict"] for row in found["same_against_another"].values()} == {"beats"}
 
 
 def test_cells_between_peaks_by_hand():

@@ -251,7 +251,7 @@ def test_a_receipt_that_agrees_with_a_forgery_does_not_help(folder, checked):
 
 
 def test_trust_tables_come_out_again_from_the_scores(tmp_path):
-    """Of made-up scores: a mean that was changed is found, and so is a verdict; keys that the tables do not have stay."""
+    """Of made-up scores: a mean that was changed is found, so is a verdict, a row that is missing, and one that is too many; other keys stay."""
     rng, names = np.random.default_rng(0), ("gradcam", "input_gradient", "random", "centre", "edges", "random_fine")
     names += ("untrained gradcam", "untrained input_gradient")
     arrays = {f"{name}/{measure}": rng.random(20) for name in names for measure in trials.FAITHFULNESS}
@@ -261,9 +261,19 @@ def test_trust_tables_come_out_again_from_the_scores(tmp_path):
     results.write_npz(tmp_path / "faithfulness.npz", index=np.arange(20), **arrays)
     scored = {name: {m: arrays[f"{name}/{m}"] for m in trials.FAITHFULNESS} for name in names}
     opponents = {"gradcam": trials.opponents(scored, False) | {"untrained": scored["untrained gradcam"]}}
-    right = {"n": 20, "methods": trials.table({"gradcam": scored["gradcam"]}, trials.FAITHFULNESS, opponents)}
     work = recount.gradcam_scores(Namespace(folder=tmp_path), torch.device("cpu"))
-    assert work.files["faithfulness.json"](right) == right
+    right = work.files["faithfulness.json"]({"n": 20, "other_fills": {"blur": {"n": 9}, "road": {"n": 9}}})
+    by_hand = trials.table({"gradcam": scored["gradcam"]}, trials.FAITHFULNESS, opponents)
+    assert (
+        right["n"] == 20
+        and right["other_fills"]["road"]["n"] == 9
+        and right["methods"]["gradcam"] == by_hand["gradcam"]
+    )
+    assert {*right["methods"]} == {name for name in names if not name.startswith("untrained")}
+    missing, added = copy.deepcopy(right), copy.deepcopy(right)
+    del missing["methods"]["centre"], missing["methods"]["gradcam"]["deletion"]["against"]["edges"]
+    added["other_fills"]["road"]["methods"]["magic"] = right["methods"]["gradcam"]
+    assert work.files["faithfulness.json"](missing) == work.files["faithfulness.json"](added) == right
     for change in (
         lambda row: row.update(mean=0.1),
         lambda row: row["against"]["random"].update(verdict="perhaps"),
@@ -435,7 +445,7 @@ def test_committed_explanations_come_out_again(name, script, sample, fixtures, r
     assert status == 0 and f"{sample} of {sample} explanations the same" in out, out
 
 
-@pytest.mark.parametrize("name", ("trust", "comparison", "benchmarks"))
+@pytest.mark.parametrize("name", ("trust", "comparison", "benchmarks", "q1_gradcam/tried"))
 def test_other_committed_results_are_as_written(name, checked):
     """Means and verdicts that are made from stored scores come out again; no file is changed, missing or without receipt."""
     status, out, _ = checked(OUT / name)
