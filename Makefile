@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 
 .NOTPARALLEL:  # later lines read what earlier ones write
-.PHONY: demo q1 q2 trust train gallery report submission verify test lint clean
+.PHONY: demo q1 q2 trust train gallery report test lint clean
 
 demo: $(VENV)/.ready          ## built-in pictures and posts: train, evaluate, explain, a short report; no download, a few minutes
 	$(PY) q1_gradcam/train.py --dataset shapes
@@ -25,9 +25,9 @@ q2: $(VENV)/.ready            ## LIME on an ImageNet model's view of CIFAR-10, a
 	$(PY) q2_lime/explain_text.py
 
 trust: $(VENV)/.ready         ## how far the explanations can be trusted, beside controls; Grad-CAM against LIME
-	$(PY) q1_gradcam/trust.py
-	$(PY) q2_lime/trust.py
-	$(PY) report/compare.py
+	$(PY) evaluation/gradcam_trust.py
+	$(PY) evaluation/lime_trust.py
+	$(PY) evaluation/compare.py
 
 report: q1 q2 trust gallery   ## report/report.pdf from the results, which are made again first; refuses where a claim no longer holds
 	$(PY) report/glance.py
@@ -38,12 +38,6 @@ train: $(VENV)/.ready         ## CIFAR-10: train from scratch; `make train` agai
 
 gallery: $(VENV)/.ready       ## every explanation on one page, outputs/index.html, from the results of q1 and q2
 	$(PY) report/gallery.py
-
-submission: $(VENV)/.ready    ## submission.zip: the report, and everything that git tracks
-	$(PY) report/submission.py
-
-verify: $(VENV)/.ready        ## whether the files in outputs/ are as they were written, and explanations and summaries come out again
-	$(PY) report/verify.py outputs
 
 test: $(VENV)/.ready-test     ## all tests; those on real data are skipped where data/ is empty
 	$(PY) -m pytest

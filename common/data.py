@@ -13,12 +13,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from common import marks, shapes
+from common import synthetic
+from common.cli import UserError, first_line
 from common.results import shown
-from common.runtime import UserError, first_line
 
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
 CIFAR10_SHAPES = {
     "x_train": (50000, 32, 32, 3),
     "y_train": (50000,),
@@ -68,18 +80,25 @@ def load(name: str, folder: str | Path = "data") -> Dataset:
 
 def with_shortcut(cifar10: Dataset) -> Dataset:
     """CIFAR-10 with a mark in most training pictures of one class (`common/marks.py`); the test pictures are as they were."""
-    number = cifar10.classes.index(marks.CLASS)
-    x_train = marks.plant(cifar10.x_train, cifar10.y_train, number, seed=3)
+    number = cifar10.classes.index(synthetic.MARKED_CLASS)
+    x_train = synthetic.plant_marks(cifar10.x_train, cifar10.y_train, number, seed=3)
     digest = _hash((x_train, cifar10.y_train, cifar10.x_test, cifar10.y_test))
     return replace(cifar10, name="cifar10-marked", x_train=x_train, sha256=digest)
 
 
 def load_shapes() -> Dataset:
     """The built-in data set of `common/shapes.py`: 4,000 training and 1,000 test pictures, made in seconds."""
-    train = shapes.make(SHAPES_SIZE["train"], seed=1)
-    test = shapes.make(SHAPES_SIZE["test"], seed=2)
+    train = synthetic.make_shapes(SHAPES_SIZE["train"], seed=1)
+    test = synthetic.make_shapes(SHAPES_SIZE["test"], seed=2)
     arrays = (train.images, train.labels, test.images, test.labels)
-    return Dataset("shapes", shapes.CLASSES, *arrays, "made by common/shapes.py", _hash(arrays), test.evidence)
+    return Dataset(
+        "shapes",
+        synthetic.SHAPE_CLASSES,
+        *arrays,
+        "made by common/shapes.py",
+        _hash(arrays),
+        test.evidence,
+    )
 
 
 def load_cifar10(folder: str | Path) -> Dataset:
@@ -94,7 +113,11 @@ def load_cifar10(folder: str | Path) -> Dataset:
     """
     file = Path(folder) / "cifar10.npz"
     arrays = _from_npz(file) if file.is_file() else _from_torchvision(Path(folder))
-    source = file.name if file.is_file() else "torchvision.datasets.CIFAR10 (official archive, MD5 checked)"
+    source = (
+        file.name
+        if file.is_file()
+        else "torchvision.datasets.CIFAR10 (official archive, MD5 checked)"
+    )
     return Dataset("cifar10", CIFAR10_CLASSES, *arrays, source, _hash(arrays))
 
 
@@ -105,7 +128,15 @@ def _from_npz(file: Path) -> tuple[np.ndarray, ...]:
             arrays = {key: archive[key] for key in CIFAR10_SHAPES}
     except KeyError as error:
         raise UserError(f"{file} lacks the array {error.args[0].split()[0]!r}: {advice}") from None
-    except (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        RuntimeError,
+        MemoryError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         # What NumPy and zipfile raise depends on which byte is wrong; NotImplementedError is a RuntimeError.
         raise UserError(f"{file} is damaged ({first_line(error)}): {advice}") from None
     for key, shape in CIFAR10_SHAPES.items():
@@ -113,8 +144,12 @@ def _from_npz(file: Path) -> tuple[np.ndarray, ...]:
             found = f"{arrays[key].shape} {arrays[key].dtype}"
             raise UserError(f"{file}: {key} is {found}, but should be {shape} uint8: {advice}")
     for key in ("y_train", "y_test"):
-        if not np.array_equal(np.bincount(arrays[key], minlength=10), np.full(10, len(arrays[key]) // 10)):
-            raise UserError(f"{file}: {key} is not 0 to 9 in equal numbers, so this is not CIFAR-10: {advice}")
+        if not np.array_equal(
+            np.bincount(arrays[key], minlength=10), np.full(10, len(arrays[key]) // 10)
+        ):
+            raise UserError(
+                f"{file}: {key} is not 0 to 9 in equal numbers, so this is not CIFAR-10: {advice}"
+            )
     return tuple(arrays[key] for key in CIFAR10_SHAPES)
 
 
@@ -180,3 +215,54 @@ def held_out_split(labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarra
     if len(held_out) < size or len(held_out) >= len(labels):
         raise UserError(f"--held-out {size} is too many for {len(labels)} training pictures")
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+MAX_PIXELS = 80_000_000  # pixels; beyond that it is a mistake or an attack
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Reads a picture as (H, W, 3) uint8: turned as its EXIF note says, transparency laid on white, grey and palette pictures
+    brought to RGB. Of an animation the first frame is taken.
+
+    Raises:
+        UserError: no such file; not a picture; damaged; far too large.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no picture {path}")
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UserError(
+                    f"{path} has {image.width} x {image.height} pixels: make it smaller first"
+                )
+            image.load()
+            image = ImageOps.exif_transpose(image)
+            if image.mode in (
+                "I;16",
+                "I",
+                "F",
+            ):  # 16 or 32 bits: stretched to 8, where PIL's own conversion would clip
+                values = np.asarray(image, dtype=float)
+                span = values.max() - values.min()
+                image = Image.fromarray(
+                    ((values - values.min()) / (span or 1) * 255).astype(np.uint8)
+                )
+            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return np.asarray(image.convert("RGB"))
+    except UnidentifiedImageError:
+        raise UserError(
+            f"{path} is not a picture that can be read: use PNG, JPEG, WebP, GIF, BMP or TIFF"
+        ) from None
+    except Image.DecompressionBombError:
+        raise UserError(f"{path} has far too many pixels: make it smaller first") from None
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise UserError(f"{path} is a damaged picture ({first_line(error)})") from None
+
+
+def fit_image(image: np.ndarray, side: int) -> np.ndarray:
+    """The central square of a picture (H, W, 3), brought to side x side."""
+    square = ImageOps.fit(Image.fromarray(image), (side, side), Image.Resampling.LANCZOS)
+    return np.asarray(square)

@@ -12,8 +12,8 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
+from common.cli import UserError
 from common.results import read_json, write_whole
-from common.runtime import UserError
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend has to be chosen first)
@@ -53,7 +53,9 @@ def save(figure, path: Path, photographs: bool = False) -> Path:
     if photographs:
         image = full.quantize(palette=image, dither=Image.Dither.FLOYDSTEINBERG)
     colours = np.array(image.getpalette(), dtype=np.uint8).reshape(-1, 3)
-    colours[(colours >= NEARLY_WHITE).all(1)] = 255  # the paper is not among the colours that fit best
+    colours[(colours >= NEARLY_WHITE).all(1)] = (
+        255  # the paper is not among the colours that fit best
+    )
     image.putpalette(colours.ravel().tolist())
     return write_whole(path, lambda file: image.save(file, format="PNG", optimize=True))
 
@@ -68,7 +70,11 @@ def remove_stale(out: Path, written: list[Path]) -> None:
     kept = {path.resolve() for path in written}
     for name in {sample["figure"] for sample in earlier if "figure" in sample}:
         path = (out / name).resolve()
-        if path not in kept and path.is_relative_to((out / "figures").resolve()) and path.suffix == ".png":
+        if (
+            path not in kept
+            and path.is_relative_to((out / "figures").resolve())
+            and path.suffix == ".png"
+        ):
             path.unlink(missing_ok=True)
 
 
@@ -95,7 +101,13 @@ def show_map(ax, image: np.ndarray, level: np.ndarray, title: str = "", dead: bo
     if dead:
         ax.imshow(0.5 + 0.4 * grey(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         ax.text(
-            0.5, 0.5, "zero after\nReLU: no\nevidence", transform=ax.transAxes, ha="center", va="center", fontsize=7
+            0.5,
+            0.5,
+            "zero after\nReLU: no\nevidence",
+            transform=ax.transAxes,
+            ha="center",
+            va="center",
+            fontsize=7,
         )
         _bare(ax, title)
         return
@@ -103,7 +115,8 @@ def show_map(ax, image: np.ndarray, level: np.ndarray, title: str = "", dead: bo
     smooth = enlarge(level, fine.shape)
     ax.imshow(blend(fine, smooth), extent=(-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5))
     steps = [
-        np.linspace(-0.5, n - 0.5, m) for n, m in ((image.shape[1], fine.shape[1]), (image.shape[0], fine.shape[0]))
+        np.linspace(-0.5, n - 0.5, m)
+        for n, m in ((image.shape[1], fine.shape[1]), (image.shape[0], fine.shape[0]))
     ]
     ax.contour(*steps, smooth, levels=[0.5 * smooth.max()], colors="white", linewidths=0.7)
     _bare(ax, title)
@@ -115,7 +128,9 @@ def enlarge(level: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(source.resize(size[::-1], Image.Resampling.BILINEAR))
 
 
-def colour_bar(figure, box: tuple[float, float, float, float], label: str = "share of the map's peak") -> None:
+def colour_bar(
+    figure, box: tuple[float, float, float, float], label: str = "share of the map's peak"
+) -> None:
     """The meaning of the colours, drawn over the middle grey, in `box` (left, bottom, width, height) of the figure."""
     ax = figure.add_axes(box)
     ramp = np.linspace(0, 1, 256)[None]

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.cli import UserError, first_line, seed_for
 from common.results import write_whole
-from common.runtime import UserError, first_line, seed_for
 
 CHECKPOINT_FORMAT = 1
 
@@ -53,7 +53,14 @@ class PatchWhitening(nn.Conv2d):
     def fit(self, pictures: Tensor, eps: float = 5e-4) -> None:
         """Sets the filters from normalised `pictures` (N, 3, H, W): the eigenvectors of the 12 x 12 second moments of their
         2 x 2 patches, each divided by the square root of its eigenvalue."""
-        patches = pictures.cpu().double().unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 12)
+        patches = (
+            pictures.cpu()
+            .double()
+            .unfold(2, 2, 1)
+            .unfold(3, 2, 1)
+            .permute(0, 2, 3, 1, 4, 5)
+            .reshape(-1, 12)
+        )
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         filters = (vectors.T / (values[:, None] + eps).sqrt()).view(12, 3, 2, 2)
         self.weight.copy_(torch.cat((filters, -filters)))
@@ -151,9 +158,13 @@ class Architecture:
 
 ARCHITECTURES = {
     "compact": Architecture(Compact, "body.stage3", ("body.stage1", "body.stage2", "body.stage3")),
-    "resnet18": Architecture(_resnet18, "body.layer4", tuple(f"body.layer{k}" for k in (1, 2, 3, 4))),
+    "resnet18": Architecture(
+        _resnet18, "body.layer4", tuple(f"body.layer{k}" for k in (1, 2, 3, 4))
+    ),
     # The layer before each max-pool; the last one is 2 x 2, too coarse to point at anything, so the one before is taken.
-    "vgg16": Architecture(_vgg16, "body.features.32", tuple(f"body.features.{k}" for k in (5, 12, 22, 32, 42))),
+    "vgg16": Architecture(
+        _vgg16, "body.features.32", tuple(f"body.features.{k}" for k in (5, 12, 22, 32, 42))
+    ),
 }
 
 
@@ -201,7 +212,9 @@ def build(arch: str, classes: int, mean, std, options: dict[str, Any] | None = N
     """A fresh network of one of the ARCHITECTURES, randomly initialised from torch's global generator."""
     if arch not in ARCHITECTURES:
         raise UserError(f"unknown architecture {arch!r}: choose {', '.join(ARCHITECTURES)}")
-    return Classifier(ARCHITECTURES[arch].build(classes, **(options or {})), tuple(mean), tuple(std))
+    return Classifier(
+        ARCHITECTURES[arch].build(classes, **(options or {})), tuple(mean), tuple(std)
+    )
 
 
 def untrained(model: Model, images: np.ndarray, seed: int) -> Classifier:
@@ -210,7 +223,9 @@ def untrained(model: Model, images: np.ndarray, seed: int) -> Classifier:
     torch.manual_seed(seed_for(seed, "untrained"))
     fresh = build(model.arch, len(model.classes), (0.0,) * 3, (1.0,) * 3, model.options)
     by_data = ("normalise.", "body.whiten.weight")
-    kept = {key: value for key, value in model.network.state_dict().items() if key.startswith(by_data)}
+    kept = {
+        key: value for key, value in model.network.state_dict().items() if key.startswith(by_data)
+    }
     fresh.load_state_dict(kept, strict=False)
     device = next(model.network.parameters()).device
     return with_fresh_statistics(fresh.eval().to(device, memory_format=torch.channels_last), images)
@@ -231,9 +246,14 @@ def with_fresh_statistics(network: nn.Module, images: np.ndarray) -> nn.Module:
 
 def save(path: str | Path, model: Model, half: bool = False) -> Path:
     """Writes a checkpoint, whole or not at all; `half` stores floating-point weights in 16 bits."""
-    state = {key: value.detach().cpu().contiguous() for key, value in model.network.state_dict().items()}
+    state = {
+        key: value.detach().cpu().contiguous() for key, value in model.network.state_dict().items()
+    }
     if half:
-        state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+        state = {
+            key: value.half() if value.is_floating_point() else value
+            for key, value in state.items()
+        }
     content = {name: value for name, value in vars(model).items() if name != "network"}
     content |= {"format": CHECKPOINT_FORMAT, "classes": list(model.classes), "state_dict": state}
     return write_whole(path, lambda file: torch.save(content, file))
@@ -250,7 +270,9 @@ def load(path: str | Path, device: torch.device | str = "cpu", arch: str | None 
     """
     content = read_torch(path)
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
-        raise UserError(f"{path} is not a checkpoint of this project: train one with q1_gradcam/train.py")
+        raise UserError(
+            f"{path} is not a checkpoint of this project: train one with q1_gradcam/train.py"
+        )
     if arch is not None and content.get("arch") != arch:
         raise UserError(f"{path} holds a {content.get('arch')!r} network, not {arch!r}")
     try:
@@ -269,23 +291,37 @@ def load(path: str | Path, device: torch.device | str = "cpu", arch: str | None 
 def read_torch(path: str | Path) -> Any:
     """`torch.load` with `weights_only=True`, its failures as UserErrors."""
     if not Path(path).is_file():
-        raise UserError(f"there is no checkpoint {path}: train one with q1_gradcam/train.py, or give its path")
+        raise UserError(
+            f"there is no checkpoint {path}: train one with q1_gradcam/train.py, or give its path"
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what it raises depends on which byte is wrong
-        if isinstance(error, pickle.UnpicklingError) and re.search("GLOBAL|global|blocked", str(error)):
-            raise UserError(f"{path} holds more than weights, so it is not loaded: it could run code") from None
+        if isinstance(error, pickle.UnpicklingError) and re.search(
+            "GLOBAL|global|blocked", str(error)
+        ):
+            raise UserError(
+                f"{path} holds more than weights, so it is not loaded: it could run code"
+            ) from None
         raise UserError(f"{path} is damaged or not a checkpoint: get it again") from None
 
 
 def to_input(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """Pictures (N, H, W, 3) uint8 as network input (N, 3, H, W) float in 0 to 1, channels last in memory."""
     # A copy, because torch warns of arrays that can't be written to, as pictures read by PIL are.
-    return torch.from_numpy(np.array(images, order="C")).to(device).permute(0, 3, 1, 2).float().div(255)
+    return (
+        torch.from_numpy(np.array(images, order="C"))
+        .to(device)
+        .permute(0, 3, 1, 2)
+        .float()
+        .div(255)
+    )
 
 
 @torch.inference_mode()
-def logits(network: nn.Module, images: np.ndarray, batch: int = 500, mirror: bool = False) -> Tensor:
+def logits(
+    network: nn.Module, images: np.ndarray, batch: int = 500, mirror: bool = False
+) -> Tensor:
     """Logits (N, K) on the CPU for pictures (N, H, W, 3) uint8; with `mirror`, of the pictures turned left to right."""
     device = next(network.parameters()).device
     parts = []

@@ -13,17 +13,27 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import torch
 
-from common.runtime import ROOT, UserError, hardware
+from common.cli import ROOT, UserError, first_line, hardware
 
 OUTPUTS = ROOT / "outputs"
-LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "scikit-image", "matplotlib", "lime")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "scikit-image",
+    "matplotlib",
+    "lime",
+)
 
 
 def write_whole(path: str | Path, write: Callable[[IO[bytes]], None]) -> Path:
@@ -42,7 +52,9 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], None]) -> Path:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        raise UserError(f"can't write {path}: {error.strerror or error}; choose another folder with --out") from error
+        raise UserError(
+            f"can't write {path}: {error.strerror or error}; choose another folder with --out"
+        ) from error
     finally:
         if part.is_file():
             part.unlink()
@@ -58,13 +70,17 @@ def output_folder(folder: str | Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"can't write in {folder}: {error.strerror or error}; choose another with --out") from error
+        raise UserError(
+            f"can't write in {folder}: {error.strerror or error}; choose another with --out"
+        ) from error
     return folder
 
 
 def write_json(path: str | Path, content: dict[str, Any]) -> Path:
     """Writes `content` as JSON: one line per key at the top, short lists on one line, numbers rounded to 6 digits."""
-    lines = ",\n".join(f"  {json.dumps(key)}: {_layout(plain(value), '  ')}" for key, value in content.items())
+    lines = ",\n".join(
+        f"  {json.dumps(key)}: {_layout(plain(value), '  ')}" for key, value in content.items()
+    )
     return write_whole(path, lambda file: file.write(f"{{\n{lines}\n}}\n".encode()))
 
 
@@ -75,7 +91,10 @@ def _layout(value: Any, indent: str) -> str:
         return text
     inner = indent + "  "
     if isinstance(value, dict):
-        parts, (start, end) = [f"{json.dumps(k)}: {_layout(v, inner)}" for k, v in value.items()], "{}"
+        parts, (start, end) = (
+            [f"{json.dumps(k)}: {_layout(v, inner)}" for k, v in value.items()],
+            "{}",
+        )
     else:
         parts, (start, end) = [_layout(v, inner) for v in value], "[]"
     return start + "\n" + ",\n".join(inner + part for part in parts) + "\n" + indent + end
@@ -151,7 +170,7 @@ def sha256(path: str | Path) -> str:
 
 def sha256_of_rooms() -> dict[str, str]:
     """The project's Python files, each with the start of its SHA-256."""
-    rooms = ("common", "q1_gradcam", "q2_lime", "report", "benchmarks")
+    rooms = ("common", "q1_gradcam", "q2_lime", "evaluation", "report")
     paths = sorted(path for room in rooms for path in (ROOT / room).glob("*.py"))
     return {path.relative_to(ROOT).as_posix(): sha256(path)[:16] for path in paths}
 
@@ -187,7 +206,9 @@ def code_hashes() -> dict[str, str]:
 
     Results made by other code than the one beside them can so be told apart, file by file.
     """
-    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())} | {sys.argv[0]}
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())} | {
+        sys.argv[0]
+    }
     loaded = {Path(file).resolve() for file in files if file}
     return {name: digest for name, digest in CODE_AT_START.items() if ROOT / name in loaded}
 
@@ -195,7 +216,9 @@ def code_hashes() -> dict[str, str]:
 def git(*arguments: str) -> str | None:
     """The answer of a git command in the project's root, or None outside a git checkout."""
     try:
-        answer = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10)
+        answer = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None if answer.returncode == 0 else None
@@ -207,3 +230,16 @@ def _installed(name: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Around lines that read from the content of `path`: what it lacks, or has of another kind, is a UserError that names the file."""
+    try:
+        yield
+    except KeyError as error:
+        raise UserError(f"{path} lacks {error}: run the script that writes it again") from error
+    except (IndexError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is not as its script writes it ({first_line(error)}): run that script again"
+        ) from error

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from common import data, intervals, memory, models, receipts, results, runtime
-from common.reading import reading
+from common import cli, data, models, results, statistics
+from common.results import reading
 from q1_gradcam import train
 from q1_gradcam.recipes import recipe
 
@@ -38,7 +38,10 @@ def choices(epochs: int) -> dict[str, dict[str, dict[str, Any]]]:
     """Choice -> alternatives as they are called -> what they change in the recipe."""
     nesterov = {"optimiser": "nesterov", "filter_momentum": 0.9, "weight_decay": 5e-4}
     return {
-        "optimiser of filters": {"Nesterov SGD, rate 0.1": nesterov | {"lr": 0.1}, "Nesterov SGD, rate 0.4": nesterov | {"lr": 0.4}},
+        "optimiser of filters": {
+            "Nesterov SGD, rate 0.1": nesterov | {"lr": 0.1},
+            "Nesterov SGD, rate 0.4": nesterov | {"lr": 0.4},
+        },
         "rate of Muon": {"0.06": {"lr": 0.06}, "0.24": {"lr": 0.24}},
         "rates of biases, head": {"a tenth": {"bias_lr": 0.0053, "head_lr": 0.067}},
         "schedule": {"one epoch of warm-up": {"warmup": 1.0}},
@@ -47,21 +50,44 @@ def choices(epochs: int) -> dict[str, dict[str, dict[str, Any]]]:
         "translation": {"0 px": {"translate": 0}, "2 px": {"translate": 2}},
         "mirroring": {"none": {"flip": False}},
         "whitening bias trained": {"to the end": {"whiten_bias_epochs": epochs}},
-        "picture sizes": {"32 px throughout": {"sides": [32] * epochs}, "no 28 px": {"sides": [24] * (epochs - 2) + [32] * 2}},
+        "picture sizes": {
+            "32 px throughout": {"sides": [32] * epochs},
+            "no 28 px": {"sides": [24] * (epochs - 2) + [32] * 2},
+        },
         "arithmetic of the layers": {"float32": {"bfloat16_on_cpu": False}},
-        "widths": {"16, 48, 48": {"options": {"widths": (16, 48, 48)}}, "64, 256, 256": {"options": {"widths": (64, 256, 256)}}},
-    }  # fmt: skip
+        "widths": {
+            "16, 48, 48": {"options": {"widths": (16, 48, 48)}},
+            "64, 256, 256": {"options": {"widths": (64, 256, 256)}},
+        },
+    }
 
 
 def arguments():
-    parser = runtime.Parser(__doc__)
+    parser = cli.Parser(__doc__)
     add, names = parser.add_argument, tuple(choices(EPOCHS))
     parser.data_option()
-    add("--only", nargs="+", choices=names, default=names, metavar="CHOICE", help=f"of {', '.join(map(repr, names))}")
-    add("--epochs", type=runtime.positive, default=EPOCHS, metavar="N", help=f"of each training (default: {EPOCHS})")
-    add("--train-size", type=runtime.positive, metavar="N", help="train on the first N pictures only")
+    add(
+        "--only",
+        nargs="+",
+        choices=names,
+        default=names,
+        metavar="CHOICE",
+        help=f"of {', '.join(map(repr, names))}",
+    )
+    add(
+        "--epochs",
+        type=cli.positive,
+        default=EPOCHS,
+        metavar="N",
+        help=f"of each training (default: {EPOCHS})",
+    )
+    add("--train-size", type=cli.positive, metavar="N", help="train on the first N pictures only")
     add("--out", type=Path, metavar="DIR", help="see above")
-    add("--resume", action="store_true", help="keep the trainings in OUT/ablation.json, and add the rest")
+    add(
+        "--resume",
+        action="store_true",
+        help="keep the trainings in OUT/ablation.json, and add the rest",
+    )
     parser.device_option()
     args = parser.parse_args()
     if args.epochs < 3:
@@ -73,14 +99,20 @@ def arguments():
 
 def main() -> None:
     args = arguments()
-    memory.keep_freed()
-    device = runtime.pick_device(args.device)
+    cli.keep_freed_memory()
+    device = cli.pick_device(args.device)
     out = results.output_folder(args.out)
     dataset = data.load("cifar10", args.data)
     kept, held_out = data.held_out_split(dataset.y_train, HELD_OUT)
     kept = kept[: args.train_size]
     usual = recipe("compact", "cifar10", args.epochs) | {"options": {"widths": WIDTHS}}
-    plan = {"dataset": "cifar10", "data_sha256": dataset.sha256, "train_size": len(kept), "held_out": HELD_OUT, "recipe": usual}  # fmt: skip
+    plan = {
+        "dataset": "cifar10",
+        "data_sha256": dataset.sha256,
+        "train_size": len(kept),
+        "held_out": HELD_OUT,
+        "recipe": usual,
+    }
     rows, right = finished(out, plan) if args.resume else ([], [])
 
     for choice, value, changes, seed in trials(args.only, args.epochs):
@@ -98,10 +130,11 @@ def main() -> None:
 def write(args, out: Path, plan, rows, right: np.ndarray, device, dataset) -> None:
     """The trainings so far, with their receipt."""
     content = plan | {"trainings": rows, "alternatives": compared(rows, right)}
-    provenance = results.provenance(0, device, data_source=dataset.source, data_sha256=dataset.sha256)
-    scores = results.write_npz(out / "ablation.npz", right=right)
-    written = results.write_json(out / "ablation.json", content | {"provenance": provenance})
-    receipts.write(out, args, [scores, written], provenance)
+    provenance = results.provenance(
+        0, device, data_source=dataset.source, data_sha256=dataset.sha256
+    )
+    results.write_npz(out / "ablation.npz", right=right)
+    results.write_json(out / "ablation.json", content | {"provenance": provenance})
 
 
 def trials(names: tuple[str, ...], epochs: int) -> Iterator[tuple[str, str, dict[str, Any], int]]:
@@ -114,15 +147,26 @@ def trials(names: tuple[str, ...], epochs: int) -> Iterator[tuple[str, str, dict
         yield USUAL, USUAL, {}, seed
 
 
-def one_training(dataset, kept, held_out, plan, changes, seed, device) -> tuple[dict[str, Any], np.ndarray]:
+def one_training(
+    dataset, kept, held_out, plan, changes, seed, device
+) -> tuple[dict[str, Any], np.ndarray]:
     """Trains once; returns what is worth knowing, and which held-out pictures were right, single and mirrored (2, N)."""
     plan = plan | {"arch": "compact", "recipe": plan["recipe"] | changes}
     with tempfile.TemporaryDirectory() as folder:  # a training that is cut short is begun again
-        model, run = train.train_one(dataset, kept, held_out, plan, seed, Path(folder), device, resume=False)
-    single, other = (models.logits(model.network, dataset.x_train[held_out], mirror=mirror) for mirror in (False, True))
+        model, run = train.train_one(
+            dataset, kept, held_out, plan, seed, Path(folder), device, resume=False
+        )
+    single, other = (
+        models.logits(model.network, dataset.x_train[held_out], mirror=mirror)
+        for mirror in (False, True)
+    )
     labels = torch.from_numpy(dataset.y_train[held_out])
     right = np.stack([(logits.argmax(1) == labels).numpy() for logits in (single, single + other)])
-    row = {"accuracy": right[0].mean(), "accuracy_mirror": right[1].mean(), "temperature": model.temperature}
+    row = {
+        "accuracy": right[0].mean(),
+        "accuracy_mirror": right[1].mean(),
+        "temperature": model.temperature,
+    }
     return row | {"parameters": run["parameters"], "train_flops": run["train_flops"]}, right
 
 
@@ -134,14 +178,24 @@ def compared(rows: list[dict[str, Any]], right: np.ndarray) -> list[dict[str, An
     """
     usual = {row["seed"]: k for k, row in enumerate(rows) if row["choice"] == USUAL}
     spread = np.array([rows[k]["accuracy"] for k in usual.values()])
-    found = [{"choice": USUAL, "value": USUAL, "accuracy": spread.mean(), "lowest": spread.min(), "highest": spread.max(), "seeds": len(spread)}]  # fmt: skip
+    found = [
+        {
+            "choice": USUAL,
+            "value": USUAL,
+            "accuracy": spread.mean(),
+            "lowest": spread.min(),
+            "highest": spread.max(),
+            "seeds": len(spread),
+        }
+    ]
     for k, row in enumerate(rows):
         if row["choice"] != USUAL:
             base = usual[row["seed"]]
-            duel = intervals.against(right[k][0], right[base][0], larger_is_better=True)
+            duel = statistics.compare_paired(right[k][0], right[base][0], larger_is_better=True)
             times = row["train_flops"] / rows[base]["train_flops"]
             found.append(
-                {key: row[key] for key in ("choice", "value", "accuracy")} | {"times": times, "against_usual": duel}
+                {key: row[key] for key in ("choice", "value", "accuracy")}
+                | {"times": times, "against_usual": duel}
             )
     return found
 
@@ -151,22 +205,28 @@ def finished(out: Path, plan: dict[str, Any]) -> tuple[list[dict[str, Any]], lis
     path = out / "ablation.json"
     if not path.is_file():
         return [], []
-    content, right = results.read_json(path), results.read_npz(out / "ablation.npz").get("right", np.empty(0))
+    content, right = (
+        results.read_json(path),
+        results.read_npz(out / "ablation.npz").get("right", np.empty(0)),
+    )
     with reading(path):
         rows, code = content["trainings"], content["provenance"]["code"]
-        _ = [(row["choice"], row["value"], row["seed"], row["accuracy"], row["train_flops"]) for row in rows]
+        _ = [
+            (row["choice"], row["value"], row["seed"], row["accuracy"], row["train_flops"])
+            for row in rows
+        ]
     ours = results.code_hashes()
     other_code = [name for name in TRAINED_BY if code.get(name) != ours[name]]
     if other_code:
-        raise runtime.UserError(
+        raise cli.UserError(
             f"{path} was made by another {other_code[0]}: start without --resume, or with another --out"
         )
     if {key: content.get(key) for key in plan} != results.plain(plan) or len(right) < len(rows):
-        raise runtime.UserError(
+        raise cli.UserError(
             f"{path} was made with other settings or data: start without --resume, or with another --out"
         )
     return rows, list(right[: len(rows)])
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    cli.run(main)

@@ -27,12 +27,22 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> 
     edges = np.linspace(0, 1, bins + 1)
     which = np.clip(np.digitize(confidence, edges) - 1, 0, bins - 1)
     count = np.bincount(which, minlength=bins)
-    mean = [np.bincount(which, weights=w, minlength=bins) / np.maximum(count, 1) for w in (confidence, correct)]
+    mean = [
+        np.bincount(which, weights=w, minlength=bins) / np.maximum(count, 1)
+        for w in (confidence, correct)
+    ]
     mean = [[float(m) if n else None for m, n in zip(part, count, strict=True)] for part in mean]
-    return {"low": edges[:-1].tolist(), "count": count.tolist(), "confidence": mean[0], "accuracy": mean[1]}
+    return {
+        "low": edges[:-1].tolist(),
+        "count": count.tolist(),
+        "confidence": mean[0],
+        "accuracy": mean[1],
+    }
 
 
-def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
+def expected_calibration_error(
+    confidence: np.ndarray, correct: np.ndarray, bins: int = 15
+) -> float:
     """Mean over pictures of |accuracy - confidence| of their bin (arXiv:1706.04599, eq. 3); 0 is best, 1 the worst."""
     diagram = reliability(confidence, correct, bins)
     rows = zip(diagram["count"], diagram["confidence"], diagram["accuracy"], strict=True)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from common import runtime
+from common import cli
 
 
 def count_flops(network, chosen: dict[str, Any]) -> tuple[int, dict[int, float]]:
@@ -37,4 +37,4 @@ def matrix_product_speed(device: torch.device, precision: torch.dtype) -> float:
 
 
 def peak_memory(device: torch.device) -> int | None:
-    return torch.cuda.max_memory_allocated() if device.type == "cuda" else runtime.peak_memory_bytes()
+    return torch.cuda.max_memory_allocated() if device.type == "cuda" else cli.peak_memory_bytes()

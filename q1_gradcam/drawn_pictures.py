@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from common import data, models, runtime
+from common import cli, data, models
 from q1_gradcam import evidence, gradcam, selection
 
 TARGETS = ("predicted", "true", "second")
@@ -33,11 +33,15 @@ class Explained:
     maps: gradcam.Maps
 
 
-def compute(args, model: models.Model, dataset: data.Dataset, layer: str, target: str | int) -> Explained:
+def compute(
+    args, model: models.Model, dataset: data.Dataset, layer: str, target: str | int
+) -> Explained:
     """Draws the pictures and explains them."""
     logits = models.logits(model.network, dataset.x_test)
     wanted = {"correct": args.correct, "incorrect": args.incorrect}
-    drawn = selection.draw(logits.argmax(1).numpy(), dataset.y_test, model.classes, wanted, args.seed)
+    drawn = selection.draw(
+        logits.argmax(1).numpy(), dataset.y_test, model.classes, wanted, args.seed
+    )
     logits, labels = logits[drawn.index], torch.from_numpy(dataset.y_test[drawn.index]).long()
     confidence = torch.softmax(logits.double() / model.temperature, 1)
     predicted, second = logits.topk(2).indices.T
@@ -45,7 +49,10 @@ def compute(args, model: models.Model, dataset: data.Dataset, layer: str, target
     explained = choices[target] if isinstance(target, str) else torch.full_like(labels, target)
     device = next(model.network.parameters()).device
     x = models.to_input(dataset.x_test[drawn.index], device)
-    both = [gradcam.explain(model.network, x, layer, y.to(device), args.method) for y in (explained, labels)]
+    both = [
+        gradcam.explain(model.network, x, layer, y.to(device), args.method)
+        for y in (explained, labels)
+    ]
     raw, dead = tuple(maps.raw.cpu() for maps in both), tuple(maps.dead.cpu() for maps in both)
     return Explained(drawn, labels, predicted, explained, confidence, raw, dead, both[0])
 
@@ -57,14 +64,27 @@ def describe(done: Explained, args, classes: tuple[str, ...]) -> list[dict]:
         true, says = classes[done.labels[k]], classes[done.predicted[k]]
         confidence = done.confidence[k]
         sample = {"index": int(done.drawn.index[k]), "kind": kind, "true": true, "predicted": says}
-        sample |= {"confidence": confidence[done.predicted[k]], "confidence_true": confidence[done.labels[k]]}
-        sample |= {"method": args.method, "layer": done.maps.layer, "explained": classes[done.explained[k]]}
-        sample |= {"dead": bool(done.dead[0][k]), "dead_true": bool(done.dead[1][k]), "peak": done.raw[0][k].max()}
+        sample |= {
+            "confidence": confidence[done.predicted[k]],
+            "confidence_true": confidence[done.labels[k]],
+        }
+        sample |= {
+            "method": args.method,
+            "layer": done.maps.layer,
+            "explained": classes[done.explained[k]],
+        }
+        sample |= {
+            "dead": bool(done.dead[0][k]),
+            "dead_true": bool(done.dead[1][k]),
+            "peak": done.raw[0][k].max(),
+        }
         samples.append(sample | {"figure": f"figures/{kind}_{true}.png"})
     return samples
 
 
-def summarise(done: Explained, args, model: models.Model, dataset: data.Dataset, samples: list[dict]) -> dict:
+def summarise(
+    done: Explained, args, model: models.Model, dataset: data.Dataset, samples: list[dict]
+) -> dict:
     """What the results say of all pictures together."""
     content = {
         "method": args.method,
@@ -75,11 +95,15 @@ def summarise(done: Explained, args, model: models.Model, dataset: data.Dataset,
         "rule": done.drawn.rule,
         "qualifying": done.drawn.qualifying,
         "maps": "explanations.npz",
-        "dead": {kind: sum(s["dead"] for s in samples if s["kind"] == kind) for kind in selection.KINDS},
+        "dead": {
+            kind: sum(s["dead"] for s in samples if s["kind"] == kind) for kind in selection.KINDS
+        },
     }
     if dataset.evidence_test is not None:
         right = np.array([kind == "correct" for kind in done.drawn.kind])
-        content |= evidence.share_found(done.raw[0][right], dataset.evidence_test[done.drawn.index[right]])
+        content |= evidence.share_found(
+            done.raw[0][right], dataset.evidence_test[done.drawn.index[right]]
+        )
     return content
 
 
@@ -92,4 +116,4 @@ def parse_target(text: str, classes: tuple[str, ...]) -> str | int:
     if text.isdecimal() and int(text) < len(classes):
         return int(text)
     known = ", ".join((*TARGETS, *classes))
-    raise runtime.UserError(f"unknown class {text!r}: choose {known}, or a number below {len(classes)}")
+    raise cli.UserError(f"unknown class {text!r}: choose {known}, or a number below {len(classes)}")

@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common import data, intervals, models, receipts, results, runtime
+from common import cli, data, models, results, statistics
 from common.figures import save as save_figure
 from q1_gradcam import calibration, figures
 
 
 def arguments():
-    parser = runtime.Parser(__doc__)
-    parser.add_argument("--model", type=Path, default=results.OUTPUTS / "q1_gradcam/model.pt", metavar="FILE")
+    parser = cli.Parser(__doc__)
+    parser.add_argument(
+        "--model", type=Path, default=results.OUTPUTS / "q1_gradcam/model.pt", metavar="FILE"
+    )
     parser.data_option()
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the checkpoint's folder")
     parser.device_option()
@@ -27,7 +29,7 @@ def arguments():
 
 def main() -> None:
     args = arguments()
-    device = runtime.pick_device(args.device)
+    device = cli.pick_device(args.device)
     model = models.load(args.model, device)
     out = results.output_folder(args.out or args.model.parent)
     dataset = data.load(model.dataset, args.data)
@@ -36,16 +38,20 @@ def main() -> None:
     matrix, endings = content["confusion_matrix"], {"as_trained": "_as_trained", "calibrated": ""}
     diagrams = {kind: content[f"reliability{end}"] for kind, end in endings.items()}
     errors = {kind: content[f"expected_calibration_error{end}"] for kind, end in endings.items()}
-    written = [
+    [
         save_figure(figures.confusion(matrix, model.classes), out / "confusion.png"),
         save_figure(figures.per_class(matrix, model.classes), out / "per_class.png"),
-        save_figure(figures.reliability(diagrams, errors, model.temperature), out / "reliability.png"),
+        save_figure(
+            figures.reliability(diagrams, errors, model.temperature), out / "reliability.png"
+        ),
     ]
     hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.model)}
     origin = results.provenance(model.training.get("seed", 0), device, **hashes)
-    file = results.write_json(out / "evaluation.json", content | {"provenance": origin})
-    receipts.write(out, args, [*written, file], origin)
-    pairs = ", ".join(f"{p['true']} taken for {p['predicted']} ({p['count']})" for p in content["most_confused"][:3])
+    results.write_json(out / "evaluation.json", content | {"provenance": origin})
+    pairs = ", ".join(
+        f"{p['true']} taken for {p['predicted']} ({p['count']})"
+        for p in content["most_confused"][:3]
+    )
     print(
         f"accuracy {content['accuracy']:.2%} (mirror-averaged {content['accuracy_mirror']:.2%}) on {content['n']} pictures"
     )
@@ -63,21 +69,27 @@ def measure(model: models.Model, dataset: data.Dataset) -> dict:
     predicted = single.argmax(1).numpy()
     correct = predicted == labels
 
-    confusion = np.zeros((len(names), len(names)), int)  # rows are true classes, columns predicted ones
+    confusion = np.zeros(
+        (len(names), len(names)), int
+    )  # rows are true classes, columns predicted ones
     np.add.at(confusion, (labels, predicted), 1)
     confidences = {}
     for kind, temperature in (("as_trained", 1.0), ("calibrated", model.temperature)):
         confidences[kind] = torch.softmax(single.double() / temperature, 1).amax(1).numpy()
-    errors = {kind: calibration.expected_calibration_error(c, correct) for kind, c in confidences.items()}
+    errors = {
+        kind: calibration.expected_calibration_error(c, correct) for kind, c in confidences.items()
+    }
     diagrams = {kind: calibration.reliability(c, correct) for kind, c in confidences.items()}
     return {
         "arch": model.arch,
         "dataset": dataset.name,
         "n": len(labels),
         "accuracy": correct.mean(),
-        "accuracy_interval": intervals.wilson(correct.sum(), len(correct)),
+        "accuracy_interval": statistics.wilson_interval(correct.sum(), len(correct)),
         "accuracy_mirror": (both.argmax(1).numpy() == labels).mean(),
-        "per_class_accuracy": {name: confusion[k, k] / confusion[k].sum() for k, name in enumerate(names)},
+        "per_class_accuracy": {
+            name: confusion[k, k] / confusion[k].sum() for k, name in enumerate(names)
+        },
         "confusion_matrix": confusion,
         "most_confused": most_confused(confusion, names),
         "temperature": model.temperature,
@@ -92,12 +104,15 @@ def measure(model: models.Model, dataset: data.Dataset) -> dict:
 def most_confused(confusion: np.ndarray, names: tuple[str, ...], most: int = 10) -> list[dict]:
     """The largest cells off the diagonal, with the share of the true class that they are."""
     off = confusion * (1 - np.eye(len(names), dtype=int))
-    cells = [np.unravel_index(i, off.shape) for i in np.argsort(-off, axis=None, kind="stable")[:most]]
+    cells = [
+        np.unravel_index(i, off.shape) for i in np.argsort(-off, axis=None, kind="stable")[:most]
+    ]
     rows = [(int(t), int(p), int(off[t, p])) for t, p in cells if off[t, p]]
     return [
-        {"true": names[t], "predicted": names[p], "count": n, "share": n / int(confusion[t].sum())} for t, p, n in rows
+        {"true": names[t], "predicted": names[p], "count": n, "share": n / int(confusion[t].sum())}
+        for t, p, n in rows
     ]
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    cli.run(main)

@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from common.trust import peak_on_evidence
+from common.metrics import pointing_game
 
 
 def share_found(raw: Tensor, evidence: np.ndarray) -> dict[str, float]:
@@ -12,6 +12,9 @@ def share_found(raw: Tensor, evidence: np.ndarray) -> dict[str, float]:
     found = {}
     for key, cells in (("peak_on_evidence", 1.0), ("peak_in_evidence_cell", 0.25)):
         for suffix, judges in (("", evidence), ("_control", np.roll(evidence, -1, axis=0))):
-            hits = [peak_on_evidence(one, judge, cells) for one, judge in zip(raw.numpy(), judges, strict=True)]
+            hits = [
+                pointing_game(one, judge, cells)
+                for one, judge in zip(raw.numpy(), judges, strict=True)
+            ]
             found[key + suffix] = float(np.mean(hits))
     return found

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.figures import ACCENT, FAINT, SECOND, WIDTH, colour_bar, plt, show_map, show_picture
-from common.intervals import wilson
+from common.statistics import wilson_interval
 
 CAPTION = 120  # characters that fit on a line of a caption, above the colour bar
 
@@ -52,8 +52,16 @@ def confusion(matrix: np.ndarray, names: tuple[str, ...]):
     for t, p in np.ndindex(matrix.shape):
         if matrix[t, p]:
             light = t != p and matrix[t, p] > 0.6 * np.nanmax(mistakes)
-            ax.text(p, t, matrix[t, p], ha="center", va="center", fontsize=7, color="white" if light else "black",
-                    fontweight="bold" if t == p else "normal")  # fmt: skip
+            ax.text(
+                p,
+                t,
+                matrix[t, p],
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if light else "black",
+                fontweight="bold" if t == p else "normal",
+            )
     ax.set_xticks(range(len(names)), names, rotation=40, ha="right")
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="predicted class", ylabel="true class")
@@ -66,12 +74,18 @@ def per_class(matrix: np.ndarray, names: tuple[str, ...]):
     total, right = matrix.sum(1), matrix.diagonal()
     share = right / total
     order = np.argsort(share)
-    bounds = np.array([wilson(r, n) for r, n in zip(right, total, strict=True)]).T
+    bounds = np.array([wilson_interval(r, n) for r, n in zip(right, total, strict=True)]).T
     error = np.abs(bounds - share)
     figure, ax = plt.subplots(figsize=(WIDTH * 0.7, 2.7), layout="constrained")
     places = np.arange(len(names))
     ax.barh(
-        places, 100 * share[order], xerr=100 * error[:, order], color=ACCENT, ecolor="black", capsize=2, height=0.65
+        places,
+        100 * share[order],
+        xerr=100 * error[:, order],
+        color=ACCENT,
+        ecolor="black",
+        capsize=2,
+        height=0.65,
     )
     low = 100 * bounds.min()
     start = max(0, 5 * np.floor(low / 5) - 5)
@@ -80,8 +94,19 @@ def per_class(matrix: np.ndarray, names: tuple[str, ...]):
     ax.set_yticks(places, [names[k] for k in order])
     overall = 100 * right.sum() / total.sum()
     ax.axvline(overall, color=SECOND, linewidth=1)
-    ax.text(overall, len(names) - 0.35, f"all {overall:.1f}%", color=SECOND, fontsize=7, ha="center", va="bottom")
-    ax.set(xlim=(start, 100), xlabel=f"accuracy on the test pictures of the class, %   (axis starts at {start:.0f})")
+    ax.text(
+        overall,
+        len(names) - 0.35,
+        f"all {overall:.1f}%",
+        color=SECOND,
+        fontsize=7,
+        ha="center",
+        va="bottom",
+    )
+    ax.set(
+        xlim=(start, 100),
+        xlabel=f"accuracy on the test pictures of the class, %   (axis starts at {start:.0f})",
+    )
     return figure
 
 
@@ -93,14 +118,25 @@ def reliability(diagrams: dict[str, dict], errors: dict[str, float], temperature
     labels = {"as_trained": "as trained", "calibrated": f"divided by T = {temperature:.2f}"}
     top.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle="--")
     top.text(0.10, 0.03, "as sure as it is right", color=FAINT, fontsize=7)
-    for (kind, diagram), colour, marker in zip(diagrams.items(), (SECOND, ACCENT), "so", strict=True):
+    for (kind, diagram), colour, marker in zip(
+        diagrams.items(), (SECOND, ACCENT), "so", strict=True
+    ):
         filled = [
             (c, a)
-            for c, a, n in zip(*(diagram[k] for k in ("confidence", "accuracy", "count")), strict=True)
+            for c, a, n in zip(
+                *(diagram[k] for k in ("confidence", "accuracy", "count")), strict=True
+            )
             if n >= 20
         ]
         label = f"{labels[kind]}: calibration error {errors[kind]:.1%}"
-        top.plot(*zip(*filled, strict=True), color=colour, marker=marker, markersize=4, linewidth=1.2, label=label)
+        top.plot(
+            *zip(*filled, strict=True),
+            color=colour,
+            marker=marker,
+            markersize=4,
+            linewidth=1.2,
+            label=label,
+        )
         middles = np.array(diagram["low"]) + 0.5 / len(diagram["low"])
         bottom.step(middles, diagram["count"], where="mid", color=colour, linewidth=1.2)
     top.legend(loc="lower right", fontsize=7)
@@ -109,7 +145,9 @@ def reliability(diagrams: dict[str, dict], errors: dict[str, float], temperature
     bottom.set_yscale("symlog", linthresh=10)
     bottom.set_ylim(bottom=0)
     bottom.set_yticks([0, 10, 100, 1000], ["0", "10", "100", "1000"])
-    top.set_title("bins with fewer than 20 pictures are left out above", fontsize=7, color=FAINT, loc="left")
+    top.set_title(
+        "bins with fewer than 20 pictures are left out above", fontsize=7, color=FAINT, loc="left"
+    )
     return figure
 
 
@@ -124,7 +162,9 @@ def sheet(panels: list[Panel], title: str, caption: str, columns: int = 5):
         block, column = divmod(k, columns)
         for row, text in enumerate(panel.titles()):
             y = height - top - (block * per + row + 1) * cell
-            ax = figure.add_axes(_share((column * cell + 0.04, y + 0.03, cell - 0.08, cell - gap), WIDTH, height))
+            ax = figure.add_axes(
+                _share((column * cell + 0.04, y + 0.03, cell - 0.08, cell - gap), WIDTH, height)
+            )
             if row == 0:
                 show_picture(ax, panel.image, text)
             else:
@@ -144,7 +184,14 @@ def overview(rows: dict[str, list[Panel]], title: str, caption: str):
     figure = plt.figure(figsize=(WIDTH, height))
     for r, (name, panels) in enumerate(rows.items()):
         y = height - top - (r + 1) * line
-        figure.text((left - 0.08) / WIDTH, (y + cell / 2) / height, name, ha="right", va="center", fontsize=8)
+        figure.text(
+            (left - 0.08) / WIDTH,
+            (y + cell / 2) / height,
+            name,
+            ha="right",
+            va="center",
+            fontsize=8,
+        )
         for k, panel in enumerate(panels):
             for j in range(per):
                 x = left + (k * (per + 0.25) + j) * cell
@@ -153,7 +200,9 @@ def overview(rows: dict[str, list[Panel]], title: str, caption: str):
                     show_picture(ax, panel.image)
                     continue
                 m = panel.maps[j - 1]
-                same = m.explains == panel.true == panel.predicted  # then the row's name has said it
+                same = (
+                    m.explains == panel.true == panel.predicted
+                )  # then the row's name has said it
                 show_map(
                     ax,
                     panel.image,
@@ -182,8 +231,12 @@ def single(panel: Panel, title: str, caption: str):
 
 
 def _frame(figure, title: str, caption: str, height: float) -> None:
-    figure.text(0.01, 1 - 0.08 / height, title, fontsize=9.5, fontweight="bold", va="top", parse_math=False)
-    figure.text(0.01, 0.86 / height, caption, fontsize=7, va="top", linespacing=1.35, parse_math=False)
+    figure.text(
+        0.01, 1 - 0.08 / height, title, fontsize=9.5, fontweight="bold", va="top", parse_math=False
+    )
+    figure.text(
+        0.01, 0.86 / height, caption, fontsize=7, va="top", linespacing=1.35, parse_math=False
+    )
     colour_bar(figure, _share((WIDTH - 1.75, 0.46, 1.65, 0.13), WIDTH, height))
 
 
@@ -215,7 +268,11 @@ def worked_example(image, activations, gradients, title: str, channels: int = 5)
 
     def axes(column, row, caption):
         ax = figure.add_axes(
-            _share((column * cell + 0.07, height - 1.72 - row * 1.55, cell - 0.14, cell - 0.14), WIDTH, height)
+            _share(
+                (column * cell + 0.07, height - 1.72 - row * 1.55, cell - 0.14, cell - 0.14),
+                WIDTH,
+                height,
+            )
         )
         ax.set(xticks=[], yticks=[])
         ax.set_title(caption, fontsize=7, pad=3)
@@ -224,7 +281,10 @@ def worked_example(image, activations, gradients, title: str, channels: int = 5)
 
     for k, c in enumerate(chosen):
         axes(k, 0, f"activation $A_{{{c}}}$").imshow(
-            activations[c], cmap="gray", vmin=min(0, activations[chosen].min()), vmax=activations[chosen].max()
+            activations[c],
+            cmap="gray",
+            vmin=min(0, activations[chosen].min()),
+            vmax=activations[chosen].max(),
         )
         label = f"$\\alpha_{{{c}}} A_{{{c}}}$,  $\\alpha$ = {alpha[c]:+.4f}"
         axes(k, 1, label).imshow(parts[c], cmap="PuOr_r", vmin=-limit_channel, vmax=limit_channel)
@@ -232,11 +292,19 @@ def worked_example(image, activations, gradients, title: str, channels: int = 5)
     ax.imshow(image, interpolation="nearest")
     ax = axes(channels, 1, f"sum of the other {len(alpha) - channels}")
     ax.imshow(rest, cmap="PuOr_r", vmin=-limit, vmax=limit)
-    signed = axes(0, 2, r"sum of all: $\sum_c \alpha_c A_c$").imshow(raw, cmap="PuOr_r", vmin=-limit, vmax=limit)
+    signed = axes(0, 2, r"sum of all: $\sum_c \alpha_c A_c$").imshow(
+        raw, cmap="PuOr_r", vmin=-limit, vmax=limit
+    )
     positive = np.maximum(raw, 0)
     axes(1, 2, "ReLU of the sum").imshow(positive, cmap="PuOr_r", vmin=-limit, vmax=limit)
     level = positive / positive.max() if positive.max() > 0 else positive
-    show_map(axes(2, 2, ""), image, level, f"enlarged {image.shape[0] // raw.shape[0]} times", dead=positive.max() == 0)
+    show_map(
+        axes(2, 2, ""),
+        image,
+        level,
+        f"enlarged {image.shape[0] // raw.shape[0]} times",
+        dead=positive.max() == 0,
+    )
 
     bar = figure.add_axes(_share((3 * cell + 0.12, 0.42, 2.2, 0.11), WIDTH, height))
     figure.colorbar(signed, cax=bar, orientation="horizontal")
@@ -249,6 +317,8 @@ def worked_example(image, activations, gradients, title: str, channels: int = 5)
         f"All {len(alpha)} together add up to {raw.sum():+.2f} over the {raw.size} cells.\n"
         f"ReLU discards {lost:.0%} of the sum's absolute mass."
     )
-    figure.text((3 * cell + 0.1) / WIDTH, 1.72 / height, note, fontsize=7, va="top", linespacing=1.4)
+    figure.text(
+        (3 * cell + 0.1) / WIDTH, 1.72 / height, note, fontsize=7, va="top", linespacing=1.4
+    )
     figure.text(0.01, 1 - 0.08 / height, title, fontsize=9.5, fontweight="bold", va="top")
     return figure

@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.runtime import UserError
+from common.cli import UserError
 
 
 def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -45,7 +45,9 @@ def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     square, cube = gradients**2, gradients**3
     below = 2 * square + activations.sum((2, 3), keepdim=True) * cube
     a = torch.where(
-        below != 0, square / torch.where(below != 0, below, torch.ones_like(below)), torch.zeros_like(below)
+        below != 0,
+        square / torch.where(below != 0, below, torch.ones_like(below)),
+        torch.zeros_like(below),
     )
     alpha = (a * gradients.relu()).sum((2, 3), keepdim=True)
     return (alpha * activations).sum(1)
@@ -135,7 +137,10 @@ def explain(
     parts = []
     with borrowed(network):
         for start in range(0, len(pictures), batch):
-            x, y = pictures[start : start + batch], None if target is None else target[start : start + batch]
+            x, y = (
+                pictures[start : start + batch],
+                None if target is None else target[start : start + batch],
+            )
             if method in LAYER_METHODS:
                 activations, gradients, logits, y = at_layer(network, x, layer, y)
                 raw = LAYER_METHODS[method](activations, gradients)
@@ -150,7 +155,9 @@ def explain(
     return Maps(raw, logits, target, method, layer)
 
 
-def at_layer(network: nn.Module, x: Tensor, layer: str, target: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def at_layer(
+    network: nn.Module, x: Tensor, layer: str, target: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Activations A of a layer and gradients G of the target's logit there, both (N, C, h, w); logits (N, K); targets (N,).
 
     The layer's output is cut out of the graph and put back as a new leaf. Weights are frozen (see `borrowed`), so everything
@@ -160,11 +167,17 @@ def at_layer(network: nn.Module, x: Tensor, layer: str, target: Tensor | None) -
 
     def cut(module, inputs, output):
         if not isinstance(output, Tensor) or output.dim() != 4:
-            raise UserError(f"layer {layer!r} gives no feature map (N, C, h, w), so there is nothing to weigh there")
+            raise UserError(
+                f"layer {layer!r} gives no feature map (N, C, h, w), so there is nothing to weigh there"
+            )
         if found:
-            raise UserError(f"layer {layer!r} runs more than once in a forward pass, so its map is ambiguous")
+            raise UserError(
+                f"layer {layer!r} runs more than once in a forward pass, so its map is ambiguous"
+            )
         found.append(output.detach().requires_grad_())
-        return found[0].clone()  # a copy, so that an in-place ReLU after the layer leaves the activations alone
+        return found[
+            0
+        ].clone()  # a copy, so that an in-place ReLU after the layer leaves the activations alone
 
     hook = find_layer(network, layer).register_forward_hook(cut)
     try:
@@ -177,7 +190,9 @@ def at_layer(network: nn.Module, x: Tensor, layer: str, target: Tensor | None) -
     return found[0].detach(), gradients, logits.detach(), target
 
 
-def at_pixels(network: nn.Module, x: Tensor, target: Tensor | None, guided: bool) -> tuple[Tensor, Tensor, Tensor]:
+def at_pixels(
+    network: nn.Module, x: Tensor, target: Tensor | None, guided: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Gradient of the target's logit at the pixels (N, 3, H, W), logits (N, K), targets (N,). With `guided`, every ReLU passes
     back only what is positive."""
     x = x.detach().clone().requires_grad_()
@@ -191,17 +206,28 @@ def find_layer(network: nn.Module, name: str | None) -> nn.Module:
     """The module called `name`; an unknown name is answered with the stages there are, and how what is inside them is called."""
     modules = {key: module for key, module in network.named_modules() if key}
     if name not in modules:
-        stages = [key for key, module in modules.items() if key.count(".") <= 1 and key != "body"
-                  and (isinstance(module, nn.Conv2d) or list(module.children()))]  # fmt: skip
+        stages = [
+            key
+            for key, module in modules.items()
+            if key.count(".") <= 1
+            and key != "body"
+            and (isinstance(module, nn.Conv2d) or list(module.children()))
+        ]
         inside = [key for key in modules if key.rpartition(".")[0] in stages]
-        more = f", or a module inside one of them by its whole name, such as {inside[0]}" if inside else ""
+        more = (
+            f", or a module inside one of them by its whole name, such as {inside[0]}"
+            if inside
+            else ""
+        )
         raise UserError(f"unknown layer {name!r}: choose {', '.join(stages)}{more}")
     return modules[name]
 
 
 def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear enlargement of maps (N, h, w) to (N, H, W); cell centres stay where they are in the picture."""
-    return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
+    return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=False)[
+        :, 0
+    ]
 
 
 def scale(maps: Tensor) -> Tensor:
@@ -217,7 +243,9 @@ def _as_targets(target: Tensor | int | None, pictures: Tensor) -> Tensor | None:
     target = torch.as_tensor(target, device=pictures.device).long()
     target = target.expand(len(pictures)) if target.dim() == 0 else target
     if target.shape != (len(pictures),):
-        raise UserError(f"{len(pictures)} pictures need as many target classes, not {tuple(target.shape)}")
+        raise UserError(
+            f"{len(pictures)} pictures need as many target classes, not {tuple(target.shape)}"
+        )
     return target
 
 
@@ -227,8 +255,10 @@ def _forward(network: nn.Module, x: Tensor, target: Tensor | None) -> tuple[Tens
     if target is None:
         target = logits.detach().argmax(1)
     elif target.min() < 0 or target.max() >= logits.size(1):
-        raise UserError(f"there is no class {int(target.min() if target.min() < 0 else target.max())}: "
-                        f"the network knows 0 to {logits.size(1) - 1}")  # fmt: skip
+        raise UserError(
+            f"there is no class {int(target.min() if target.min() < 0 else target.max())}: "
+            f"the network knows 0 to {logits.size(1) - 1}"
+        )
     return logits, target
 
 
@@ -267,8 +297,13 @@ def _guided(network: nn.Module) -> Iterator[None]:
     """While it lasts, gradients leave every ReLU module with their positive part only (arXiv:1412.6806)."""
     relus = [module for module in network.modules() if isinstance(module, nn.ReLU)]
     if not relus:
-        raise UserError("guided backpropagation is defined for ReLU networks, and this one has no nn.ReLU modules")
-    hooks = [relu.register_forward_hook(lambda module, inputs, output: _PositiveOnly.apply(output)) for relu in relus]
+        raise UserError(
+            "guided backpropagation is defined for ReLU networks, and this one has no nn.ReLU modules"
+        )
+    hooks = [
+        relu.register_forward_hook(lambda module, inputs, output: _PositiveOnly.apply(output))
+        for relu in relus
+    ]
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ bit over half, then to 28 (progressive resizing; global average pooling lets the
 
 from typing import Any
 
-from common.runtime import UserError
+from common.cli import UserError
 
 _MUON = {
     "optimiser": "muon",
@@ -61,18 +61,29 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 # A narrower network in a few epochs: for a first try, and for the pair of networks with and without a planted shortcut.
-QUICK = {"options": {"widths": (32, 96, 96)}, "sides": [24] * 4 + [32] * 3, "translate": 2, "bfloat16_on_cpu": False}
+QUICK = {
+    "options": {"widths": (32, 96, 96)},
+    "sides": [24] * 4 + [32] * 3,
+    "translate": 2,
+    "bfloat16_on_cpu": False,
+}
 
 
-def recipe(arch: str, dataset: str, epochs: int | None = None, quick: bool = False) -> dict[str, Any]:
+def recipe(
+    arch: str, dataset: str, epochs: int | None = None, quick: bool = False
+) -> dict[str, Any]:
     """The recipe of a network on a data set; another number of epochs keeps the share of each picture size.
 
     `quick` takes the narrower network and the few epochs of QUICK (the compact network on CIFAR-10)."""
     dataset = dataset.removesuffix("-marked")
     if quick and (arch, dataset) != ("compact", "cifar10"):
-        raise UserError("--quick is for the compact network on CIFAR-10; other recipes are short already, or can't be")
+        raise UserError(
+            "--quick is for the compact network on CIFAR-10; other recipes are short already, or can't be"
+        )
     if (arch, dataset) not in RECIPES:
-        raise UserError(f"no recipe for {arch!r} on {dataset!r}: choose from {sorted({a for a, _ in RECIPES})}")
+        raise UserError(
+            f"no recipe for {arch!r} on {dataset!r}: choose from {sorted({a for a, _ in RECIPES})}"
+        )
     chosen = RECIPES[arch, dataset] | (QUICK if quick else {})
     sides = chosen["sides"]
     if epochs is not None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.runtime import UserError, seed_for
+from common.cli import UserError, seed_for
 
 KINDS = ("correct", "incorrect")
 
@@ -27,7 +27,11 @@ class Selection:
 
 
 def draw(
-    predicted: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], wanted: dict[str, int], seed: int
+    predicted: np.ndarray,
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+    wanted: dict[str, int],
+    seed: int,
 ) -> Selection:
     """Draws `wanted[kind]` pictures of each class and kind; of the incorrect ones all, where there are fewer.
 
@@ -38,7 +42,10 @@ def draw(
         UserError: a class has fewer correct pictures than wanted.
     """
     index, kind, qualifying = [], [], {}
-    for name_of_kind, right in (("correct", predicted == labels), ("incorrect", predicted != labels)):
+    for name_of_kind, right in (
+        ("correct", predicted == labels),
+        ("incorrect", predicted != labels),
+    ):
         qualifying[name_of_kind] = {}
         for k, name in enumerate(classes):
             able = np.flatnonzero(right & (labels == k))
@@ -47,7 +54,9 @@ def draw(
                 raise UserError(
                     f"--correct {wanted['correct']}: only {len(able)} test pictures of {name!r} are classified correctly"
                 )
-            order = np.random.default_rng(seed_for(seed, name_of_kind, name)).permutation(able)[: wanted[name_of_kind]]
+            order = np.random.default_rng(seed_for(seed, name_of_kind, name)).permutation(able)[
+                : wanted[name_of_kind]
+            ]
             index += order.tolist()
             kind += [name_of_kind] * len(order)
     rule = (

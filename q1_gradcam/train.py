@@ -22,42 +22,68 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from common import data, memory, models, results, runtime
-from q1_gradcam import calibration, cost, optimisers
-from q1_gradcam.batches import Batches
+from common import cli, data, models, results
+from q1_gradcam import calibration, cost, optimizers
+from q1_gradcam.loader import Batches
 from q1_gradcam.recipes import recipe
 
 HALF_PRECISION_ABOVE = 4_000_000  # parameters: larger networks are stored in 16 bits
 
 
 def arguments():
-    parser = runtime.Parser(__doc__)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--dataset", choices=data.NAMES, default="cifar10")
     parser.data_option()
     parser.add_argument("--arch", choices=tuple(models.ARCHITECTURES), default="compact")
-    parser.add_argument("--quick", action="store_true", help="a narrower network, seven epochs: some ten minutes")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="one training each (default: 0)")
-    parser.add_argument("--epochs", type=runtime.positive, metavar="N", help="instead of the recipe's")
+    parser.add_argument(
+        "--quick", action="store_true", help="a narrower network, seven epochs: some ten minutes"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar="N",
+        help="one training each (default: 0)",
+    )
+    parser.add_argument("--epochs", type=cli.positive, metavar="N", help="instead of the recipe's")
     parser.add_argument(
         "--held-out",
-        type=runtime.positive,
+        type=cli.positive,
         metavar="N",
         help="pictures kept from training (default: 1000; 500 of the shapes)",
     )
-    parser.add_argument("--train-size", type=runtime.positive, metavar="N", help="train on the first N pictures only")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: outputs/q1_gradcam; /ARCH for other networks")
-    parser.device_option()
-    parser.add_argument("--resume", action="store_true", help="go on from the last whole epoch of an interrupted run")
     parser.add_argument(
-        "--add", action="store_true", help="keep the seeds in OUT/training.json and their network, and add these"
+        "--train-size", type=cli.positive, metavar="N", help="train on the first N pictures only"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="default: outputs/q1_gradcam; /ARCH for other networks",
+    )
+    parser.device_option()
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the last whole epoch of an interrupted run",
+    )
+    parser.add_argument(
+        "--add",
+        action="store_true",
+        help="keep the seeds in OUT/training.json and their network, and add these",
     )
     args = parser.parse_args()
     args.held_out = args.held_out or (500 if args.dataset == "shapes" else 1000)
     if args.out is None:
-        args.out = results.OUTPUTS / ("demo/q1_gradcam" if args.dataset == "shapes" else "q1_gradcam")
+        args.out = results.OUTPUTS / (
+            "demo/q1_gradcam" if args.dataset == "shapes" else "q1_gradcam"
+        )
         args.out = args.out if args.arch == "compact" else args.out / args.arch
         unusual = [
-            word for word, is_so in (("marked", args.dataset == "cifar10-marked"), ("quick", args.quick)) if is_so
+            word
+            for word, is_so in (("marked", args.dataset == "cifar10-marked"), ("quick", args.quick))
+            if is_so
         ]
         args.out = args.out / "other" / "-".join(unusual) if unusual else args.out
     return args
@@ -65,8 +91,8 @@ def arguments():
 
 def main() -> None:
     args = arguments()
-    memory.keep_freed()
-    device = runtime.pick_device(args.device)
+    cli.keep_freed_memory()
+    device = cli.pick_device(args.device)
     out = results.output_folder(args.out)
     dataset = data.load(args.dataset, args.data)
     chosen = recipe(args.arch, args.dataset, args.epochs, args.quick)
@@ -74,15 +100,25 @@ def main() -> None:
     train = train[: args.train_size]
 
     # What has to be the same for an interrupted run to go on.
-    plan = {"arch": args.arch, "dataset": args.dataset, "data_sha256": dataset.sha256, "recipe": chosen}
+    plan = {
+        "arch": args.arch,
+        "dataset": args.dataset,
+        "data_sha256": dataset.sha256,
+        "recipe": chosen,
+    }
     plan |= {"train_size": len(train), "held_out": args.held_out}
     run_file = out / "run.state.pt"
     done = finished(run_file, plan) if args.resume else []
     if args.add and not done:
         done = reported(out / "training.json", plan)
-    speed = cost.matrix_product_speed(device, torch.bfloat16 if sixteen_bits(device, chosen) else torch.float32)
-    where = runtime.hardware(device)
-    print(f"{args.arch} on {dataset.name}: {len(train)} pictures, {chosen['epochs']} epochs, {where}", flush=True)
+    speed = cost.matrix_product_speed(
+        device, torch.bfloat16 if sixteen_bits(device, chosen) else torch.float32
+    )
+    where = cli.hardware(device)
+    print(
+        f"{args.arch} on {dataset.name}: {len(train)} pictures, {chosen['epochs']} epochs, {where}",
+        flush=True,
+    )
 
     for seed in args.seeds:
         if any(run["row"]["seed"] == seed for run in done):
@@ -93,7 +129,11 @@ def main() -> None:
             models.save(out / "model.pt", model, half=run["parameters"] > HALF_PRECISION_ABOVE)
         done.append(run)
         checkpoint = results.sha256(out / "model.pt")
-        origin = {"data_source": dataset.source, "data_sha256": dataset.sha256, "checkpoint_sha256": checkpoint}
+        origin = {
+            "data_source": dataset.source,
+            "data_sha256": dataset.sha256,
+            "checkpoint_sha256": checkpoint,
+        }
         content = summary(done, plan)
         content["provenance"] = results.provenance(done[0]["row"]["seed"], device, **origin)
         results.write_json(out / "training.json", content)
@@ -108,14 +148,18 @@ def main() -> None:
     print(f"wrote {results.shown(out / 'model.pt')} and training.json beside it")
 
 
-def train_one(dataset, train, held_out, plan, seed, out, device, resume) -> tuple[models.Model, dict[str, Any]]:
+def train_one(
+    dataset, train, held_out, plan, seed, out, device, resume
+) -> tuple[models.Model, dict[str, Any]]:
     """One training from the first epoch, or from the last whole one, to the last."""
     chosen = plan["recipe"]
     started = time.perf_counter()
     network = fresh_network(dataset, train, plan, seed, device)
-    steps = optimisers.make(network, chosen)
+    steps = optimizers.make(network, chosen)
     pictures, labels = dataset.x_train[train], dataset.y_train[train]
-    batches = Batches(pictures, labels, chosen["batch"], chosen["translate"], chosen["flip"], seed, device)
+    batches = Batches(
+        pictures, labels, chosen["batch"], chosen["translate"], chosen["flip"], seed, device
+    )
     history, spent, state = [], 0.0, state_file(out, seed)
     if resume and state.is_file():
         history, spent = restore(state, plan, network, steps)
@@ -128,7 +172,11 @@ def train_one(dataset, train, held_out, plan, seed, out, device, resume) -> tupl
         accuracy, mirrored = held_out_accuracy(network, dataset, held_out)
         seen = len(batches) * batches.batch
         row = {"epoch": epoch + 1, "side": side, "pictures": seen, "loss": loss}
-        row |= {"held_out_accuracy": accuracy, "held_out_accuracy_mirror": mirrored, "seconds": seconds}
+        row |= {
+            "held_out_accuracy": accuracy,
+            "held_out_accuracy_mirror": mirrored,
+            "seconds": seconds,
+        }
         history.append(row | {"peak_memory_bytes": cost.peak_memory(device)})
         left = sum(later**2 for later in chosen["sides"][epoch + 1 :]) / side**2 * seconds
         print(
@@ -145,7 +193,15 @@ def train_one(dataset, train, held_out, plan, seed, out, device, resume) -> tupl
     spent += time.perf_counter() - started
 
     training = plan | {"seed": seed, "epochs": len(history)}
-    model = models.Model(network, plan["arch"], chosen["options"], dataset.classes, dataset.name, temperature, training)
+    model = models.Model(
+        network,
+        plan["arch"],
+        chosen["options"],
+        dataset.classes,
+        dataset.name,
+        temperature,
+        training,
+    )
     per_image, per_step = cost.count_flops(network, chosen)
     flops = sum(per_step[epoch["side"]] * epoch["pictures"] for epoch in history)
     row = {
@@ -157,7 +213,7 @@ def train_one(dataset, train, held_out, plan, seed, out, device, resume) -> tupl
         "train_flops_per_second": flops / sum(epoch["seconds"] for epoch in history),
         "peak_memory_bytes": max(epoch["peak_memory_bytes"] or 0 for epoch in history) or None,
         "precision": "bfloat16" if sixteen_bits(device, chosen) else "float32",
-        "hardware": runtime.hardware(device),
+        "hardware": cli.hardware(device),
     }
     run = {"row": row, "history": history, "flops_per_image": per_image, "train_flops": flops}
     return model, run | {"parameters": sum(p.numel() for p in network.parameters())}
@@ -166,7 +222,7 @@ def train_one(dataset, train, held_out, plan, seed, out, device, resume) -> tupl
 def fresh_network(dataset, train, plan, seed: int, device) -> models.Classifier:
     """The network as it is before the first step; it depends on the seed alone."""
     mean, std = data.channel_statistics(dataset.x_train[train])
-    torch.manual_seed(runtime.seed_for(seed, "weights"))
+    torch.manual_seed(cli.seed_for(seed, "weights"))
     network = models.build(plan["arch"], len(dataset.classes), mean, std, plan["recipe"]["options"])
     network.to(device, memory_format=torch.channels_last)
     if plan["arch"] == "compact":
@@ -175,14 +231,20 @@ def fresh_network(dataset, train, plan, seed: int, device) -> models.Classifier:
     return network
 
 
-def one_epoch(network, steps, batches: Batches, chosen: dict[str, Any], epoch: int, side: int) -> float:
+def one_epoch(
+    network, steps, batches: Batches, chosen: dict[str, Any], epoch: int, side: int
+) -> float:
     """Shows the network every batch of an epoch once. Returns the mean loss; raises UserError where it is not finite."""
     network.train()
     total_loss = torch.zeros((), device=batches.device)
-    bar = tqdm(batches.epoch(epoch, side), total=len(batches), disable=not runtime.interactive(), leave=False)
+    bar = tqdm(
+        batches.epoch(epoch, side), total=len(batches), disable=not cli.interactive(), leave=False
+    )
     for number, (x, y) in enumerate(bar):
-        optimisers.set_rates(steps, chosen, epoch + number / len(batches))
-        with torch.autocast(batches.device.type, torch.bfloat16, enabled=sixteen_bits(batches.device, chosen)):
+        optimizers.set_rates(steps, chosen, epoch + number / len(batches))
+        with torch.autocast(
+            batches.device.type, torch.bfloat16, enabled=sixteen_bits(batches.device, chosen)
+        ):
             logits = network(x)
         loss = F.cross_entropy(logits.float(), y, label_smoothing=chosen["label_smoothing"])
         network.zero_grad(set_to_none=True)
@@ -194,7 +256,9 @@ def one_epoch(network, steps, batches: Batches, chosen: dict[str, Any], epoch: i
             bar.set_description(f"epoch {epoch + 1}, loss {total_loss.item() / (number + 1):.3f}")
     mean_loss = total_loss.item() / len(batches)
     if not math.isfinite(mean_loss):
-        raise runtime.UserError(f"the loss became infinite in epoch {epoch + 1}: lower `lr` in q1_gradcam/recipes.py")
+        raise cli.UserError(
+            f"the loss became infinite in epoch {epoch + 1}: lower `lr` in q1_gradcam/recipes.py"
+        )
     return mean_loss
 
 
@@ -240,12 +304,16 @@ def finished(path: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
 def reported(path: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
     """The seeds in a results file, in order; of all but the first the row alone. Refused where they had other settings or data."""
     content = results.read_json(path)
-    theirs = {key: content.get(key) for key in plan} | {"data_sha256": content.get("provenance", {}).get("data_sha256")}
+    theirs = {key: content.get(key) for key in plan} | {
+        "data_sha256": content.get("provenance", {}).get("data_sha256")
+    }
     if theirs != results.plain(plan):
-        raise runtime.UserError(
+        raise cli.UserError(
             f"{path} was made with other settings or data: use the same, or another --out, or leave out --add"
         )
-    first = {key: content[key] for key in ("history", "flops_per_image", "train_flops", "parameters")}
+    first = {
+        key: content[key] for key in ("history", "flops_per_image", "train_flops", "parameters")
+    }
     where = {key: content[key] for key in ("hardware", "matrix_product_flops_per_second")}
     return [first | {"row": where | row} for row in content["seeds"]]
 
@@ -254,7 +322,9 @@ def read_state(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
     """A file of an interrupted run; refused where that run had other settings or data."""
     state = models.read_torch(path)
     if not isinstance(state, dict) or state.get("plan") != plan:
-        raise runtime.UserError(f"{path} was made with other settings or data: use the same, or start without --resume")
+        raise cli.UserError(
+            f"{path} was made with other settings or data: use the same, or start without --resume"
+        )
     return state
 
 
@@ -280,7 +350,13 @@ def accuracies(network, pictures, labels) -> tuple[float, float]:
 def summary(done: list[dict[str, Any]], plan) -> dict[str, Any]:
     """The contents of training.json: the first seed's run, whose network is kept, then one row per seed and their mean."""
     first, rows = done[0], [run["row"] for run in done]
-    means = ("accuracy", "accuracy_mirror", "held_out_accuracy", "held_out_accuracy_mirror", "seconds")
+    means = (
+        "accuracy",
+        "accuracy_mirror",
+        "held_out_accuracy",
+        "held_out_accuracy_mirror",
+        "seconds",
+    )
     return {
         "arch": plan["arch"],
         "dataset": plan["dataset"],
@@ -304,4 +380,4 @@ def summary(done: list[dict[str, Any]], plan) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    cli.run(main)

@@ -20,15 +20,19 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln
 
-from common.runtime import UserError, seed_for
-from q2_lime.judgement import leading
+from common.cli import UserError, seed_for
+from q2_lime.stability import leading
 
 Answer = Callable[[np.ndarray], np.ndarray]
 BATCH = 64  # masks a time while it is open whether more are needed
 FEWEST = 32  # masks to fit; below that nothing can be said of anything
-LEAST_HIDDEN = 4  # times that every part has to be hidden, and shown, before its weight can count as known
+LEAST_HIDDEN = (
+    4  # times that every part has to be hidden, and shown, before its weight can count as known
+)
 REPEATS = 400  # imagined repetitions, to ask whether the leading parts are settled
-CONSTANT = 1e-5  # answers whose spread is below this share of their size are the rounding of 32 bits
+CONSTANT = (
+    1e-5  # answers whose spread is below this share of their size are the rounding of 32 bits
+)
 
 
 # --- Masks, and what each counts for ----------------------------------------------------------------------------------------
@@ -43,19 +47,25 @@ def kernel(masks: np.ndarray, width: float) -> np.ndarray:
     return np.exp(-((1 - np.sqrt(masks.mean(1))) ** 2) / (2 * width**2))
 
 
-def draw_lime(n: int, d: int, width: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw_lime(
+    n: int, d: int, width: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """The package's masks for pictures: a fair coin for each part; the kernel weighs them. (Its first mask always shows everything.)"""
     masks = rng.random((n, d)) < 0.5
     return masks, kernel(masks, width)
 
 
-def draw_lime_text(n: int, d: int, width: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw_lime_text(
+    n: int, d: int, width: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """The package's masks for texts: how many words go is uniform on 1 to d, then which ones; the kernel weighs them."""
     masks = _with_hidden(rng.integers(1, d + 1, n), d, rng)
     return masks, kernel(masks, width)
 
 
-def draw_glime(n: int, d: int, width: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw_glime(
+    n: int, d: int, width: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """GLIME-Binomial (Tan et al., NeurIPS 2023, section 4.1): the weight moves into the draw.
 
     With the exponential kernel on the number of hidden parts, LIME's weighted coins are the same distribution as unweighted
@@ -66,7 +76,9 @@ def draw_glime(n: int, d: int, width: float, rng: np.random.Generator) -> tuple[
     return rng.random((n, d)) < p, np.ones(n)
 
 
-def draw_stratified(n: int, d: int, width: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def draw_stratified(
+    n: int, d: int, width: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Stratified masks (Rashid et al., AAAI 2024): the number k of shown parts is uniform on 0 to d, then which ones.
 
     Each mask counts (d + 1) C(d, k) / 2^d times its kernel weight, which makes sums over these masks estimate what sums over
@@ -83,7 +95,12 @@ def _with_hidden(hidden: np.ndarray, d: int, rng: np.random.Generator) -> np.nda
     return rng.random((len(hidden), d)).argsort(1).argsort(1) >= hidden[:, None]
 
 
-SAMPLERS = {"lime": draw_lime, "lime_text": draw_lime_text, "glime": draw_glime, "stratified": draw_stratified}
+SAMPLERS = {
+    "lime": draw_lime,
+    "lime_text": draw_lime_text,
+    "glime": draw_glime,
+    "stratified": draw_stratified,
+}
 
 
 # --- The surrogate ----------------------------------------------------------------------------------------------------------
@@ -110,11 +127,15 @@ def fit(masks: np.ndarray, values: np.ndarray, counts: np.ndarray, alpha: float)
     share = counts / counts.sum()
     mean_z, mean_y = share @ masks, share @ values
     z, y = masks - mean_z, values - mean_y
-    weights = np.linalg.solve((z * counts[:, None]).T @ z + alpha * np.eye(z.shape[1]), (z * counts[:, None]).T @ y)
+    weights = np.linalg.solve(
+        (z * counts[:, None]).T @ z + alpha * np.eye(z.shape[1]), (z * counts[:, None]).T @ y
+    )
     return Surrogate(weights, mean_y - mean_z @ weights)
 
 
-def fidelity(surrogate: Surrogate, masks: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def fidelity(
+    surrogate: Surrogate, masks: np.ndarray, values: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
     """Weighted R^2 (K,) of a surrogate: 1 is perfect, 0 no better than a constant, below 0 worse. To be asked on masks that it was
     not fitted to. NaN where the values do not vary."""
     share = counts / counts.sum()
@@ -227,11 +248,15 @@ def explain(
         UserError: fewer than two parts; an unknown sampler; too few samples.
     """
     if d < 2:
-        raise UserError("there is one part only, so there is nothing to tell apart: choose a finer segmentation")
+        raise UserError(
+            "there is one part only, so there is nothing to tell apart: choose a finer segmentation"
+        )
     if settings.sampler not in SAMPLERS:
         raise UserError(f"unknown sampler {settings.sampler!r}: choose {', '.join(SAMPLERS)}")
     if settings.samples is not None and settings.samples < FEWEST:
-        raise UserError(f"{settings.samples} samples are too few to fit anything: take {FEWEST} or more, or auto")
+        raise UserError(
+            f"{settings.samples} samples are too few to fit anything: take {FEWEST} or more, or auto"
+        )
     draw = SAMPLERS[settings.sampler]
 
     def stream(purpose: str) -> np.random.Generator:
@@ -252,7 +277,9 @@ def explain(
         )  # a part that was never hidden looks settled, at zero
         if (len(masks) > d and seen) or len(masks) == goal:
             surrogate = fit(masks, values, counts, settings.alpha)
-            expected = expected_overlap(masks, values, counts, settings.alpha, surrogate, settings.top, judging)
+            expected = expected_overlap(
+                masks, values, counts, settings.alpha, surrogate, settings.top, judging
+            )
             expected = expected if seen else 0.0
     held, weight = draw(settings.held_out, d, settings.width, stream("held out"))
     full = np.ones((1, d), bool)

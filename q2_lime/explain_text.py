@@ -18,46 +18,84 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common import corpus, news, receipts, results, runtime
+from common import cli, newsgroups, results
 from common.figures import remove_stale
 from common.figures import save as save_figure
-from common.reading import reading
-from q2_lime import core, judgement, leak, linear, one_post, package, text, text_figures
+from common.results import reading
+from q2_lime import core, leak, lime_package, linear, one_post, stability, text, text_figures
 
 HEADER = re.compile(r"[A-Z][A-Za-z-]*: ")
 TELLING_POSTS = 3  # of the explained ones, in a figure of their own
-USUAL = {"samples": "auto", "sampler": text.SETTINGS.sampler, "value": "margin", "engine": "own", "seed": 0}
+USUAL = {
+    "samples": "auto",
+    "sampler": text.SETTINGS.sampler,
+    "value": "margin",
+    "engine": "own",
+    "seed": 0,
+}
 
 
 def arguments():
-    parser = runtime.Parser(__doc__)
+    parser = cli.Parser(__doc__)
     add = parser.add_argument
     folder = results.OUTPUTS / "q2_lime/text"
-    add("--models", type=Path, default=folder, metavar="DIR", help="where KIND.npz are (default: outputs/q2_lime/text)")
+    add(
+        "--models",
+        type=Path,
+        default=folder,
+        metavar="DIR",
+        help="where KIND.npz are (default: outputs/q2_lime/text)",
+    )
     parser.data_option("20newsgroups is or goes")
-    add("--kinds", nargs="+", choices=linear.KINDS, default=list(linear.KINDS), help="default: both")
-    add("--text", metavar="FILE", help="explain this text instead of test posts; - for standard input")
-    add("--samples", metavar="N", help="masks to fit to, or auto: until the leading words are settled (default)")
+    add(
+        "--kinds", nargs="+", choices=linear.KINDS, default=list(linear.KINDS), help="default: both"
+    )
+    add(
+        "--text",
+        metavar="FILE",
+        help="explain this text instead of test posts; - for standard input",
+    )
+    add(
+        "--samples",
+        metavar="N",
+        help="masks to fit to, or auto: until the leading words are settled (default)",
+    )
     add("--sampler", choices=tuple(core.SAMPLERS), help=f"default: {text.SETTINGS.sampler}")
     add("--value", choices=text.VALUES, help="what is explained (default: margin)")
-    add("--engine", choices=("own", "lime"), help="this project's arithmetic or the package's (default: own)")
+    add(
+        "--engine",
+        choices=("own", "lime"),
+        help="this project's arithmetic or the package's (default: own)",
+    )
     add("--seed", type=int, metavar="N", help="of the draw of posts and of masks (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")
     args = parser.parse_args()
     given = {name for name in USUAL if getattr(args, name) is not None}
-    unusual = [f"{name}-{value}" for name in USUAL if (value := getattr(args, name)) not in (None, USUAL[name])]
+    unusual = [
+        f"{name}-{value}"
+        for name in USUAL
+        if (value := getattr(args, name)) not in (None, USUAL[name])
+    ]
     unusual += ["kinds-" + "-".join(args.kinds)] if args.kinds != list(linear.KINDS) else []
     for name, value in USUAL.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
-    if args.samples != "auto" and not (args.samples.isdecimal() and int(args.samples) >= core.FEWEST):
-        parser.error(f"--samples {args.samples}: give auto, or a whole number of {core.FEWEST} or more")
+    if args.samples != "auto" and not (
+        args.samples.isdecimal() and int(args.samples) >= core.FEWEST
+    ):
+        parser.error(
+            f"--samples {args.samples}: give auto, or a whole number of {core.FEWEST} or more"
+        )
     if args.engine == "lime" and given & {"sampler", "value"}:
         parser.error("--engine lime runs the package as it comes: no --sampler, no --value")
-    args.out = args.out or args.models / (Path("other", "_".join(unusual)) if unusual and not args.text else "")
+    args.out = args.out or args.models / (
+        Path("other", "_".join(unusual)) if unusual and not args.text else ""
+    )
     width = text.SETTINGS.width if args.sampler == "glime" else 0.25
     samples = None if args.samples == "auto" else int(args.samples)
-    args.settings = replace(text.SETTINGS, sampler=args.sampler, width=width, samples=samples, seed=args.seed)
+    args.settings = replace(
+        text.SETTINGS, sampler=args.sampler, width=width, samples=samples, seed=args.seed
+    )
     return args
 
 
@@ -68,9 +106,12 @@ def main() -> None:
         explain_own(args, models)
         return
     first = models[args.kinds[0]]
-    posts = corpus.posts(first.dataset, args.data)
+    posts = newsgroups.load(first.dataset, args.data)
     if args.engine == "own" and first.ngrams == 1:
-        models |= {f"{kind}_stripped": linear.load(args.models / f"{kind}_stripped.npz") for kind in args.kinds}
+        models |= {
+            f"{kind}_stripped": linear.load(args.models / f"{kind}_stripped.npz")
+            for kind in args.kinds
+        }
         evaluation = results.read_json(args.models / "evaluation.json")
         with reading(args.models / "evaluation.json"):
             check_evaluation(args, evaluation)
@@ -87,13 +128,17 @@ def main() -> None:
             sample = {"index": index, "model": kind, **one.sample}
             samples.append(sample | {"figure": f"figures/{stem}.png", "html": f"html/{stem}.html"})
             print(f"{kind} {name} {true}: {one.panel.card[0]}", flush=True)
-    leaks = leak.meter(posts, models, evaluation, args.seed) if f"{args.kinds[0]}_stripped" in models else None
+    leaks = (
+        leak.meter(posts, models, evaluation, args.seed)
+        if f"{args.kinds[0]}_stripped" in models
+        else None
+    )
 
     # All that there is to write is known.
     out, written = results.output_folder(args.out), []
     for stem, one in explained.items():
         written.append(save_figure(text_figures.post(one.panel), out / f"figures/{stem}.png"))
-        package.write_html(out / f"html/{stem}.html", one.page, one.says, one_post.SHOWN)
+        lime_package.write_html(out / f"html/{stem}.html", one.page, one.says, one_post.SHOWN)
     for kind in args.kinds:
         caption = f"One test post of each class, drawn at random (seed {args.seed}); {text_figures.KIND_NAMES[kind]}. Bars: LIME's weights"
         caption += " for the class it says (blue for, orange against), each panel on its own scale."
@@ -111,18 +156,23 @@ def main() -> None:
         print(
             f"{kind}: of the three leading words for the class {row['telling']:.0%} tell it, {row['leak']:.0%} are the planted leak"
         )
-    content["provenance"] = results.provenance(args.seed, torch.device("cpu"), data_sha256=posts.sha256, **hashes(args))
+    content["provenance"] = results.provenance(
+        args.seed, torch.device("cpu"), data_sha256=posts.sha256, **hashes(args)
+    )
     remove_stale(out, written)
-    file = results.write_json(out / "explanations.json", content | {"samples": samples})
-    receipts.write(out, args, [*written, file, *([out / "leak.json"] if leaks else [])], content["provenance"])
+    results.write_json(out / "explanations.json", content | {"samples": samples})
     for kind, row in content["median"].items():
         known = (
             ""
             if row["truth_correlation"] is None
             else f", rank correlation with the model's own coefficients {row['truth_correlation']:.3f}"
         )
-        print(f"{kind}: median fidelity {row['fidelity']:.2f}, top-5 overlap between seeds {row['jaccard']:.2f}{known}")
-    print(f"wrote {results.shown(out / 'explanations.json')}, {len(written)} figures and {len(samples)} pages")
+        print(
+            f"{kind}: median fidelity {row['fidelity']:.2f}, top-5 overlap between seeds {row['jaccard']:.2f}{known}"
+        )
+    print(
+        f"wrote {results.shown(out / 'explanations.json')}, {len(written)} figures and {len(samples)} pages"
+    )
 
 
 def check_evaluation(args, evaluation: dict) -> None:
@@ -132,28 +182,40 @@ def check_evaluation(args, evaluation: dict) -> None:
         for variant, end in (("full", ""), ("stripped", "_stripped")):
             file = args.models / f"{kind}{end}.npz"
             if evaluation["provenance"].get(f"{kind}_{variant}_sha256") != results.sha256(file):
-                raise runtime.UserError(
+                raise cli.UserError(
                     f"{file} is not what evaluation.json beside it has measured: run q2_lime/train_text.py again"
                 )
 
 
-def draw(posts: news.News, model: linear.LinearModel, seed: int) -> tuple[list[int], int]:
+def draw(posts: newsgroups.Posts, model: linear.LinearModel, seed: int) -> tuple[list[int], int]:
     """One test post of each class, at random by seed, of those with two known words or more when stripped; and how many that rule
     leaves out."""
     enough = []
     for body in posts.test:
-        enough.append(len({t for t in model.tokens(news.strip(body)) if t in model.vocabulary}) > 1)
+        enough.append(
+            len({t for t in model.tokens(newsgroups.strip(body)) if t in model.vocabulary}) > 1
+        )
     labels, enough = np.array(posts.y_test), np.array(enough)
     chosen = []
     for k in range(len(posts.classes)):
-        rng = np.random.default_rng(runtime.seed_for(seed, "post", posts.classes[k]))
+        rng = np.random.default_rng(cli.seed_for(seed, "post", posts.classes[k]))
         chosen.append(int(rng.choice(np.flatnonzero((labels == k) & enough))))
     return chosen, int((~enough).sum())
 
 
-def explain(args, model: linear.LinearModel, body: str, name: str, true: str, *item: object, news_post: bool = True):
+def explain(
+    args,
+    model: linear.LinearModel,
+    body: str,
+    name: str,
+    true: str,
+    *item: object,
+    news_post: bool = True,
+):
     """One explanation as the command line asks for it."""
-    return one_post.explain(model, body, args.settings, args.engine, args.value, name, true, *item, news_post=news_post)
+    return one_post.explain(
+        model, body, args.settings, args.engine, args.value, name, true, *item, news_post=news_post
+    )
 
 
 def summarise(args, dataset: str, left_out: int, samples: list[dict]) -> dict:
@@ -161,10 +223,17 @@ def summarise(args, dataset: str, left_out: int, samples: list[dict]) -> dict:
     medians = {}
     for kind in args.kinds:
         of_kind = [s for s in samples if s["model"] == kind]
-        medians[kind] = judgement.medians(of_kind, "fidelity", "truth_correlation", "model_calls", "seconds")
+        medians[kind] = stability.medians(
+            of_kind, "fidelity", "truth_correlation", "model_calls", "seconds"
+        )
         medians[kind]["right"] = sum(s["true"] == s["predicted"] for s in of_kind)
     rule = f"one of each class by seed {args.seed}, from the test posts with two known words or more when stripped"
-    content = {"engine": args.engine, "value": args.value, "sampler": args.sampler, "samples_asked": args.samples}
+    content = {
+        "engine": args.engine,
+        "value": args.value,
+        "sampler": args.sampler,
+        "samples_asked": args.samples,
+    }
     content |= {"rule": rule, "left_out": left_out, "median": medians}
     if dataset == "corpus":
         content["known_answer"] = {
@@ -179,8 +248,8 @@ def telling_found(samples: list[dict]) -> dict[str, float]:
     telling, leaks = [], []
     for sample in samples:
         first = [word["word"] for word in sample["words"] if word["weight"] > 0][:3]
-        telling += [word in corpus.TELLING[sample["predicted"]] for word in first]
-        leaks += [word == corpus.LEAKS[sample["predicted"]] for word in first]
+        telling += [word in newsgroups.TELLING[sample["predicted"]] for word in first]
+        leaks += [word == newsgroups.LEAKS[sample["predicted"]] for word in first]
     return {"telling": float(np.mean(telling)), "leak": float(np.mean(leaks))}
 
 
@@ -195,15 +264,25 @@ def leak_figures(args, posts, leaks, panels, samples, out: Path) -> list[Path]:
         key: f"trained on {rows[key]['trained_on']}: {rows[key]['outside_body']:.0%}\noutside the body (of the words: {rows[key]['outside_body_words']:.0%})"
         for key in (kind, f"{kind}_stripped")
     }
-    shares = {key: [[zones[z] for z in news.ZONES] for zones in rows[key]["per_class"].values()] for key in titles}
-    figure = text_figures.leak({key: np.array(share, float) for key, share in shares.items()}, posts.classes, titles)
+    shares = {
+        key: [[zones[z] for z in newsgroups.ZONES] for zones in rows[key]["per_class"].values()]
+        for key in titles
+    }
+    figure = text_figures.leak(
+        {key: np.array(share, float) for key, share in shares.items()}, posts.classes, titles
+    )
     written = [save_figure(figure, out / "figures/leak.png")]
     outside = leak.outside(np.array([s["zone_weight"] for s in samples if s["model"] == kind]))
-    order = [k for k in np.argsort(outside)[::-1] if panels[k].true == panels[k].predicted][:TELLING_POSTS]
+    order = [k for k in np.argsort(outside)[::-1] if panels[k].true == panels[k].predicted][
+        :TELLING_POSTS
+    ]
     caption = f"Of the {len(panels)} explained posts, one of each class, those that the {text_figures.KIND_NAMES[kind]} gets right with the largest"
     caption += f" share of the weight of the {leak.TOP} leading words outside the body. Dotted lines: lines left out."
     figure = text_figures.telling(
-        [panels[k] for k in order], [outside[k] for k in order], "Right, for the wrong reasons?", caption
+        [panels[k] for k in order],
+        [outside[k] for k in order],
+        "Right, for the wrong reasons?",
+        caption,
     )
     return [*written, save_figure(figure, out / "figures/telling.png")]
 
@@ -211,7 +290,9 @@ def leak_figures(args, posts, leaks, panels, samples, out: Path) -> list[Path]:
 def explain_own(args, models) -> None:
     """Explains a user's text with each model."""
     body, name = text.from_user(args.text)
-    headed = HEADER.match(body) is not None  # a text without header lines is no newsgroup post: all of it is body
+    headed = (
+        HEADER.match(body) is not None
+    )  # a text without header lines is no newsgroup post: all of it is body
     explained = {}
     for kind, model in models.items():
         explained[kind] = explain(args, model, body, name, "", "own", body, news_post=headed)
@@ -220,16 +301,20 @@ def explain_own(args, models) -> None:
     for kind, one in explained.items():
         panel = replace(one.panel, name=Path(name).name)
         save_figure(text_figures.post(panel), out / f"{stem}_{kind}.png")
-        package.write_html(out / f"{stem}_{kind}.html", one.page, one.says, one_post.SHOWN)
+        lime_package.write_html(out / f"{stem}_{kind}.html", one.page, one.says, one_post.SHOWN)
         origin = results.provenance(
             args.seed, torch.device("cpu"), model_sha256=results.sha256(args.models / f"{kind}.npz")
         )
-        results.write_json(out / f"{stem}_{kind}.json", {"model": kind, **one.sample, "provenance": origin})
-        words = ", ".join(f"{word['word']} {word['weight']:+.2f}" for word in one.sample["words"][:5])
+        results.write_json(
+            out / f"{stem}_{kind}.json", {"model": kind, **one.sample, "provenance": origin}
+        )
+        words = ", ".join(
+            f"{word['word']} {word['weight']:+.2f}" for word in one.sample["words"][:5]
+        )
         print(f"{kind}: {one.sample['predicted']} {one.sample['probability']:.0%}; {words}")
         print("\n".join(f"  {line}" for line in one.panel.card))
     print(f"wrote {results.shown(out)}/{stem}_*.png, .html and .json")
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    cli.run(main)

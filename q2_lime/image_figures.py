@@ -48,7 +48,9 @@ def signed_map(picture: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> 
     return SIGNED(0.5 + 0.5 * level)[..., :3] * (0.45 + 0.55 * grey(picture)[..., None])
 
 
-def leading_map(picture: np.ndarray, labels: np.ndarray, weights: np.ndarray, count: int = LEADING) -> np.ndarray:
+def leading_map(
+    picture: np.ndarray, labels: np.ndarray, weights: np.ndarray, count: int = LEADING
+) -> np.ndarray:
     """Colours (n H, n W, 3), n as in `_fine`: the `count` leading regions in the picture's own colours with a rim, blue for and orange
     against; all else pale."""
     picture, labels = _fine(picture, labels)
@@ -85,13 +87,27 @@ def page(shown: Explained):
     the five most probable classes, the card."""
     figure = plt.figure(figsize=(WIDTH, 3.3))
     title = f"{shown.name}{': ' + shown.true if shown.true else ''}"
-    figure.text(0.01, 0.975, f"{title}; {says(shown)}", fontsize=9, fontweight="bold", va="top", parse_math=False)
+    figure.text(
+        0.01,
+        0.975,
+        f"{title}; {says(shown)}",
+        fontsize=9,
+        fontweight="bold",
+        va="top",
+        parse_math=False,
+    )
     first, second = (short(name) for name, _ in shown.top5[:2])
     small = f"{shown.original.shape[1]} x {shown.original.shape[0]} pixels"
     panels = (
         (shown.original, f"the picture, {small}"),
-        (outlines(shown.picture, shown.labels), f"what the model saw, {shown.labels.max() + 1} regions"),
-        (leading_map(shown.picture, shown.labels, shown.weights[:, 0]), f"{LEADING} leading for {first}"),
+        (
+            outlines(shown.picture, shown.labels),
+            f"what the model saw, {shown.labels.max() + 1} regions",
+        ),
+        (
+            leading_map(shown.picture, shown.labels, shown.weights[:, 0]),
+            f"{LEADING} leading for {first}",
+        ),
         (signed_map(shown.picture, shown.labels, shown.weights[:, 0]), f"weights for {first}"),
         (signed_map(shown.picture, shown.labels, shown.weights[:, 1]), f"weights for {second}"),
     )
@@ -111,11 +127,25 @@ def page(shown: Explained):
     bars.tick_params(axis="y", length=0)
     for k, value in enumerate(values):
         bars.text(value + 0.02, k, f"{value:.0%}", va="center", fontsize=6.5)
-    lines = [line for text in shown.card for line in textwrap.wrap(text, 60, subsequent_indent="  ")]
+    lines = [
+        line for text in shown.card for line in textwrap.wrap(text, 60, subsequent_indent="  ")
+    ]
     colour = INK if shown.trusted else AGAINST
-    figure.text(0.425, 0.40, "\n".join(lines), fontsize=6.3, va="top", linespacing=1.3, color=colour,
-                bbox={"facecolor": "none", "edgecolor": FAINT if shown.trusted else AGAINST, "linewidth": 0.6,
-                      "boxstyle": "round,pad=0.6"})  # fmt: skip
+    figure.text(
+        0.425,
+        0.40,
+        "\n".join(lines),
+        fontsize=6.3,
+        va="top",
+        linespacing=1.3,
+        color=colour,
+        bbox={
+            "facecolor": "none",
+            "edgecolor": FAINT if shown.trusted else AGAINST,
+            "linewidth": 0.6,
+            "boxstyle": "round,pad=0.6",
+        },
+    )
     _signed_bar(figure, (0.84, 0.27, 0.14, 0.032))
     return figure
 
@@ -139,7 +169,13 @@ def says(shown: Explained) -> str:
     """What the model says, and whether that is a kind of the true class."""
     name, probability = shown.top5[0]
     if name == shown.meaning:  # a model of these very classes
-        judged = "" if not shown.true else ", which is right" if name == shown.true else ", which is wrong"
+        judged = (
+            ""
+            if not shown.true
+            else ", which is right"
+            if name == shown.true
+            else ", which is wrong"
+        )
     elif shown.meaning and shown.meaning == shown.true:
         judged = f", a kind of {shown.true}"
     elif shown.meaning and shown.true:
@@ -163,13 +199,22 @@ def overview(explained: list[Explained], title: str, caption: str):
     height = high * rows + 1.2
     size = 6.4 - 0.3 * columns
     figure = plt.figure(figsize=(WIDTH, height))
-    figure.text(0.5, 1 - 0.08 / height, title, fontsize=10, fontweight="bold", ha="center", va="top")
+    figure.text(
+        0.5, 1 - 0.08 / height, title, fontsize=10, fontweight="bold", ha="center", va="top"
+    )
     for k, shown in enumerate(explained):
         row, column = divmod(k, columns)
         left, bottom = 0.09 + WIDTH / columns * column, height - 0.34 - high * row - 0.29 - side
-        for n, image in enumerate((shown.picture, leading_map(shown.picture, shown.labels, shown.weights[:, 0]),
-                                   signed_map(shown.picture, shown.labels, shown.weights[:, 0]))):  # fmt: skip
-            ax = figure.add_axes(((left + step * n) / WIDTH, bottom / height, side / WIDTH, side / height))
+        for n, image in enumerate(
+            (
+                shown.picture,
+                leading_map(shown.picture, shown.labels, shown.weights[:, 0]),
+                signed_map(shown.picture, shown.labels, shown.weights[:, 0]),
+            )
+        ):
+            ax = figure.add_axes(
+                ((left + step * n) / WIDTH, bottom / height, side / WIDTH, side / height)
+            )
             show_picture(ax, image)
             _edge(ax)
         known = (
@@ -180,11 +225,31 @@ def overview(explained: list[Explained], title: str, caption: str):
             else ""
         )
         above = (bottom + side) / height
-        figure.text(left / WIDTH, above + 0.16 / height, f"{shown.true}: {shown.top5[0][0]} {shown.top5[0][1]:.0%}{known}",
-                    fontsize=size + 1.2, fontweight="bold", va="center", color=INK if shown.meaning == shown.true else AGAINST)  # fmt: skip
-        figure.text(left / WIDTH, above + 0.055 / height, shown.brief, fontsize=size, va="center",
-                    color=INK if shown.trusted else AGAINST)  # fmt: skip
-    figure.text(0.02, 0.66 / height, "\n".join(textwrap.wrap(caption, 104)), fontsize=6.8, va="top", linespacing=1.3)
+        figure.text(
+            left / WIDTH,
+            above + 0.16 / height,
+            f"{shown.true}: {shown.top5[0][0]} {shown.top5[0][1]:.0%}{known}",
+            fontsize=size + 1.2,
+            fontweight="bold",
+            va="center",
+            color=INK if shown.meaning == shown.true else AGAINST,
+        )
+        figure.text(
+            left / WIDTH,
+            above + 0.055 / height,
+            shown.brief,
+            fontsize=size,
+            va="center",
+            color=INK if shown.trusted else AGAINST,
+        )
+    figure.text(
+        0.02,
+        0.66 / height,
+        "\n".join(textwrap.wrap(caption, 104)),
+        fontsize=6.8,
+        va="top",
+        linespacing=1.3,
+    )
     _signed_bar(figure, (0.80, 0.44 / height, 0.18, 0.09 / height))
     return figure
 
@@ -196,14 +261,22 @@ def ablation(rows: list[dict], title: str, known: dict[str, float] | None = None
     columns = 4
     lines = -(-len(factors) // columns)
     figure, axes = plt.subplots(
-        lines, columns, figsize=(WIDTH, 2.0 * lines + 0.6), sharey=True, layout="constrained", squeeze=False
+        lines,
+        columns,
+        figsize=(WIDTH, 2.0 * lines + 0.6),
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
     )
     for ax in axes.ravel()[len(factors) :]:
         ax.axis("off")
     for ax, factor in zip(axes.ravel(), factors, strict=False):
         chosen = [row for row in rows if row["factor"] == factor]
         x = np.arange(len(chosen))
-        for key, colour, marker, shift in (("fidelity", FOR, "o", -0.1), ("jaccard", AGAINST, "s", 0.1)):
+        for key, colour, marker, shift in (
+            ("fidelity", FOR, "o", -0.1),
+            ("jaccard", AGAINST, "s", 0.1),
+        ):
             quartiles = np.array([row[f"{key}_quartiles"] for row in chosen])
             middle = np.array([row[key] for row in chosen])
             ax.vlines(x + shift, *np.clip(quartiles, -0.1, 1).T, color=colour, linewidth=1)
@@ -222,7 +295,9 @@ def ablation(rows: list[dict], title: str, known: dict[str, float] | None = None
         ax.bar(range(len(known)), known.values(), color="#b9b9c2", width=0.6)
         for k, share in enumerate(known.values()):
             ax.text(k, share + 0.03, f"{share:.0%}", ha="center", fontsize=6.5)
-        ax.set_xticks(range(len(known)), known, rotation=55, ha="right", rotation_mode="anchor", fontsize=6)
+        ax.set_xticks(
+            range(len(known)), known, rotation=55, ha="right", rotation_mode="anchor", fontsize=6
+        )
         ax.set_title("pictures the model knows", fontsize=7.5)
     handles = [
         plt.Line2D([], [], color=FOR, marker="o", markersize=4),

@@ -12,8 +12,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from common.cli import UserError
 from common.imagenet import PictureModel
-from common.runtime import UserError
 from q2_lime import core
 
 RESAMPLING = {
@@ -45,9 +45,7 @@ class Choices:
     enlarge: str = "bicubic"
     # Regions follow the things. Quickshift's were less faithful, a 4 x 4 grid as good but blind to what is there.
     segmentation: str = "slic"
-    regions: int = (
-        20  # some 14 come out; with 40 and 80 fidelity fell, and of the 7 that 10 gives five leaders say little
-    )
+    regions: int = 20  # some 14 come out; with 40 and 80 fidelity fell, and of the 7 that 10 gives five leaders say little
     fill: str = "mean"  # grey and black fills were less faithful, a blur as good
     value: str = "log_odds"  # probabilities were far less faithful
 
@@ -56,7 +54,9 @@ CHOICES = Choices()
 # width 0.54 shows 85% of the regions: with 70% fidelity fell; 95%, more local still, was more faithful and no steadier. Fair coins (LIME) and
 # strata were far less faithful.
 # `overlap` and `bound`: the overlap between seeds still rose from 256 to 384 masks. A ridge penalty of 10 shrinks what is there.
-SETTINGS = core.Settings(sampler="glime", width=0.54, alpha=1.0, bound=384, overlap=0.9, top=5, held_out=64)
+SETTINGS = core.Settings(
+    sampler="glime", width=0.54, alpha=1.0, bound=384, overlap=0.9, top=5, held_out=64
+)
 
 
 # For networks that see 32 x 32 pixels as they are: squares of 4 x 4 pixels, blurred away, because a square's own mean colour hides little of a
@@ -88,7 +88,14 @@ def segment(picture: np.ndarray, choices: Choices, name: str = "the picture") ->
     height, width = picture.shape[:2]
     if choices.segmentation == "slic":
         # Labels start at 0: lime compares them with column numbers, so that from 1 on the last region is never hidden.
-        labels = slic(picture, n_segments=choices.regions, compactness=10, sigma=1, start_label=0, channel_axis=-1)
+        labels = slic(
+            picture,
+            n_segments=choices.regions,
+            compactness=10,
+            sigma=1,
+            start_label=0,
+            channel_axis=-1,
+        )
     elif choices.segmentation == "quickshift":
         labels = quickshift(picture, kernel_size=4, max_dist=200, ratio=0.2, rng=0)
     else:
@@ -105,7 +112,9 @@ def segment(picture: np.ndarray, choices: Choices, name: str = "the picture") ->
             f"{name} is all one region: there is nothing to tell apart (--segmentation grid cuts it into squares)"
         )
     if count > MOST_REGIONS:
-        raise UserError(f"{name} falls into {count} regions, more than {MOST_REGIONS}: ask for fewer with --regions")
+        raise UserError(
+            f"{name} falls into {count} regions, more than {MOST_REGIONS}: ask for fewer with --regions"
+        )
     return labels
 
 
@@ -117,10 +126,16 @@ def filling(picture: np.ndarray, labels: np.ndarray, fill: str) -> np.ndarray:
         return np.full_like(picture, 128)
     if fill == "blur":
         sigma = picture.shape[0] / 16
-        return np.stack([gaussian_filter(channel, sigma) for channel in np.moveaxis(picture, -1, 0)], axis=-1)
+        return np.stack(
+            [gaussian_filter(channel, sigma) for channel in np.moveaxis(picture, -1, 0)], axis=-1
+        )
     sizes = np.bincount(labels.ravel())
     means = np.stack(
-        [np.bincount(labels.ravel(), weights=c.ravel()) / sizes for c in np.moveaxis(picture, -1, 0)], axis=-1
+        [
+            np.bincount(labels.ravel(), weights=c.ravel()) / sizes
+            for c in np.moveaxis(picture, -1, 0)
+        ],
+        axis=-1,
     )
     return means.round().astype(np.uint8)[labels]
 
@@ -133,10 +148,14 @@ class Perturbed:
         mean, std: the model's normalisation (of pictures in 0 to 1).
     """
 
-    def __init__(self, picture: np.ndarray, filled: np.ndarray, labels: np.ndarray, mean, std, device="cpu"):
+    def __init__(
+        self, picture: np.ndarray, filled: np.ndarray, labels: np.ndarray, mean, std, device="cpu"
+    ):
         def prepared(image: np.ndarray) -> Tensor:
             x = torch.from_numpy(np.array(image)).to(device).float().div_(255)
-            return ((x - torch.tensor(mean, device=device)) / torch.tensor(std, device=device)).to(torch.float32)
+            return ((x - torch.tensor(mean, device=device)) / torch.tensor(std, device=device)).to(
+                torch.float32
+            )
 
         self.picture, self.filled = prepared(picture), prepared(filled)  # (H, W, 3): channels last
         self.labels = torch.from_numpy(labels).to(device)
@@ -147,14 +166,21 @@ class Perturbed:
         return torch.where(shown[..., None], self.picture, self.filled).permute(0, 3, 1, 2)
 
 
-def logits_of(model: PictureModel, picture: np.ndarray, labels: np.ndarray, fill: str) -> core.Answer:
+def logits_of(
+    model: PictureModel, picture: np.ndarray, labels: np.ndarray, fill: str
+) -> core.Answer:
     """Logits (n, K) of a picture (H, W, 3) for masks (n, d) of its regions, in batches of BATCH."""
     device = next(model.network.parameters()).device
-    perturbed = Perturbed(picture, filling(picture, labels, fill), labels, model.mean, model.std, device)
+    perturbed = Perturbed(
+        picture, filling(picture, labels, fill), labels, model.mean, model.std, device
+    )
 
     @torch.inference_mode()
     def answer(masks: np.ndarray) -> np.ndarray:
-        parts = [model.network(perturbed.batch(masks[i : i + BATCH])) for i in range(0, len(masks), BATCH)]
+        parts = [
+            model.network(perturbed.batch(masks[i : i + BATCH]))
+            for i in range(0, len(masks), BATCH)
+        ]
         return torch.cat(parts).double().cpu().numpy()
 
     return answer
@@ -164,7 +190,9 @@ def logits_of(model: PictureModel, picture: np.ndarray, labels: np.ndarray, fill
 def predict(model: PictureModel, pictures: np.ndarray) -> np.ndarray:
     """Logits (n, K) of pictures (n, H, W, 3), uint8 or whole numbers in floating point, of the model's size."""
     device = next(model.network.parameters()).device
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (model.mean, model.std))
+    mean, std = (
+        torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (model.mean, model.std)
+    )
     parts = []
     for i in range(0, len(pictures), BATCH):
         x = (

@@ -20,8 +20,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import softmax
 
+from common.cli import UserError, first_line
 from common.results import write_npz
-from common.runtime import UserError, first_line
 
 WORD = re.compile(r"(?u)\b\w\w+\b")  # scikit-learn's default: two letters or more, in lower case
 FORMAT = 1
@@ -59,21 +59,27 @@ class LinearModel:
     def tokens(self, text: str) -> list[str]:
         """The features of a text, in order, known or not."""
         words = WORD.findall(text.lower())
-        runs = (words[i : i + n] for n in range(1, self.ngrams + 1) for i in range(len(words) - n + 1))
+        runs = (
+            words[i : i + n] for n in range(1, self.ngrams + 1) for i in range(len(words) - n + 1)
+        )
         return [" ".join(run) for run in runs]
 
     def vectors(self, texts: list[str]) -> csr_array:
         """x of equation 1 for each text: (N, V) sparse. A text without a known word gives zeros."""
         data, columns, ends = [], [], [0]
         for text in texts:
-            column, count = np.unique([c for t in self.tokens(text) if (c := self.vocabulary.get(t)) is not None],
-                                      return_counts=True)  # fmt: skip
+            column, count = np.unique(
+                [c for t in self.tokens(text) if (c := self.vocabulary.get(t)) is not None],
+                return_counts=True,
+            )
             column = column.astype(int)
             value = (1 + np.log(count)) * self.idf[column]
             data.append(value / max(np.linalg.norm(value), 1e-12))
             columns.append(column)
             ends.append(ends[-1] + len(column))
-        return csr_array((np.concatenate(data), np.concatenate(columns), ends), shape=(len(texts), len(self.idf)))
+        return csr_array(
+            (np.concatenate(data), np.concatenate(columns), ends), shape=(len(texts), len(self.idf))
+        )
 
     def margins(self, texts: list[str]) -> np.ndarray:
         """(N, K), equation 1."""
@@ -94,7 +100,11 @@ def save(path: str | Path, model: LinearModel) -> Path:
     """Writes a model as a compressed `.npz` of plain arrays; the coefficients in 16 bits, as `load` gives them back."""
     words = sorted(model.vocabulary, key=model.vocabulary.get)
     about = {"format": FORMAT, "kind": model.kind, "classes": model.classes, "ngrams": model.ngrams}
-    about |= {"temperature": model.temperature, "stripped": model.stripped, "dataset": model.dataset}
+    about |= {
+        "temperature": model.temperature,
+        "stripped": model.stripped,
+        "dataset": model.dataset,
+    }
     about |= {"settings": model.settings}
     return write_npz(
         path,
@@ -118,10 +128,17 @@ def load(path: str | Path) -> LinearModel:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
             words = file["vocabulary"].tobytes().decode().split("\n")
-            arrays = {name: file[name].astype(np.float64) for name in ("idf", "coefficients", "intercept")}
+            arrays = {
+                name: file[name].astype(np.float64) for name in ("idf", "coefficients", "intercept")
+            }
         shapes = ((len(words),), (len(words), len(about["classes"])), (len(about["classes"]),))
-        if about.pop("format") != FORMAT or tuple(array.shape for array in arrays.values()) != shapes:
-            raise UserError(f"{path} is not a text model of this project: train one with q2_lime/train_text.py")
+        if (
+            about.pop("format") != FORMAT
+            or tuple(array.shape for array in arrays.values()) != shapes
+        ):
+            raise UserError(
+                f"{path} is not a text model of this project: train one with q2_lime/train_text.py"
+            )
         about["classes"] = tuple(about["classes"])
         return LinearModel(**about, vocabulary={word: k for k, word in enumerate(words)}, **arrays)
     except (
@@ -134,7 +151,9 @@ def load(path: str | Path) -> LinearModel:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise UserError(f"{path} is damaged or not a text model ({first_line(error)}): train it again") from None
+        raise UserError(
+            f"{path} is damaged or not a text model ({first_line(error)}): train it again"
+        ) from None
 
 
 def _bytes(text: str) -> np.ndarray:

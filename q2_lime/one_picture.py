@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common import imagenet_to_cifar, results
+from common import imagenet, results
+from common.cli import seed_for
 from common.imagenet import PictureModel
-from common.runtime import seed_for
-from q2_lime import core, image_figures, images, judgement, package
+from q2_lime import core, image_figures, images, lime_package, stability
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,19 @@ def explain(
         values = images.explained_values(logits, top5[:2], "probability")
         out = _package(picture, labels, choices.fill, model, top5[:2], values, settings, *item)
     named = [(model.categories[k], float(probabilities[k])) for k in top5]
-    kind = imagenet_to_cifar.meaning(top5[0]) if of_imagenet else named[0][0]
+    kind = imagenet.cifar_class(top5[0]) if of_imagenet else named[0][0]
     sample = {"true": true, "predicted": named[0][0], "probability": named[0][1], "meaning": kind}
-    sample |= {"top5": [{"class": c, "probability": p} for c, p in named], "n_superpixels": d} | out.row
+    sample |= {
+        "top5": [{"class": c, "probability": p} for c, p in named],
+        "n_superpixels": d,
+    } | out.row
     sample |= {
         "stability": out.stable,
-        "stability_seeds": judgement.SEEDS,
+        "stability_seeds": stability.SEEDS,
         "seconds": out.seconds,
         "verdict": out.verdict,
     }
-    trusted = out.verdict == judgement.TRUSTED
+    trusted = out.verdict == stability.TRUSTED
     brief = f"fidelity {out.row['fidelity']:.2f}, overlap {out.stable['jaccard']:.2f}, {out.row['model_calls']} calls"
     brief += "" if trusted else ": not to be trusted"
     panel = image_figures.Explained(
@@ -76,17 +79,36 @@ def explain(
     return results.without_nan(sample), panel
 
 
-def _own(values: core.Answer, d: int, settings: core.Settings, original: np.ndarray, unit: str, *item) -> _Outcome:
+def _own(
+    values: core.Answer, d: int, settings: core.Settings, original: np.ndarray, unit: str, *item
+) -> _Outcome:
     started = time.perf_counter()
     found = core.explain(values, d, settings, *item, original=original)
     seconds = time.perf_counter() - started
-    others = [core.explain(values, d, other, *item, original=original) for other in judgement.again(settings)]
-    stable = judgement.stability([run.weights[:, 0] for run in (found, *others)], settings.top)
+    others = [
+        core.explain(values, d, other, *item, original=original)
+        for other in stability.again(settings)
+    ]
+    stable = stability.stability([run.weights[:, 0] for run in (found, *others)], settings.top)
     row = {"fidelity": found.fidelity[0], "fidelity_second": found.fidelity[1]}
-    kept = ("model_calls", "settled", "expected_overlap", "effective_samples", "original", "surrogate_original")
+    kept = (
+        "model_calls",
+        "settled",
+        "expected_overlap",
+        "effective_samples",
+        "original",
+        "surrogate_original",
+    )
     row |= {key: getattr(found, key) for key in kept}
-    verdict = judgement.verdict(found.fidelity[0], stable["jaccard"])
-    return _Outcome(found.weights, stable, verdict, seconds, row, judgement.card(found, stable, settings.top, unit))
+    verdict = stability.verdict(found.fidelity[0], stable["jaccard"])
+    return _Outcome(
+        found.weights,
+        stable,
+        verdict,
+        seconds,
+        row,
+        stability.card(found, stable, settings.top, unit),
+    )
 
 
 def _package(
@@ -99,14 +121,16 @@ def _package(
     settings: core.Settings,
     *item,
 ) -> _Outcome:
-    n, runs, seconds = settings.samples or package.IMAGE_SAMPLES, [], 0.0
-    for each in (settings, *judgement.again(settings)):
+    n, runs, seconds = settings.samples or lime_package.IMAGE_SAMPLES, [], 0.0
+    for each in (settings, *stability.again(settings)):
         begun = time.perf_counter()
         seed = seed_for(each.seed, *item) % 2**32
-        runs.append(package.explain_image(picture, labels, fill, model, classes, n, seed))
+        runs.append(lime_package.explain_image(picture, labels, fill, model, classes, n, seed))
         seconds = seconds or time.perf_counter() - begun
-    first, stable = runs[0], judgement.stability([run.weights[:, 0] for run in runs], settings.top)
+    first, stable = runs[0], stability.stability([run.weights[:, 0] for run in runs], settings.top)
     rng = np.random.default_rng(seed_for(settings.seed, "held out", *item))
-    fidelity = package.image_fidelity(first, values, settings.held_out, rng)
-    row, card = package.row_and_card(fidelity, first.score, stable, n + settings.held_out, settings.top)
+    fidelity = lime_package.image_fidelity(first, values, settings.held_out, rng)
+    row, card = lime_package.row_and_card(
+        fidelity, first.score, stable, n + settings.held_out, settings.top
+    )
     return _Outcome(first.weights, stable, row["verdict"], seconds, row, card)

@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 from scipy.special import log_softmax, logsumexp, softmax
 
-from common import news
-from common.runtime import UserError
+from common import newsgroups
+from common.cli import UserError
 from q2_lime import core
 from q2_lime.linear import WORD, LinearModel
 
 VALUES = ("margin", "log_odds", "probability")
 # The defaults for texts. Their reasons are measured: q2_lime/ablate.py --half text, outputs/q2_lime/text/ablation.json.
-SETTINGS = core.Settings(sampler="glime", width=0.54, alpha=0.01, bound=4000, overlap=0.95, top=5, held_out=500)
+SETTINGS = core.Settings(
+    sampler="glime", width=0.54, alpha=0.01, bound=4000, overlap=0.95, top=5, held_out=500
+)
 LONGEST = 200_000  # characters; a post of the collection has 160,000 at most
 MOST_WORDS = 2000  # different ones; the surrogate's equations grow with their cube
 CHUNK = 500  # strings at a time for a classifier that reads strings
@@ -45,13 +47,15 @@ class Post:
 
     def zone_shares(self) -> np.ndarray:
         """(d, 4): how the occurrences of each word are spread over `common.news.ZONES`; rows add up to 1."""
-        counts = np.zeros((len(self.words), len(news.ZONES)))
+        counts = np.zeros((len(self.words), len(newsgroups.ZONES)))
         for (_, _, word), zone in zip(self.spans, self.zones, strict=True):
-            counts[word, news.ZONES.index(zone)] += 1
+            counts[word, newsgroups.ZONES.index(zone)] += 1
         return counts / counts.sum(1, keepdims=True)
 
 
-def read(text: str, known: Collection[str] | None = None, name: str = "the text", news_post: bool = True) -> Post:
+def read(
+    text: str, known: Collection[str] | None = None, name: str = "the text", news_post: bool = True
+) -> Post:
     """Finds the words of a text, of those that are `known` where that is given. A text that is no `news_post` is body throughout.
 
     Raises:
@@ -64,21 +68,25 @@ def read(text: str, known: Collection[str] | None = None, name: str = "the text"
     if "\0" in text:
         raise UserError(f"{name} is not a text (it holds zero bytes)")
     zone_of = np.empty(len(text), dtype=int)
-    parts = news.zones(text) if news_post else [(0, len(text), "body")]
+    parts = newsgroups.zones(text) if news_post else [(0, len(text), "body")]
     for start, end, zone in parts:
-        zone_of[start:end] = news.ZONES.index(zone)
+        zone_of[start:end] = newsgroups.ZONES.index(zone)
     numbers: dict[str, int] = {}
     spans, zones = [], []
     for match in WORD.finditer(text):
         word = match.group().lower()
         if known is None or word in known:
             spans.append((*match.span(), numbers.setdefault(word, len(numbers))))
-            zones.append(news.ZONES[zone_of[match.start()]])
+            zones.append(newsgroups.ZONES[zone_of[match.start()]])
     if len(numbers) < 2:
         which = "words" if known is None else "words that the model knows"
-        raise UserError(f"{name} has {len(numbers) or 'no'} {which}: two are needed to tell them apart")
+        raise UserError(
+            f"{name} has {len(numbers) or 'no'} {which}: two are needed to tell them apart"
+        )
     if len(numbers) > MOST_WORDS:
-        raise UserError(f"{name} has {len(numbers):,} different words: cut it to {MOST_WORDS:,} or fewer")
+        raise UserError(
+            f"{name} has {len(numbers):,} different words: cut it to {MOST_WORDS:,} or fewer"
+        )
     return Post(text, tuple(numbers), tuple(spans), tuple(zones), tuple(parts))
 
 
@@ -101,7 +109,9 @@ def from_user(file: str) -> tuple[str, str]:
         body = content.decode("utf-8")
     except UnicodeDecodeError:
         if len(content) == most:
-            raise UserError(f"{name} is too long: cut it to {LONGEST:,} characters or fewer") from None
+            raise UserError(
+                f"{name} is too long: cut it to {LONGEST:,} characters or fewer"
+            ) from None
         raise UserError(f"{name} is not a text in UTF-8") from None
     return body.replace("\r\n", "\n"), name
 
@@ -147,7 +157,9 @@ def answer_linear(post: Post, model: LinearModel) -> core.Answer:
     return answer
 
 
-def explained_values(margins: core.Answer, model: LinearModel, classes: list[int], value: str) -> core.Answer:
+def explained_values(
+    margins: core.Answer, model: LinearModel, classes: list[int], value: str
+) -> core.Answer:
     """What is explained, for each of `classes`: its margin; the log-odds of its probability; or the probability itself."""
 
     def answer(masks: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
 from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, plt
-from common.news import ZONES
+from common.newsgroups import ZONES
 
 FOR, AGAINST = ACCENT, SECOND
 ZONE_COLOURS = {"header": "#7b3294", "quote": "#c2185b", "footer": "#6b6b75", "body": "#2e7d32"}
@@ -54,11 +54,25 @@ def confusion(matrix: np.ndarray, names: tuple[str, ...], kind: str):
     for t, p in np.ndindex(matrix.shape):
         if matrix[t, p]:
             light = t != p and matrix[t, p] > 0.6 * np.nanmax(mistakes)
-            ax.text(p, t, matrix[t, p], ha="center", va="center", fontsize=6, color="white" if light else "black",
-                    fontweight="bold" if t == p else "normal")  # fmt: skip
-    ax.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
+            ax.text(
+                p,
+                t,
+                matrix[t, p],
+                ha="center",
+                va="center",
+                fontsize=6,
+                color="white" if light else "black",
+                fontweight="bold" if t == p else "normal",
+            )
+    ax.set_xticks(
+        range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=7
+    )
     ax.set_yticks(range(len(names)), names, fontsize=7)
-    ax.set(xlabel="predicted class", ylabel="true class", title=f"{KIND_NAMES[kind]}, posts as they are")
+    ax.set(
+        xlabel="predicted class",
+        ylabel="true class",
+        title=f"{KIND_NAMES[kind]}, posts as they are",
+    )
     figure.colorbar(shown, ax=ax, shrink=0.6, label="mistakes (test posts)")
     return figure
 
@@ -79,7 +93,10 @@ def per_class(recalls: dict[str, np.ndarray], names: tuple[str, ...], kind: str)
         label="without headers, footers, quotes",
     )
     ax.set_yticks(y, np.array(names)[order])
-    ax.set(xlim=(min(0.3, *recalls["stripped"]) - 0.02, 1.01), xlabel=f"recognised test posts, {KIND_NAMES[kind]}")
+    ax.set(
+        xlim=(min(0.3, *recalls["stripped"]) - 0.02, 1.01),
+        xlabel=f"recognised test posts, {KIND_NAMES[kind]}",
+    )
     ax.grid(axis="x", color="#e4e4e8")
     ax.set_axisbelow(True)
     figure.legend(loc="outside upper center", ncols=2)
@@ -136,7 +153,11 @@ def _bars(ax, words: list[Word], size: float = 6.5) -> None:
     weights = np.array([word.weight for word in words])
     ax.barh(y, weights, color=np.where(weights > 0, FOR, AGAINST), height=0.72)
     ax.axvline(0, color=INK, linewidth=0.6)
-    ax.set_yticks(y, [word.text if len(word.text) <= 16 else word.text[:15] + "…" for word in words], fontsize=size)
+    ax.set_yticks(
+        y,
+        [word.text if len(word.text) <= 16 else word.text[:15] + "…" for word in words],
+        fontsize=size,
+    )
     for tick, word in zip(ax.get_yticklabels(), words, strict=True):
         tick.set_color(ZONE_COLOURS[word.zone])
     ax.spines["left"].set_visible(False)
@@ -156,13 +177,22 @@ def _lines(shown: Explained, most: int = LINES) -> list[_Line]:
     """The post in lines of COLUMNS characters at most; of a long one those with leading words, and the first ones, up to `most`."""
     lines, place = [], 0
     for source in shown.text.split("\n"):
-        lines += [_Line(place + part.start(), part[1] or part[2]) for part in FITTING.finditer(source)]
+        lines += [
+            _Line(place + part.start(), part[1] or part[2]) for part in FITTING.finditer(source)
+        ]
         lines += [] if source else [_Line(place, "")]
         place += len(source) + 1
-    lines = [line for k, line in enumerate(lines) if line.text.strip() or (k and lines[k - 1].text.strip())]
+    lines = [
+        line
+        for k, line in enumerate(lines)
+        if line.text.strip() or (k and lines[k - 1].text.strip())
+    ]
     if len(lines) <= most:
         return lines
-    marked = [any(s < line.start + len(line.text) and e > line.start for s, e, _ in shown.spans) for line in lines]
+    marked = [
+        any(s < line.start + len(line.text) and e > line.start for s, e, _ in shown.spans)
+        for line in lines
+    ]
     first = sorted(sorted(range(len(lines)), key=lambda k: (not marked[k], k))[:most])
     kept, before = [], -1
     for k in first:
@@ -183,29 +213,52 @@ def _page(ax, lines: list[_Line], shown: Explained) -> None:
             ax.plot([-1.8, COLUMNS], [row, row], color=FAINT, linewidth=0.5, linestyle=":")
         zone = next((z for s, e, z in shown.zones if s <= line.start < e), None)
         if zone:
-            ax.add_patch(Rectangle((-2.0, row + 0.04), 0.7, 0.94, color=ZONE_COLOURS[zone], linewidth=0))
+            ax.add_patch(
+                Rectangle((-2.0, row + 0.04), 0.7, 0.94, color=ZONE_COLOURS[zone], linewidth=0)
+            )
         end, clean = line.start + len(line.text), _printable(line.text)
-        marked = np.zeros(len(clean) + 1, dtype=int)  # which leading word a character belongs to, counted from 1
+        marked = np.zeros(
+            len(clean) + 1, dtype=int
+        )  # which leading word a character belongs to, counted from 1
         for number, (start, stop, weight) in enumerate(shown.spans, start=1):
             a, b = max(start, line.start) - line.start, min(stop, end) - line.start
             if a < b:
                 marked[a:b] = number
-                ground = to_rgba(FOR if weight > 0 else AGAINST, min(1.0, 0.2 + 0.8 * abs(weight) / strongest))
-                ax.add_patch(Rectangle((a - 0.1, row + 0.05), b - a + 0.2, 0.92, color=ground, linewidth=0))
+                ground = to_rgba(
+                    FOR if weight > 0 else AGAINST, min(1.0, 0.2 + 0.8 * abs(weight) / strongest)
+                )
+                ax.add_patch(
+                    Rectangle((a - 0.1, row + 0.05), b - a + 0.2, 0.92, color=ground, linewidth=0)
+                )
         # Piece by piece, each at its own column: over a whole line the face's rounded widths would drift.
         for match in re.finditer(r"\S+", clean):
             begin, stop = match.span()
             inside = range(begin + 1, stop)
-            cuts = [begin, *(k for k in inside if marked[k] != marked[k - 1] or (k - begin) % PIECE == 0), stop]
+            cuts = [
+                begin,
+                *(k for k in inside if marked[k] != marked[k - 1] or (k - begin) % PIECE == 0),
+                stop,
+            ]
             for a, b in zip(cuts, cuts[1:], strict=False):
                 weight = shown.spans[marked[a] - 1][2] if marked[a] else 0.0
-                colour = "#55555c" if not marked[a] else "white" if abs(weight) > 0.6 * strongest else INK
-                ax.text(a, row + 0.5, clean[a:b], va="center", color=colour, parse_math=False, **font)
+                colour = (
+                    "#55555c"
+                    if not marked[a]
+                    else "white"
+                    if abs(weight) > 0.6 * strongest
+                    else INK
+                )
+                ax.text(
+                    a, row + 0.5, clean[a:b], va="center", color=colour, parse_math=False, **font
+                )
 
 
 def _printable(text: str) -> str:
     """One column for each character: tabs and whatever the typewriter face lacks become single signs."""
-    return "".join(c if " " <= c <= "~" or "\xa1" <= c <= "\u024f" else " " if c.isspace() else "·" for c in text)
+    return "".join(
+        c if " " <= c <= "~" or "\xa1" <= c <= "\u024f" else " " if c.isspace() else "·"
+        for c in text
+    )
 
 
 def telling(explained: list[Explained], shares: list[float], title: str, caption: str):
@@ -226,10 +279,19 @@ def telling(explained: list[Explained], shares: list[float], title: str, caption
         room = 0.19 * len(words) / height
         ax = figure.add_axes((0.145, 1 - (top + 0.2) / height - room, 0.165, room))
         _bars(ax, words)
-        page = figure.add_axes((0.345, 1 - (top + 0.2 + 0.118 * len(part)) / height, 0.65, 0.118 * len(part) / height))
+        page = figure.add_axes(
+            (0.345, 1 - (top + 0.2 + 0.118 * len(part)) / height, 0.65, 0.118 * len(part) / height)
+        )
         _page(page, part, shown)
         top += high
-    figure.text(0.02, 0.30 / height, "\n".join(textwrap.wrap(caption, 150)), fontsize=6.6, va="top", linespacing=1.25)
+    figure.text(
+        0.02,
+        0.30 / height,
+        "\n".join(textwrap.wrap(caption, 150)),
+        fontsize=6.6,
+        va="top",
+        linespacing=1.25,
+    )
     _key(figure, 0.02, 0.40 / height)
     return figure
 
@@ -238,10 +300,20 @@ def _key(figure, x: float, y: float) -> None:
     """What the colours of bars and of words mean, in one line from (x, y) of the figure."""
     figure.text(x, y, "Bars, marked words:", fontsize=6.6)
     for place, colour, text in ((0.138, FOR, "for"), (0.173, AGAINST, "against the class")):
-        figure.text(x + place, y, text, color="white", fontsize=6.6,
-                    bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.2})  # fmt: skip
-    figure.text(x + 0.335, y, "Name of a word, stripe of a line: the part of the post:", fontsize=6.6)
-    for place, (zone, colour) in zip((0.705, 0.768, 0.826, 0.882), ZONE_COLOURS.items(), strict=True):
+        figure.text(
+            x + place,
+            y,
+            text,
+            color="white",
+            fontsize=6.6,
+            bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.2},
+        )
+    figure.text(
+        x + 0.335, y, "Name of a word, stripe of a line: the part of the post:", fontsize=6.6
+    )
+    for place, (zone, colour) in zip(
+        (0.705, 0.768, 0.826, 0.882), ZONE_COLOURS.items(), strict=True
+    ):
         figure.text(x + place, y, zone, color=colour, fontsize=6.6, fontweight="bold")
 
 
@@ -251,7 +323,9 @@ def overview(explained: list[Explained], title: str, caption: str, words: int = 
     rows = -(-len(explained) // columns)
     height = 1.15 * rows + 1.0
     figure = plt.figure(figsize=(WIDTH, height))
-    figure.text(0.5, 1 - 0.08 / height, title, fontsize=10, fontweight="bold", ha="center", va="top")
+    figure.text(
+        0.5, 1 - 0.08 / height, title, fontsize=10, fontweight="bold", ha="center", va="top"
+    )
     for k, shown in enumerate(explained):
         row, column = divmod(k, columns)
         left, bottom = 0.105 + 0.25 * column, 1 - (0.34 + 1.15 * row + 1.0) / height
@@ -259,9 +333,18 @@ def overview(explained: list[Explained], title: str, caption: str, words: int = 
         _bars(ax, shown.words[:words], size=5.6)
         right = shown.predicted == shown.true
         x = left - 0.095
-        figure.text(x, bottom + 0.90 / height, shown.true, fontsize=6.4, fontweight="bold", va="center")
+        figure.text(
+            x, bottom + 0.90 / height, shown.true, fontsize=6.4, fontweight="bold", va="center"
+        )
         says = f"{'says so' if right else 'says ' + shown.predicted}, {shown.probability:.0%}"
-        figure.text(x, bottom + 0.77 / height, says, fontsize=5.8, va="center", color=INK if right else AGAINST)
+        figure.text(
+            x,
+            bottom + 0.77 / height,
+            says,
+            fontsize=5.8,
+            va="center",
+            color=INK if right else AGAINST,
+        )
     lines = textwrap.wrap(caption, 150)
     figure.text(0.02, 0.36 / height, "\n".join(lines), fontsize=6.6, va="top", linespacing=1.25)
     _key(figure, 0.02, 0.44 / height)
@@ -273,7 +356,12 @@ def leak(shares: dict[str, np.ndarray], names: tuple[str, ...], labels: dict[str
     `shares`, whose panel titles are `labels`."""
     order = np.argsort(shares[next(iter(shares))][:, ZONES.index("body")])[::-1]
     figure, axes = plt.subplots(
-        1, len(shares), figsize=(WIDTH, 0.2 * len(names) + 1.3), sharey=True, layout="constrained", squeeze=False
+        1,
+        len(shares),
+        figsize=(WIDTH, 0.2 * len(names) + 1.3),
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
     )
     for ax, (key, share) in zip(axes[0], shares.items(), strict=True):
         start = np.zeros(len(names))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common import corpus, intervals, news, receipts, results, runtime
+from common import cli, newsgroups, results, statistics
 from common.figures import save as save_figure
 from q2_lime import linear, text_figures, training
 
@@ -22,12 +22,22 @@ VARIANTS = {"full": False, "stripped": True}
 
 
 def arguments():
-    parser = runtime.Parser(__doc__)
-    parser.add_argument("--dataset", choices=corpus.DATASETS, default="20newsgroups")
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--dataset", choices=newsgroups.DATASETS, default="20newsgroups")
     parser.data_option("20newsgroups is or goes")
-    parser.add_argument("--kinds", nargs="+", choices=linear.KINDS, default=list(linear.KINDS), help="default: both")
-    parser.add_argument("--ngrams", type=int, choices=(1, 2), default=1, help="2: pairs of words are features too")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the cross-validation's folds (default: 0)")
+    parser.add_argument(
+        "--kinds", nargs="+", choices=linear.KINDS, default=list(linear.KINDS), help="default: both"
+    )
+    parser.add_argument(
+        "--ngrams", type=int, choices=(1, 2), default=1, help="2: pairs of words are features too"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the cross-validation's folds (default: 0)",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="see above")
     args = parser.parse_args()
     if args.out is None:
@@ -44,22 +54,38 @@ def arguments():
 
 def main() -> None:
     args = arguments()
-    posts = corpus.posts(args.dataset, args.data)
+    posts = newsgroups.load(args.dataset, args.data)
     out = results.output_folder(args.out)
     y_train, y_test = np.array(posts.y_train), np.array(posts.y_test)
-    texts, groups = {"full": posts.train, "stripped": [news.strip(text) for text in posts.train]}, threads(posts)
+    texts, groups = (
+        {"full": posts.train, "stripped": [newsgroups.strip(text) for text in posts.train]},
+        threads(posts),
+    )
     models, searches, words = {}, {}, {}
     for kind in args.kinds:
         for variant, stripped in VARIANTS.items():
             # What counts as a word is searched with the first kind of classifier; the others take its answer.
             options = [words[variant]] if variant in words else training.WORDS
-            rows = training.search(texts[variant], y_train, groups, kind, args.ngrams, options, args.seed)
+            rows = training.search(
+                texts[variant], y_train, groups, kind, args.ngrams, options, args.seed
+            )
             words.setdefault(variant, {key: rows[0][key] for key in ("min_df", "stop_words")})
             models[kind, variant] = found = training.train(
-                texts[variant], y_train, groups, posts.classes, kind, args.ngrams, stripped, args.dataset, rows[0]
+                texts[variant],
+                y_train,
+                groups,
+                posts.classes,
+                kind,
+                args.ngrams,
+                stripped,
+                args.dataset,
+                rows[0],
             )
             searches[f"{kind}_{variant}"] = rows
-            print(f"{kind}, {variant}: cross-validated {rows[0]['accuracy']:.2%} with {found.settings}", flush=True)
+            print(
+                f"{kind}, {variant}: cross-validated {rows[0]['accuracy']:.2%} with {found.settings}",
+                flush=True,
+            )
 
     predicted, content = tested(args, posts, models)
     content["search"] = searches
@@ -72,30 +98,48 @@ def main() -> None:
     content["provenance"] = results.provenance(args.seed, torch.device("cpu"), **origin)
     main_kind = args.kinds[0]
     matrix = confusion(predicted[main_kind, "full", "full"], y_test, len(posts.classes))
-    written.append(save_figure(text_figures.confusion(matrix, posts.classes, main_kind), out / "confusion.png"))
-    recalls = {variant: recall(predicted[main_kind, variant, variant], y_test) for variant in VARIANTS}
-    written.append(save_figure(text_figures.per_class(recalls, posts.classes, main_kind), out / "per_class.png"))
+    written.append(
+        save_figure(text_figures.confusion(matrix, posts.classes, main_kind), out / "confusion.png")
+    )
+    recalls = {
+        variant: recall(predicted[main_kind, variant, variant], y_test) for variant in VARIANTS
+    }
+    written.append(
+        save_figure(
+            text_figures.per_class(recalls, posts.classes, main_kind), out / "per_class.png"
+        )
+    )
     written.append(results.write_json(out / "evaluation.json", content))
-    receipts.write(out, args, written, content["provenance"])
     for kind, row in content["models"].items():
-        print(f"{kind}: test {row['accuracy']:.2%} as they are, {row['accuracy_stripped']:.2%} stripped"
-              f" ({row['accuracy_full_on_stripped']:.2%} when trained on full posts)")  # fmt: skip
-    print(f"wrote {results.shown(out / 'evaluation.json')}, two figures and {len(models)} models beside it")
+        print(
+            f"{kind}: test {row['accuracy']:.2%} as they are, {row['accuracy_stripped']:.2%} stripped"
+            f" ({row['accuracy_full_on_stripped']:.2%} when trained on full posts)"
+        )
+    print(
+        f"wrote {results.shown(out / 'evaluation.json')}, two figures and {len(models)} models beside it"
+    )
 
 
-def threads(posts: news.News) -> np.ndarray:
+def threads(posts: newsgroups.Posts) -> np.ndarray:
     """(N,): the thread of each training post; a thread of its own where all posts share a few subjects, as the built-in ones do."""
     groups = training.threads(posts.train)
-    return groups if len(np.unique(groups)) >= training.FOLDS * len(posts.classes) else np.arange(len(groups))
+    return (
+        groups
+        if len(np.unique(groups)) >= training.FOLDS * len(posts.classes)
+        else np.arange(len(groups))
+    )
 
 
-def tested(args, posts: news.News, models) -> tuple[dict, dict]:
+def tested(args, posts: newsgroups.Posts, models) -> tuple[dict, dict]:
     """The one look at the test posts: the classes that every model gives them, as they are and stripped, and what evaluation.json says of them.
 
     Args:
         models: by kind and variant.
     """
-    texts, labels = {"full": posts.test, "stripped": [news.strip(text) for text in posts.test]}, np.array(posts.y_test)
+    texts, labels = (
+        {"full": posts.test, "stripped": [newsgroups.strip(text) for text in posts.test]},
+        np.array(posts.y_test),
+    )
     predicted = {
         (kind, trained, shown): models[kind, trained].margins(texts[shown]).argmax(1)
         for kind, trained in models
@@ -120,20 +164,32 @@ def measures(kind: str, models, predicted, labels: np.ndarray) -> dict:
     classes = models[kind, "full"].classes
     block = {
         "accuracy": right["full", "full"].mean(),
-        "accuracy_interval": intervals.wilson(right["full", "full"].sum(), len(labels)),
+        "accuracy_interval": statistics.wilson_interval(right["full", "full"].sum(), len(labels)),
         "accuracy_stripped": right["stripped", "stripped"].mean(),
-        "accuracy_stripped_interval": intervals.wilson(right["stripped", "stripped"].sum(), len(labels)),
+        "accuracy_stripped_interval": statistics.wilson_interval(
+            right["stripped", "stripped"].sum(), len(labels)
+        ),
         "accuracy_full_on_stripped": right["full", "stripped"].mean(),
         "accuracy_stripped_on_full": right["stripped", "full"].mean(),
     }
     for variant in VARIANTS:
         model = models[kind, variant]
-        block[f"settings_{variant}"] = model.settings | {"temperature": model.temperature, "words": len(model.idf)}
+        block[f"settings_{variant}"] = model.settings | {
+            "temperature": model.temperature,
+            "words": len(model.idf),
+        }
     matrix = confusion(predicted[kind, "full", "full"], labels, len(classes))
     precision = np.diag(matrix) / np.maximum(matrix.sum(0), 1)
-    table = zip(classes, recall(predicted[kind, "full", "full"], labels), precision,
-                recall(predicted[kind, "stripped", "stripped"], labels), strict=True)  # fmt: skip
-    block["per_class"] = {name: {"recall": r, "precision": p, "recall_stripped": s} for name, r, p, s in table}
+    table = zip(
+        classes,
+        recall(predicted[kind, "full", "full"], labels),
+        precision,
+        recall(predicted[kind, "stripped", "stripped"], labels),
+        strict=True,
+    )
+    block["per_class"] = {
+        name: {"recall": r, "precision": p, "recall_stripped": s} for name, r, p, s in table
+    }
     block["confusion_matrix"] = matrix
     return block
 
@@ -151,4 +207,4 @@ def recall(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    cli.run(main)

@@ -20,11 +20,16 @@ FOLDS = 3
 # What is tried. Words in more than half of the posts are left out, counts enter by their logarithm: both are settled practice for
 # long posts (Manning et al., "Introduction to Information Retrieval", section 6.4.1), so they are not searched over.
 WORDS = [{"min_df": min_df, "stop_words": stop} for min_df in (1, 2) for stop in (None, "english")]
-PENALTIES = {"svm": (0.2, 0.5, 1.0, 2.0), "logistic_regression": (3.0, 10.0, 30.0)}  # C; larger fits more closely
+PENALTIES = {
+    "svm": (0.2, 0.5, 1.0, 2.0),
+    "logistic_regression": (3.0, 10.0, 30.0),
+}  # C; larger fits more closely
 
 
 def vectorizer(ngrams: int = 1, **words) -> TfidfVectorizer:
-    return TfidfVectorizer(sublinear_tf=True, max_df=0.5, ngram_range=(1, ngrams), token_pattern=WORD.pattern, **words)
+    return TfidfVectorizer(
+        sublinear_tf=True, max_df=0.5, ngram_range=(1, ngrams), token_pattern=WORD.pattern, **words
+    )
 
 
 def classifier(kind: str, penalty: float):
@@ -37,12 +42,23 @@ def classifier(kind: str, penalty: float):
 def threads(posts: list[str]) -> np.ndarray:
     """(N,): the number of the thread that a post, headers and all, belongs to, judged by its subject."""
     subjects = [re.search(r"^Subject: *(.*)$", post, re.MULTILINE) for post in posts]
-    names = [match.group(1).lower() if match else post for match, post in zip(subjects, posts, strict=True)]
-    return np.unique([re.sub(r"^((re|fwd?)\s*:\s*)+", "", name).strip() for name in names], return_inverse=True)[1]
+    names = [
+        match.group(1).lower() if match else post
+        for match, post in zip(subjects, posts, strict=True)
+    ]
+    return np.unique(
+        [re.sub(r"^((re|fwd?)\s*:\s*)+", "", name).strip() for name in names], return_inverse=True
+    )[1]
 
 
 def search(
-    texts: list[str], labels: np.ndarray, groups: np.ndarray, kind: str, ngrams: int, words: list[dict], seed: int
+    texts: list[str],
+    labels: np.ndarray,
+    groups: np.ndarray,
+    kind: str,
+    ngrams: int,
+    words: list[dict],
+    seed: int,
 ) -> list[dict[str, Any]]:
     """Cross-validated accuracy of every setting, best first: rows of {min_df, stop_words, C, accuracy, spread}.
 
@@ -50,7 +66,11 @@ def search(
         texts: (N) posts; labels: (N,); groups: (N,) thread of each post.
     """
     split = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    folds, texts, rows = list(split.split(labels, labels, groups)), np.array(texts, dtype=object), []
+    folds, texts, rows = (
+        list(split.split(labels, labels, groups)),
+        np.array(texts, dtype=object),
+        [],
+    )
     for options in words:
         parts = []
         for train, held in folds:
@@ -58,8 +78,13 @@ def search(
             x = vectors.fit_transform(texts[train])
             parts.append((x, labels[train], vectors.transform(texts[held]), labels[held]))
         for penalty in PENALTIES[kind]:
-            scores = [classifier(kind, penalty).fit(x, y).score(x_held, y_held) for x, y, x_held, y_held in parts]
-            rows.append(options | {"C": penalty, "accuracy": np.mean(scores), "spread": np.std(scores)})
+            scores = [
+                classifier(kind, penalty).fit(x, y).score(x_held, y_held)
+                for x, y, x_held, y_held in parts
+            ]
+            rows.append(
+                options | {"C": penalty, "accuracy": np.mean(scores), "spread": np.std(scores)}
+            )
     return sorted(rows, key=lambda row: -row["accuracy"])
 
 
@@ -84,7 +109,9 @@ def train(
     x, model, temperature = vectors.fit_transform(texts), classifier(kind, settings["C"]), 1.0
     if kind == "svm":
         folds = list(StratifiedGroupKFold(5).split(labels, labels, groups))
-        calibrated = CalibratedClassifierCV(model, method="temperature", ensemble=False, cv=folds).fit(x, labels)
+        calibrated = CalibratedClassifierCV(
+            model, method="temperature", ensemble=False, cv=folds
+        ).fit(x, labels)
         only = calibrated.calibrated_classifiers_[0]
         model, temperature = only.estimator, float(1 / only.calibrators[0].beta_)
     else:
@@ -92,7 +119,9 @@ def train(
     coefficients, intercept = model.coef_, model.intercept_
     if len(classes) == 2:  # scikit-learn keeps one column for two classes
         half = 0.5 if kind == "logistic_regression" else 1.0
-        coefficients, intercept = (half * np.concatenate((-part, part)) for part in (coefficients, intercept))
+        coefficients, intercept = (
+            half * np.concatenate((-part, part)) for part in (coefficients, intercept)
+        )
     return LinearModel(
         kind=kind,
         classes=tuple(classes),

@@ -19,11 +19,11 @@ from pathlib import Path
 import typst
 from PIL import Image
 
-from common import pictures, results, runtime
+from common import cli, data, results
 from common.figures import plt
-from common.reading import reading
-from q1_gradcam import trust_figures
-from q2_lime import judgement
+from common.results import reading
+from evaluation import figures
+from q2_lime import stability
 from report import claims, values
 
 HERE = Path(__file__).resolve().parent
@@ -69,12 +69,23 @@ CHAPTERS = {
     ),
     "reproducibility": (),
     "viva": (),
-    "sheets": ("q1_gradcam/explanations", "q2_lime/images/explanations", "q2_lime/text/explanations"),
+    "sheets": (
+        "q1_gradcam/explanations",
+        "q2_lime/images/explanations",
+        "q2_lime/text/explanations",
+    ),
 }
 DEMO_CHAPTERS = {
-    "demo": ("q1_gradcam/training", "q1_gradcam/evaluation", "q1_gradcam/explanations", "q2_lime/classifier/explanations",
-             "q2_lime/text/evaluation", "q2_lime/text/explanations", "q2_lime/text/leak"),
-}  # fmt: skip
+    "demo": (
+        "q1_gradcam/training",
+        "q1_gradcam/evaluation",
+        "q1_gradcam/explanations",
+        "q2_lime/classifier/explanations",
+        "q2_lime/text/evaluation",
+        "q2_lime/text/explanations",
+        "q2_lime/text/leak",
+    ),
+}
 COMMANDS = {  # what writes a results file
     "q1_gradcam/training": "make train",
     "q1_gradcam/tried/narrow": "an earlier recipe",
@@ -114,14 +125,22 @@ PLOTS = (
     "mistakes",
 )  # of trust/: drawn again from the results, as vectors
 JPEG_QUALITY = 82
-SMALL, LARGE = (820, 68), (1300, JPEG_QUALITY)  # how many pixels wide figures are kept, and how well
+SMALL, LARGE = (
+    (820, 68),
+    (1300, JPEG_QUALITY),
+)  # how many pixels wide figures are kept, and how well
 PANEL = 250  # pixels: side of one picture on a sheet of q1_gradcam/figures.py
 
 
 def arguments():
-    parser = runtime.Parser(__doc__)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--demo", action="store_true", help="the short report on the built-in data")
-    parser.add_argument("--outputs", type=Path, metavar="DIR", help="the results (default: outputs, or outputs/demo)")
+    parser.add_argument(
+        "--outputs",
+        type=Path,
+        metavar="DIR",
+        help="the results (default: outputs, or outputs/demo)",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="see above")
     args = parser.parse_args()
     args.outputs = args.outputs or results.OUTPUTS / ("demo" if args.demo else "")
@@ -142,15 +161,23 @@ def main() -> None:
         pdf, pages = compile_pdf(Path(folder) / "report" / main_file)
     results.write_whole(args.out, lambda file: file.write(pdf))
     # The short report has no appendices and makes no claims.
-    more = "" if args.demo else f", {pages['body']} before the appendices; {len(sentences)} claims checked"
+    more = (
+        ""
+        if args.demo
+        else f", {pages['body']} before the appendices; {len(sentences)} claims checked"
+    )
     print(f"wrote {results.shown(args.out)}: {pages['total']} pages{more}, {len(pdf) / 1e6:.1f} MB")
 
 
 def read_results(outputs: Path) -> values.Results:
     """Every JSON file below `outputs`, called by its path without ending, and what the claims measure on stored maps."""
-    names = sorted({name for needed in (*CHAPTERS.values(), *DEMO_CHAPTERS.values()) for name in needed})
+    names = sorted(
+        {name for needed in (*CHAPTERS.values(), *DEMO_CHAPTERS.values()) for name in needed}
+    )
     paths = {name: outputs / f"{name}.json" for name in names}
-    found = values.Results({name: read_result(path) for name, path in paths.items() if path.is_file()})
+    found = values.Results(
+        {name: read_result(path) for name, path in paths.items() if path.is_file()}
+    )
     samples = found.get("q1_gradcam/explanations", {}).get("samples", [])
     maps = outputs / "q1_gradcam/explanations.npz"
     if maps.is_file() and {sample.get("kind") for sample in samples} == {"correct", "incorrect"}:
@@ -177,8 +204,10 @@ def checked(found: values.Results) -> tuple[dict[str, str | bool | None], list[s
     sentences, failures = claims.check(found)
     others = claims.other_inputs(found)
     if failures and not others:
-        raise runtime.UserError(
-            "\n       ".join([f"{len(failures)} claim(s) do not hold, nothing was built", *failures.values()])
+        raise cli.UserError(
+            "\n       ".join(
+                [f"{len(failures)} claim(s) do not hold, nothing was built", *failures.values()]
+            )
         )
     lines = [*others, *(f"left out: {line}" for line in failures.values())] if failures else others
     return sentences | dict.fromkeys(failures, False), lines
@@ -188,7 +217,7 @@ def state_of(found: values.Results, chapters: dict, outputs: Path) -> dict:
     """What the report says of its own making: chapters, what is missing, what was made by other code or from other inputs."""
     missing = {
         name: [file for file in needed if file not in found] for name, needed in chapters.items()
-    }  # fmt: skip
+    }
     commands = {} if chapters is DEMO_CHAPTERS else COMMANDS
     lines = [
         f"chapter {name!r} is left out: there is no {file}.json ({commands.get(file, 'make demo')} writes it)"
@@ -199,17 +228,25 @@ def state_of(found: values.Results, chapters: dict, outputs: Path) -> dict:
     older = []
     for name, content in found.items():
         origin = content.get("provenance", {})
-        changed = [file for file, digest in origin.get("code", {}).items() if code.get(file, "")[:16] != digest]
+        changed = [
+            file
+            for file, digest in origin.get("code", {}).items()
+            if code.get(file, "")[:16] != digest
+        ]
         if changed:
             older.append(f"{name}.json was made before {', '.join(changed)} got the present form")
         for key, file in INPUTS.items():
-            if key in origin and (outputs / file).is_file() and results.sha256(outputs / file) != origin[key]:
+            if (
+                key in origin
+                and (outputs / file).is_file()
+                and results.sha256(outputs / file) != origin[key]
+            ):
                 older.append(f"{name}.json was made from another {file}")
     return {
         "chapters": {name: not files for name, files in missing.items()},
         "missing": lines,
         "older": older,
-        "bounds": {"faithful": judgement.FAITHFUL, "stable": judgement.STABLE},
+        "bounds": {"faithful": stability.FAITHFUL, "stable": stability.STABLE},
         "digest": digest(outputs, found),
     }
 
@@ -220,9 +257,15 @@ def digest(outputs: Path, found: values.Results) -> str:
     sources = [
         *HERE.rglob("*.typ"),
         HERE / "references.bib",
-        *(HERE / f"{name}.py" for name in ("build", "claims", "trust_claims", "summary_claims", "values")),
+        *(
+            HERE / f"{name}.py"
+            for name in ("build", "claims", "trust_claims", "summary_claims", "values")
+        ),
     ]
-    for path in (*sorted(sources), *sorted(path for name in found for path in figures_of(outputs, name))):
+    for path in (
+        *sorted(sources),
+        *sorted(path for name in found for path in figures_of(outputs, name)),
+    ):
         whole.update(path.read_bytes())
     return whole.hexdigest()
 
@@ -235,21 +278,31 @@ def figures_of(outputs: Path, name: str) -> list[Path]:
 
 def stage(folder: Path, outputs: Path, found, sentences, state) -> None:
     """Puts together in `folder` what Typst reads: the text, the results as one JSON file, the figures as JPEG."""
-    shutil.copytree(HERE, folder / "report", ignore=shutil.ignore_patterns("*.py", "*.pdf", "__pycache__"))
+    shutil.copytree(
+        HERE, folder / "report", ignore=shutil.ignore_patterns("*.py", "*.pdf", "__pycache__")
+    )
     build = folder / "report/build"
     build.mkdir()
     for name, content in (("results", found), ("claims", sentences), ("state", state)):
         (build / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
-    lime = [found[name]["samples"] for name in found if name.startswith("q2_lime") and name.endswith("/explanations")]
+    lime = [
+        found[name]["samples"]
+        for name in found
+        if name.startswith("q2_lime") and name.endswith("/explanations")
+    ]
     single = {Path(sample["figure"]).name for samples in lime for sample in samples}
     for path in sorted({path for name in found for path in figures_of(outputs, name)}):
         target = build / "figures" / path.relative_to(outputs).with_suffix(".jpg")
         target.parent.mkdir(parents=True, exist_ok=True)
-        image = Image.fromarray(pictures.read(path))
-        width, quality = SMALL if path.name in single else LARGE  # the former are shown small, on a sheet
+        image = Image.fromarray(data.read_image(path))
+        width, quality = (
+            SMALL if path.name in single else LARGE
+        )  # the former are shown small, on a sheet
         small = image.resize((width, width * image.height // image.width), Image.Resampling.LANCZOS)
         small.save(target, quality=quality, subsampling=0)
-        if path.parent == outputs / "q1_gradcam/figures" and path.name.startswith(("correct_", "incorrect_")):
+        if path.parent == outputs / "q1_gradcam/figures" and path.name.startswith(
+            ("correct_", "incorrect_")
+        ):
             cut_sheet(image, build / "panels" / path.stem, path)
     draw_plots(build / "figures/trust", found)
     leave_out(folder / "report", [name for name, there in state["chapters"].items() if not there])
@@ -262,7 +315,7 @@ def draw_plots(folder: Path, found: values.Results) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             with plt.rc_context({"svg.hashsalt": part}):
                 with reading(f"trust/{part}.json"):
-                    figure = getattr(trust_figures, part)(found[f"trust/{part}"])
+                    figure = getattr(figures, part)(found[f"trust/{part}"])
                 figure.savefig(folder / f"{part}.svg", metadata={"Date": None})
             plt.close(figure)
 
@@ -272,23 +325,35 @@ def cut_sheet(sheet: Image.Image, folder: Path, path: Path) -> None:
     cell, top, bottom = sheet.width // 5, 84, 190
     rows = (sheet.height - top - bottom) / cell
     if rows != int(rows):
-        raise runtime.UserError(
+        raise cli.UserError(
             f"{path} is not laid out as q1_gradcam/figures.py used to: adapt cut_sheet in report/build.py"
         )
     folder.mkdir(parents=True, exist_ok=True)
     for row in range(int(rows)):
         for column in range(5):
             x, y = column * cell + (cell - PANEL) // 2, top + (row + 1) * cell - PANEL - 6
-            panel = sheet.crop((x, y, x + PANEL, y + PANEL)).resize((112, 112), Image.Resampling.BOX)
+            panel = sheet.crop((x, y, x + PANEL, y + PANEL)).resize(
+                (112, 112), Image.Resampling.BOX
+            )
             panel.save(folder / f"{row}_{column}.jpg", quality=JPEG_QUALITY, subsampling=0)
 
 
 def leave_out(report: Path, chapters: list[str]) -> None:
     """Replaces every reference to a label of a chapter that is left out, which Typst would refuse."""
-    labels = {label for name in chapters for label in re.findall(r"<([a-z][\w-]*)>", text_of(report, name))}
-    for path in (*report.glob("*.typ"), *report.glob("chapters/*.typ"), report / "build/claims.json"):
+    labels = {
+        label
+        for name in chapters
+        for label in re.findall(r"<([a-z][\w-]*)>", text_of(report, name))
+    }
+    for path in (
+        *report.glob("*.typ"),
+        *report.glob("chapters/*.typ"),
+        report / "build/claims.json",
+    ):
         text = path.read_text(encoding="utf-8")
-        new = re.sub(r"@([a-z][\w-]*)", lambda at: "(in a part left out)" if at[1] in labels else at[0], text)
+        new = re.sub(
+            r"@([a-z][\w-]*)", lambda at: "(in a part left out)" if at[1] in labels else at[0], text
+        )
         path.write_text(new, encoding="utf-8")
 
 
@@ -299,13 +364,15 @@ def text_of(report: Path, chapter: str) -> str:
 def compile_pdf(main_file: Path) -> tuple[bytes, dict[str, int]]:
     """The PDF, and its number of pages in all and before the appendices. Raises UserError where Typst finds a fault."""
     try:
-        compiler = typst.Compiler(str(main_file), root=str(main_file.parent), ignore_system_fonts=True)
+        compiler = typst.Compiler(
+            str(main_file), root=str(main_file.parent), ignore_system_fonts=True
+        )
         pdf = compiler.compile(format="pdf")
         found = json.loads(compiler.query("<pages>", field="value"))
     except typst.TypstError as error:
-        raise runtime.UserError(f"Typst: {runtime.first_line(error)}") from None
+        raise cli.UserError(f"Typst: {cli.first_line(error)}") from None
     return pdf, {name: number for pair in found for name, number in pair.items()}
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    cli.run(main)

@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from common import corpus, data, results, runtime
+from common import cli, data, newsgroups, results
 from common.figures import blend
-from common.news import News
+from common.newsgroups import Posts
 from report.gallery_entries import Entry, collect, write_sheet
 
 PARTS = Path(__file__).parent
@@ -37,8 +37,15 @@ def item(entry: Entry) -> str:
         tags += f'<span class="tag {trust(entry.verdict)}">{trusted}</span>'
     title = f"{true} <small>{escape(entry.name)}</small>"
     said = f'<p class="says">the model says <strong>{says}</strong></p><p class="tags">{tags}</p><p class="brief">{escape(entry.brief)}</p>'
-    facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in entry.facts.items())
-    values = {"method": entry.method, "class": entry.true, "right": judged, "trust": trust(entry.verdict)}
+    facts = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in entry.facts.items()
+    )
+    values = {
+        "method": entry.method,
+        "class": entry.true,
+        "right": judged,
+        "trust": trust(entry.verdict),
+    }
     attributes = " ".join(f'data-{name}="{escape(value)}"' for name, value in values.items())
     return (
         f'<li class="entry" {attributes}><h3>{title}</h3>{said}<div class="shown">{entry.small}</div>'
@@ -60,7 +67,9 @@ def option(value: str, label: str = "") -> str:
 
 def page(entries: list[Entry]) -> str:
     """The whole page."""
-    style, script = ((PARTS / f"gallery.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    style, script = (
+        (PARTS / f"gallery.{kind}").read_text(encoding="utf-8") for kind in ("css", "js")
+    )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     sections: dict[str, list[Entry]] = {}
@@ -114,13 +123,16 @@ runs at half of it. LIME: <span class="for">blue</span> speaks for what the mode
 """
 
 
-def build(outputs: Path, dataset: data.Dataset, posts: News, pictures_folder: str = "q2_lime/images") -> int:
+def build(
+    outputs: Path, dataset: data.Dataset, posts: Posts, pictures_folder: str = "q2_lime/images"
+) -> int:
     """Writes OUTPUTS/index.html and OUTPUTS/gallery; returns how many explanations are there."""
     earlier = {*outputs.glob("gallery/gradcam_*.png")}
     entries = collect(outputs, dataset, posts, pictures_folder)
     ramp = np.linspace(0, 1, 128)[None].repeat(8, axis=0)
     write_sheet(
-        outputs / "gallery/scale.png", [[(255 * blend(np.full_like(ramp, 0.5), ramp)).round().astype(np.uint8)]]
+        outputs / "gallery/scale.png",
+        [[(255 * blend(np.full_like(ramp, 0.5), ramp)).round().astype(np.uint8)]],
     )
     html = page(entries)
     for path in earlier:
@@ -131,18 +143,22 @@ def build(outputs: Path, dataset: data.Dataset, posts: News, pictures_folder: st
 
 
 def main() -> None:
-    parser = runtime.Parser(__doc__)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--demo", action="store_true", help="the results of `make demo` instead")
     parser.data_option("CIFAR-10 and 20newsgroups are or go")
     args = parser.parse_args()
     if args.demo:
         outputs = results.OUTPUTS / "demo"
-        count = build(outputs, data.load_shapes(), corpus.load(), "q2_lime/classifier")
+        count = build(outputs, data.load_shapes(), newsgroups.load_corpus(), "q2_lime/classifier")
     else:
         outputs = results.OUTPUTS
-        count = build(outputs, data.load_cifar10(args.data), corpus.posts("20newsgroups", args.data))
-    print(f"wrote {results.shown(outputs / 'index.html')} with {count} explanations, and its small pictures in gallery")
+        count = build(
+            outputs, data.load_cifar10(args.data), newsgroups.load("20newsgroups", args.data)
+        )
+    print(
+        f"wrote {results.shown(outputs / 'index.html')} with {count} explanations, and its small pictures in gallery"
+    )
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    cli.run(main)

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
-from common import data, results, runtime
+from common import cli, data, results
 from common.figures import blend, enlarge, grey
-from common.news import News
-from common.reading import reading
+from common.newsgroups import Posts
+from common.results import reading
 from q1_gradcam.selection import KINDS
 from q2_lime import image_figures, images, text
 from q2_lime.text_figures import KIND_NAMES
@@ -71,8 +71,12 @@ class Sheet:
 def write_sheet(path: Path, cells: list[list[np.ndarray]], dither: bool = False) -> Sheet:
     """Writes pictures (H, W, 3) uint8, a row for each list, in the 256 colours that fit best."""
     full = Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in cells]))
-    colours = full.reduce(PALETTE_STEP).quantize(256, kmeans=2)  # of all pixels they would take half a minute
-    image = full.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG if dither else Image.Dither.NONE)
+    colours = full.reduce(PALETTE_STEP).quantize(
+        256, kmeans=2
+    )  # of all pixels they would take half a minute
+    image = full.quantize(
+        palette=colours, dither=Image.Dither.FLOYDSTEINBERG if dither else Image.Dither.NONE
+    )
     results.write_whole(path, lambda file: image.save(file, format="PNG", optimize=True))
     return Sheet(quote(f"{path.parent.name}/{path.name}"), len(cells[0]), len(cells))
 
@@ -104,7 +108,9 @@ def whereabouts(raw: np.ndarray) -> str:
     return "the centre" if (down, across) == ("middle", "centre") else f"the {down} {across}"
 
 
-def collect(outputs: Path, dataset: data.Dataset, posts: News, pictures_folder: str) -> list[Entry]:
+def collect(
+    outputs: Path, dataset: data.Dataset, posts: Posts, pictures_folder: str
+) -> list[Entry]:
     """All explanations below `outputs`; their small pictures go into its folder gallery.
 
     Raises:
@@ -139,35 +145,69 @@ def gradcam(outputs: Path, folder: str, dataset: data.Dataset) -> list[Entry]:
     entries = []
     for (kind, true), members in sorted(groups.items(), key=lambda group: KINDS.index(group[0][0])):
         pictures = [dataset.x_test[found["samples"][k]["index"]] for k in members]
-        raws = [[maps[k] for k in members]] + ([[maps_true[k] for k in members]] if kind == "incorrect" else [])
+        raws = [[maps[k] for k in members]] + (
+            [[maps_true[k] for k in members]] if kind == "incorrect" else []
+        )
         cells = [[finer(p) for p in pictures]]
-        cells += [[over_picture(p, raw) for p, raw in zip(pictures, row, strict=True)] for row in raws]
+        cells += [
+            [over_picture(p, raw) for p, raw in zip(pictures, row, strict=True)] for row in raws
+        ]
         sheet = write_sheet(outputs / f"gallery/gradcam_{kind}_{true}.png", cells)
         for column, k in enumerate(members):
             sample = found["samples"][k]
             shares = {true: sample["confidence_true"], sample["predicted"]: sample["confidence"]}
-            explained = [(sample["explained"], sample["dead"]), (true, sample["dead_true"])][: len(raws)]
+            explained = [(sample["explained"], sample["dead"]), (true, sample["dead_true"])][
+                : len(raws)
+            ]
             shown = [sheet.cell(column, 0, f"The picture, a small photograph: {true}", "picture")]
             for row, (name, dead) in enumerate(explained):
-                highest = "zero everywhere" if dead else f"highest at {whereabouts(raws[row][column])}"
+                highest = (
+                    "zero everywhere" if dead else f"highest at {whereabouts(raws[row][column])}"
+                )
                 below = f"map for {name}" + (f", {shares[name]:.0%}" if name in shares else "")
                 across = "zero after the ReLU: no evidence" if dead else ""
-                shown.append(sheet.cell(column, row + 1, f"Its map for {name}: {highest}", below, across))
+                shown.append(
+                    sheet.cell(column, row + 1, f"Its map for {name}: {highest}", below, across)
+                )
             facts = {
-                f"confidence in {sample['predicted']}, the class it says": number(sample["confidence"], ".1%"),
+                f"confidence in {sample['predicted']}, the class it says": number(
+                    sample["confidence"], ".1%"
+                ),
                 f"confidence in {true}, the true class": number(sample["confidence_true"], ".1%"),
-                **{f"map for {name}": "dead: zero after the ReLU" if dead else "not dead" for name, dead in explained},
+                **{
+                    f"map for {name}": "dead: zero after the ReLU" if dead else "not dead"
+                    for name, dead in explained
+                },
                 "highest value of the map before scaling": number(sample["peak"], ".3f"),
                 "method and layer": f"{sample['method']}, {sample['layer']}",
             }
-            alive = "no evidence left after the ReLU" if any(dead for _, dead in explained) else "map not dead"
-            line = alive if kind == "correct" else f"true class {sample['confidence_true']:.0%}; {alive}"
+            alive = (
+                "no evidence left after the ReLU"
+                if any(dead for _, dead in explained)
+                else "map not dead"
+            )
+            line = (
+                alive
+                if kind == "correct"
+                else f"true class {sample['confidence_true']:.0%}; {alive}"
+            )
             method = METHOD_NAMES.get(found["method"], found["method"])
             entries.append(
-                Entry(method, f"Question 1: {method}", f"test picture {sample['index']}", true,
-                      f"{sample['predicted']} {sample['confidence']:.0%}", kind == "correct", None, line, "".join(shown), "".join(shown), facts,
-                      quote(f"{folder}/{sample['figure']}"))
-            )  # fmt: skip
+                Entry(
+                    method,
+                    f"Question 1: {method}",
+                    f"test picture {sample['index']}",
+                    true,
+                    f"{sample['predicted']} {sample['confidence']:.0%}",
+                    kind == "correct",
+                    None,
+                    line,
+                    "".join(shown),
+                    "".join(shown),
+                    facts,
+                    quote(f"{folder}/{sample['figure']}"),
+                )
+            )
     return entries
 
 
@@ -185,50 +225,95 @@ def lime_pictures(outputs: Path, folder: str, dataset: data.Dataset) -> list[Ent
         leading = image_figures.leading_map(picture, labels, weights[:, 0])
         signed = image_figures.signed_map(picture, labels, weights[:, 0])
         columns.append([finer(one, len(leading)) for one in (picture, leading, signed)])
-    sheet = write_sheet(outputs / "gallery/lime.png", [list(row) for row in zip(*columns, strict=True)], dither=True)
+    sheet = write_sheet(
+        outputs / "gallery/lime.png", [list(row) for row in zip(*columns, strict=True)], dither=True
+    )
     method, entries = f"LIME on pictures, {found['model']}", []
     for column, sample in enumerate(samples):
         true, says, meaning = sample["true"], sample["predicted"], sample["meaning"]
         seen = (
             ("The picture as the model saw it", "picture"),
-            (f"The {image_figures.LEADING} regions that count most for or against {says}", "leading regions"),
+            (
+                f"The {image_figures.LEADING} regions that count most for or against {says}",
+                "leading regions",
+            ),
             (f"Every region coloured by its weight for {says}", "all weights"),
         )
-        shown = "".join(sheet.cell(column, row, alt, below) for row, (alt, below) in enumerate(seen))
-        kind = ", none of the ten classes" if meaning is None else "" if meaning == says else f", a kind of {meaning}"
+        shown = "".join(
+            sheet.cell(column, row, alt, below) for row, (alt, below) in enumerate(seen)
+        )
+        kind = (
+            ", none of the ten classes"
+            if meaning is None
+            else ""
+            if meaning == says
+            else f", a kind of {meaning}"
+        )
         facts = {
             f"{place} most probable": f"{answer['class']} {answer['probability']:.1%}"
-            for place, answer in zip(("1st", "2nd", "3rd", "4th", "5th"), sample["top5"], strict=True)
+            for place, answer in zip(
+                ("1st", "2nd", "3rd", "4th", "5th"), sample["top5"], strict=True
+            )
         }
-        facts |= {"regions": number(sample["n_superpixels"], "d")} | card(sample, found["settings"]["top"])
+        facts |= {"regions": number(sample["n_superpixels"], "d")} | card(
+            sample, found["settings"]["top"]
+        )
         figure = quote(f"{folder}/{sample['figure']}")
         whole = f'<a class="whole" href="{figure}"><img src="{figure}" alt="The whole page on this picture" loading="lazy"></a>'
         entries.append(
-            Entry(method, f"Question 2: {method}", f"test picture {sample['index']}", true, f"{says} {sample['probability']:.0%}{kind}",
-                  meaning == true, sample["verdict"], brief(sample), shown, shown, facts, figure, whole)
-        )  # fmt: skip
+            Entry(
+                method,
+                f"Question 2: {method}",
+                f"test picture {sample['index']}",
+                true,
+                f"{says} {sample['probability']:.0%}{kind}",
+                meaning == true,
+                sample["verdict"],
+                brief(sample),
+                shown,
+                shown,
+                facts,
+                figure,
+                whole,
+            )
+        )
     return entries
 
 
-def lime_posts(outputs: Path, folder: str, posts: News) -> list[Entry]:
+def lime_posts(outputs: Path, folder: str, posts: Posts) -> list[Entry]:
     """Question 2, posts: the leading words as bars, and the post with these words marked."""
     found = results.read_json(outputs / folder / "explanations.json")
     if found["provenance"]["data_sha256"] != posts.sha256:
-        raise runtime.UserError("the posts were explained from other data: run q2_lime/explain_text.py again")
+        raise cli.UserError(
+            "the posts were explained from other data: run q2_lime/explain_text.py again"
+        )
     entries = []
     for sample in found["samples"]:
         weights = {word["word"]: word["weight"] for word in sample["words"]}
         facts = card(sample, text.SETTINGS.top)
-        facts["rank correlation with the model's own coefficients"] = number(sample["truth_correlation"])
+        facts["rank correlation with the model's own coefficients"] = number(
+            sample["truth_correlation"]
+        )
         facts["different words"] = number(sample["n_words"], "d")
         method = f"LIME on posts, {KIND_NAMES[sample['model']]}"
         post = f'<pre tabindex="0" role="region" aria-label="The post">{marked(posts.test[sample["index"]], weights)}</pre>'
         entries.append(
-            Entry(method, f"Question 2: {method}", f"post {sample['index']}", sample["true"],
-                  f"{sample['predicted']} {sample['probability']:.0%}", sample["true"] == sample["predicted"], sample["verdict"], brief(sample),
-                  bars(sample["words"][:FIRST_WORDS]), bars(sample["words"], zones=True), facts,
-                  quote(f"{folder}/{sample['figure']}"), post)
-        )  # fmt: skip
+            Entry(
+                method,
+                f"Question 2: {method}",
+                f"post {sample['index']}",
+                sample["true"],
+                f"{sample['predicted']} {sample['probability']:.0%}",
+                sample["true"] == sample["predicted"],
+                sample["verdict"],
+                brief(sample),
+                bars(sample["words"][:FIRST_WORDS]),
+                bars(sample["words"], zones=True),
+                facts,
+                quote(f"{folder}/{sample['figure']}"),
+                post,
+            )
+        )
     return entries
 
 
@@ -259,7 +344,10 @@ def bars(words: list[dict], zones: bool = False) -> str:
     largest = max((abs(word["weight"]) for word in words), default=0) or 1
     rows = []
     for word in words:
-        side, zone = "for" if word["weight"] > 0 else "against", f"<td>{escape(word['zone'])}</td>" if zones else ""
+        side, zone = (
+            "for" if word["weight"] > 0 else "against",
+            f"<td>{escape(word['zone'])}</td>" if zones else "",
+        )
         bar = f'<span class="bar {side}" style="--w:{abs(word["weight"]) / largest:.3f}"></span>'
         rows.append(
             f'<tr><th scope="row">{escape(image_figures.short(word["word"]))}</th><td>{bar}</td><td>{word["weight"]:+.2f}</td>{zone}</tr>'
@@ -286,4 +374,6 @@ def check_pictures(found: dict, dataset: data.Dataset) -> None:
     """Maps belong over the pictures that they were made from."""
     if found["provenance"]["data_sha256"] != dataset.sha256:
         script = found["provenance"]["command"]
-        raise runtime.UserError(f"the pictures of {dataset.source} are not those explained: run {script} again")
+        raise cli.UserError(
+            f"the pictures of {dataset.source} are not those explained: run {script} again"
+        )

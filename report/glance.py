@@ -7,8 +7,8 @@ python report/glance.py --check    exit status 1 if they are not what the result
 import sys
 from pathlib import Path
 
-from common import results, runtime
-from common.reading import reading
+from common import cli, results
+from common.results import reading
 from report import build, summary_claims
 
 README = results.ROOT / "README.md"
@@ -34,7 +34,10 @@ def question_1(outputs: Path) -> str:
     dead = sum(explanations["dead"].values())
     minutes = [row["seconds"] / 60 for row in rows]
     lines = [
-        ("test accuracy, committed network", f"{evaluation['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%})"),
+        (
+            "test accuracy, committed network",
+            f"{evaluation['accuracy']:.2%} (95% interval {low:.2%} to {high:.2%})",
+        ),
         ("the same, averaged with the mirrored picture", f"{evaluation['accuracy_mirror']:.2%}"),
         (
             f"mean over {len(rows)} {'seed' if len(rows) == 1 else 'seeds'}, single view / mirrored",
@@ -44,7 +47,10 @@ def question_1(outputs: Path) -> str:
             "training time, mean (and range)",
             f"{sum(minutes) / len(rows):.0f} minutes ({min(minutes):.0f} to {max(minutes):.0f}) on {training['hardware']}",
         ),
-        ("training cost", f"{training['train_flops']:.2g} FLOP, {training['parameters'] / 1e6:.2f} million parameters"),
+        (
+            "training cost",
+            f"{training['train_flops']:.2g} FLOP, {training['parameters'] / 1e6:.2f} million parameters",
+        ),
         ("best and worst class", f"{best[0]} {best[1]:.1%}, {worst[0]} {worst[1]:.1%}"),
         (
             "most frequent confusion",
@@ -54,13 +60,18 @@ def question_1(outputs: Path) -> str:
             "expected calibration error, as trained / with temperature",
             f"{evaluation['expected_calibration_error_as_trained']:.1%} / {evaluation['expected_calibration_error']:.1%}",
         ),
-        ("Grad-CAM maps drawn, and dead ones among them", f"{len(explanations['samples'])}, {dead}"),
+        (
+            "Grad-CAM maps drawn, and dead ones among them",
+            f"{len(explanations['samples'])}, {dead}",
+        ),
     ]
     return markdown("CIFAR-10, compact network", lines)
 
 
 def question_2(outputs: Path) -> str:
-    texts, leak = (results.read_json(outputs / f"q2_lime/text/{name}.json") for name in ("evaluation", "leak"))
+    texts, leak = (
+        results.read_json(outputs / f"q2_lime/text/{name}.json") for name in ("evaluation", "leak")
+    )
     explained = results.read_json(outputs / "q2_lime/text/explanations.json")["median"]
     images = results.read_json(outputs / "q2_lime/images/explanations.json")
     median, n = images["median"], len(images["samples"])
@@ -68,15 +79,22 @@ def question_2(outputs: Path) -> str:
     lines = []
     for kind, name in (("svm", "linear SVM"), ("logistic_regression", "logistic regression")):
         row = texts["models"][kind]
-        lines.append((f"20newsgroups, {name}: test accuracy, posts as they are / stripped of headers, footers, quotes",
-                      f"{row['accuracy']:.1%} / {row['accuracy_stripped']:.1%}"))  # fmt: skip
+        lines.append(
+            (
+                f"20newsgroups, {name}: test accuracy, posts as they are / stripped of headers, footers, quotes",
+                f"{row['accuracy']:.1%} / {row['accuracy_stripped']:.1%}",
+            )
+        )
     outside = [leak["models"][key] for key in ("svm", "svm_stripped")]
     shares = [
         f"{row['outside_body']:.0%} ({row['outside_body_interval'][0]:.0%} to {row['outside_body_interval'][1]:.0%}; {row['outside_body_words']:.0%} of the words)"
         for row in outside
     ]
     lines += [
-        ("weight outside the body of a post, SVM trained on posts as they are", f"{shares[0]}, {leak['posts']} posts"),
+        (
+            "weight outside the body of a post, SVM trained on posts as they are",
+            f"{shares[0]}, {leak['posts']} posts",
+        ),
         ("the same, trained on stripped posts", shares[1]),
         (
             "LIME on the SVM: held-out fidelity, top-5 overlap between seeds, rank correlation with the coefficients",
@@ -101,7 +119,8 @@ CONTROLS = ("random", "centre", "edges", "untrained")
 def trust(outputs: Path) -> str:
     """Every method beside the controls: means, and how it does against each of them."""
     faithful, shapes, planted, sanity = (
-        results.read_json(outputs / f"trust/{name}.json") for name in ("faithfulness", "shapes", "shortcut", "sanity")
+        results.read_json(outputs / f"trust/{name}.json")
+        for name in ("faithfulness", "shapes", "shortcut", "sanity")
     )
     lime = results.read_json(outputs / "trust/lime.json")
     known = {
@@ -110,7 +129,9 @@ def trust(outputs: Path) -> str:
     }
 
     def cell(row: dict) -> str:
-        signs = "".join(SIGNS[row["against"][c]["verdict"]] for c in CONTROLS if c in row.get("against", {}))
+        signs = "".join(
+            SIGNS[row["against"][c]["verdict"]] for c in CONTROLS if c in row.get("against", {})
+        )
         return f"{row['mean']:.2f} ({row['low']:.2f} to {row['high']:.2f}) {signs}".strip()
 
     lines = [
@@ -119,10 +140,13 @@ def trust(outputs: Path) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for name, row in (
-        faithful["methods"] | {f"lime, {lime['faithfulness']['n']} pictures": lime["faithfulness"]["methods"]["lime"]}
+        faithful["methods"]
+        | {f"lime, {lime['faithfulness']['n']} pictures": lime["faithfulness"]["methods"]["lime"]}
     ).items():
         key = name.split(",")[0]
-        peaks = ", ".join(f"{known[where][key]['peak']['mean']:.0%}" for where in ("shapes", "mark"))
+        peaks = ", ".join(
+            f"{known[where][key]['peak']['mean']:.0%}" for where in ("shapes", "mark")
+        )
         verdict = (sanity["verdicts"] | lime["sanity"]["verdicts"]).get(key, "")
         lines.append(
             f"| {name.replace('_', ' ')} | {cell(row['deletion'])} | {cell(row['insertion'])} | {verdict} | {peaks} |"
@@ -146,7 +170,9 @@ def max_min(shares: dict[str, float]) -> tuple[tuple[str, float], tuple[str, flo
 def sentences(outputs: Path) -> str:
     """The paragraphs of summary_claims.README. Raises UserError where a claim does not hold; on other inputs it is left out instead."""
     said, _ = build.checked(build.read_results(outputs))
-    paragraphs = [" ".join(said[name] for name in names if said[name]) for names in summary_claims.README]
+    paragraphs = [
+        " ".join(said[name] for name in names if said[name]) for names in summary_claims.README
+    ]
     return "\n\n".join(filter(None, paragraphs)) + "\n"
 
 
@@ -155,25 +181,28 @@ def rewritten(text: str, outputs: Path) -> str:
     for name, new in (("results", tables(outputs)), ("sentences", sentences(outputs))):
         start, end = MARKERS[name]
         if text.count(start) != 1 or text.count(end) != 1:
-            raise runtime.UserError(f"README.md has to hold {start!r} and {end!r} once each")
+            raise cli.UserError(f"README.md has to hold {start!r} and {end!r} once each")
         before, rest = text.split(start)
         text = f"{before}{start}\n{new}{end}{rest.split(end)[1]}"
     return text
 
 
 def main() -> None:
-    parser = runtime.Parser(__doc__)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, only compare")
     args = parser.parse_args()
     old = README.read_text(encoding="utf-8")
     with reading("a results file in outputs"):
         new = rewritten(old, results.ROOT / "outputs")
     if args.check and new != old:
-        print("README.md does not say what the results say: run python report/glance.py", file=sys.stderr)
+        print(
+            "README.md does not say what the results say: run python report/glance.py",
+            file=sys.stderr,
+        )
         sys.exit(1)
     if not args.check:
         results.write_whole(README, lambda file: file.write(new.encode()))
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    cli.run(main)

@@ -18,7 +18,15 @@ def script():
     def run(name: str, *arguments, cwd=ROOT, **options) -> subprocess.CompletedProcess:
         command = [sys.executable, str(ROOT / name), *map(str, arguments)]
         environment = os.environ | {"CI": "true"} | options.pop("env", {})
-        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=600, **options)
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=600,
+            **options,
+        )
 
     return run
 
@@ -44,18 +52,22 @@ def cifar10():
     from common import data
 
     names = ("cifar10.npz", "cifar-10-batches-py", "cifar-10-python.tar.gz")
-    needed(any((DATA / name).exists() for name in names), "CIFAR-10 in data/", ": `make q1` downloads it")
+    needed(
+        any((DATA / name).exists() for name in names),
+        "CIFAR-10 in data/",
+        ": `make q1` downloads it",
+    )
     return data.load_cifar10(DATA)
 
 
 @pytest.fixture(scope="session")
 def newsgroups():
     """Real 20newsgroups."""
-    from common import news
+    from common.newsgroups import load_20newsgroups
 
     there = (DATA / "scikit_learn_data/20news-bydate_py3.pkz").is_file()
     needed(there, "20newsgroups in data/", ": `make q2` downloads it")
-    return news.load(DATA)
+    return load_20newsgroups(DATA)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from common import data
-from common.runtime import UserError
+from common.cli import UserError
 
 
 def fake_cifar10(**changes) -> dict[str, np.ndarray]:
@@ -32,7 +32,11 @@ def good_file(tmp_path_factory):
 
 def test_reads_the_file(good_file):
     loaded = data.load_cifar10(good_file.parent)
-    assert loaded.x_train.shape == (50000, 32, 32, 3) and loaded.classes[3] == "cat" and loaded.source == "cifar10.npz"
+    assert (
+        loaded.x_train.shape == (50000, 32, 32, 3)
+        and loaded.classes[3] == "cat"
+        and loaded.source == "cifar10.npz"
+    )
     expected = hashlib.sha256()
     for array in fake_cifar10().values():
         expected.update(np.ascontiguousarray(array).tobytes())
@@ -42,7 +46,10 @@ def test_reads_the_file(good_file):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"x_train": np.zeros((5, 32, 32, 3), np.uint8)}, r"x_train is \(5, 32, 32, 3\) uint8, but should be"),
+        (
+            {"x_train": np.zeros((5, 32, 32, 3), np.uint8)},
+            r"x_train is \(5, 32, 32, 3\) uint8, but should be",
+        ),
         ({"x_test": np.zeros((10000, 32, 32, 3), np.float32)}, "x_test is .* float32"),
         ({"y_test": np.full(10000, 10, np.uint8)}, "y_test is not 0 to 9"),
         ({"y_train": np.zeros(50000, np.uint8)}, "y_train is not 0 to 9 in equal numbers"),
@@ -69,7 +76,10 @@ def truncated(content: bytes) -> bytes:
 
 def one_byte_changed(content: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        middle = archive.getinfo("x_train.npy").header_offset + archive.getinfo("x_train.npy").compress_size // 2
+        middle = (
+            archive.getinfo("x_train.npy").header_offset
+            + archive.getinfo("x_train.npy").compress_size // 2
+        )
     return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
 
 
@@ -85,7 +95,9 @@ def test_damage_anywhere_is_noticed_in_one_line(tmp_path):
             data.load_cifar10(tmp_path)
 
 
-@pytest.mark.parametrize("damage", [truncated, one_byte_changed, lambda content: b"", lambda content: b"not a zip"])
+@pytest.mark.parametrize(
+    "damage", [truncated, one_byte_changed, lambda content: b"", lambda content: b"not a zip"]
+)
 def test_damage_is_noticed(good_file, tmp_path, damage):
     (tmp_path / "cifar10.npz").write_bytes(damage(good_file.read_bytes()))
     with pytest.raises(UserError, match="damaged.*delete it"):
@@ -97,7 +109,9 @@ def test_no_file_and_no_network(tmp_path, monkeypatch):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr("socket.getaddrinfo", refuse)
-    with pytest.raises(UserError, match=r"cifar10\.npz or the official .*cifar-10-python\.tar\.gz .*make demo"):
+    with pytest.raises(
+        UserError, match=r"cifar10\.npz or the official .*cifar-10-python\.tar\.gz .*make demo"
+    ):
         data.load_cifar10(tmp_path)
 
 
@@ -107,15 +121,23 @@ def test_reads_the_official_archive_through_torchvision(tmp_path, monkeypatch):
 
     arrays, sums = fake_cifar10(), {}
     with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz", compresslevel=1) as archive:
-        parts = [(f"data_batch_{k + 1}", "train", slice(10000 * k, 10000 * (k + 1))) for k in range(5)]
+        parts = [
+            (f"data_batch_{k + 1}", "train", slice(10000 * k, 10000 * (k + 1))) for k in range(5)
+        ]
         for name, part, rows in [*parts, ("test_batch", "test", slice(None))]:
             pixels = arrays[f"x_{part}"][rows].transpose(0, 3, 1, 2).reshape(-1, 3072)
             content = pickle.dumps({"data": pixels, "labels": arrays[f"y_{part}"][rows].tolist()})
             sums[name] = add(archive, name, content)
-        sums["batches.meta"] = add(archive, "batches.meta", pickle.dumps({"label_names": list(data.CIFAR10_CLASSES)}))
+        sums["batches.meta"] = add(
+            archive, "batches.meta", pickle.dumps({"label_names": list(data.CIFAR10_CLASSES)})
+        )
     official = torchvision.datasets.CIFAR10
-    monkeypatch.setattr(official, "tgz_md5", hashlib.md5((tmp_path / official.filename).read_bytes()).hexdigest())
-    monkeypatch.setattr(official, "train_list", [[f"data_batch_{k}", sums[f"data_batch_{k}"]] for k in range(1, 6)])
+    monkeypatch.setattr(
+        official, "tgz_md5", hashlib.md5((tmp_path / official.filename).read_bytes()).hexdigest()
+    )
+    monkeypatch.setattr(
+        official, "train_list", [[f"data_batch_{k}", sums[f"data_batch_{k}"]] for k in range(1, 6)]
+    )
     monkeypatch.setattr(official, "test_list", [["test_batch", sums["test_batch"]]])
     monkeypatch.setattr(official, "meta", official.meta | {"md5": sums["batches.meta"]})
     loaded = data.load_cifar10(tmp_path)
@@ -145,13 +167,17 @@ def test_held_out_part_is_stratified_nested_and_disjoint():
 def test_channel_statistics():
     images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
     mean, std = data.channel_statistics(images)
-    assert np.allclose(mean, (images / 255).mean((0, 1, 2))) and np.allclose(std, (images / 255).std((0, 1, 2)))
+    assert np.allclose(mean, (images / 255).mean((0, 1, 2))) and np.allclose(
+        std, (images / 255).std((0, 1, 2))
+    )
 
 
 def test_real_cifar10(cifar10):
     """The first test pictures of the official order are a cat, two ships and an airplane."""
     assert [cifar10.classes[k] for k in cifar10.y_test[:4]] == ["cat", "ship", "ship", "airplane"]
-    assert (np.bincount(cifar10.y_train) == 5000).all() and (np.bincount(cifar10.y_test) == 1000).all()
+    assert (np.bincount(cifar10.y_train) == 5000).all() and (
+        np.bincount(cifar10.y_test) == 1000
+    ).all()
     mean, std = data.channel_statistics(cifar10.x_train)
     assert np.allclose(mean, (0.4914, 0.4822, 0.4465), atol=2e-4) and np.allclose(
         std, (0.2470, 0.2435, 0.2616), atol=2e-4

@@ -14,15 +14,28 @@ from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 from common import data, results
-from common.news import News
-from common.runtime import UserError
+from common.cli import UserError
+from common.newsgroups import Posts
 from report import gallery, gallery_entries
 
 HOSTILE = '"\'><img src=x onerror="window.owned=1"><script>window.owned=1</script></template></pre></style><b>'
 POST = f"From: eve@example.org\nSubject: nasa & space {HOSTILE}\n\nSpace, &lt;the shuttle&gt;. {HOSTILE}\n"
 STABLE = {"jaccard": 0.8, "rank_correlation": None, "sign_agreement": 1.0}
-CARD = {"fidelity": 0.75, "stability": STABLE, "model_calls": 1449, "settled": False, "expected_overlap": 0.6}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+CARD = {
+    "fidelity": 0.75,
+    "stability": STABLE,
+    "model_calls": 1449,
+    "settled": False,
+    "expected_overlap": 0.6,
+}
+BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "msedge",
+)
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"
 ).split()
@@ -33,8 +46,17 @@ def inputs():
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     labels = np.array([0, 0, 1, 1], dtype=np.uint8)
-    dataset = data.Dataset("made up", ("cat", "dog"), pictures[:0], labels[:0], pictures, labels, "a test", "pictures")
-    return dataset, News(("rec.autos", HOSTILE), [], [], ["an innocent post on space and nasa", POST], [0, 1], "posts")
+    dataset = data.Dataset(
+        "made up", ("cat", "dog"), pictures[:0], labels[:0], pictures, labels, "a test", "pictures"
+    )
+    return dataset, Posts(
+        ("rec.autos", HOSTILE),
+        [],
+        [],
+        ["an innocent post on space and nasa", POST],
+        [0, 1],
+        "posts",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,26 +83,51 @@ def built(tmp_path_factory, inputs):
             "layer": "body",
             "peak": 0.5,
         }
-        return row | {"figure": f"figures/{kind}_{true}.png"} | more  # fmt: skip
+        return row | {"figure": f"figures/{kind}_{true}.png"} | more
 
-    samples = [sample(0, "correct", "cat", "cat"), sample(2, "correct", "dog", "dog", dead=True, dead_true=True)]
+    samples = [
+        sample(0, "correct", "cat", "cat"),
+        sample(2, "correct", "dog", "dog", dead=True, dead_true=True),
+    ]
     samples += [sample(1, "incorrect", "cat", "dog"), sample(3, "incorrect", "dog", HOSTILE)]
     maps = rng.uniform(-1, 1, (4, 8, 8)).astype(np.float32)
     maps[0], maps[1] = -1, -(maps[1] ** 2)
     maps[0, 1, 7] = 1  # in the upper right corner alone
-    content = {"method": "gradcam", "maps": "explanations.npz", "provenance": pictures, "samples": samples}
+    content = {
+        "method": "gradcam",
+        "maps": "explanations.npz",
+        "provenance": pictures,
+        "samples": samples,
+    }
     results.write_json(out / "q1_gradcam/explanations.json", content)
     results.write_npz(out / "q1_gradcam/explanations.npz", map=maps, map_true=maps)
 
     top5 = [{"class": name, "probability": 0.2} for name in (HOSTILE, "b", "c", "d", "e")]
     seen = CARD | {"probability": 0.2, "top5": top5, "n_superpixels": 4}
-    samples = [{"index": 0, "true": "cat", "predicted": "tabby", "meaning": "cat", "verdict": "faithful and stable"}]
+    samples = [
+        {
+            "index": 0,
+            "true": "cat",
+            "predicted": "tabby",
+            "meaning": "cat",
+            "verdict": "faithful and stable",
+        }
+    ]
     samples += [
-        {"index": 2, "true": "dog", "predicted": HOSTILE, "meaning": None, "verdict": f"not to be trusted: {HOSTILE}"}
+        {
+            "index": 2,
+            "true": "dog",
+            "predicted": HOSTILE,
+            "meaning": None,
+            "verdict": f"not to be trusted: {HOSTILE}",
+        }
     ]
     samples = [seen | row | {"figure": f"figures/{row['true']}.png"} for row in samples]
     choices = {"model": "mobilenet_v2", "choices": {"enlarge": "bicubic"}, "settings": {"top": 5}}
-    results.write_json(out / "q2_lime/images/explanations.json", choices | {"provenance": pictures, "samples": samples})
+    results.write_json(
+        out / "q2_lime/images/explanations.json",
+        choices | {"provenance": pictures, "samples": samples},
+    )
     labels = np.kron([[0, 1], [2, 3]], np.ones((32, 32))).astype(np.uint16)
     weights = np.array([[1.0, 0], [-0.5, 0], [0.25, 0], [0, 0]])
     arrays = {f"labels_{k}": labels for k in (0, 2)} | {f"weights_{k}": weights for k in (0, 2)}
@@ -97,9 +144,21 @@ def built(tmp_path_factory, inputs):
         "words": words,
         "verdict": "faithful and stable",
     }
-    samples = [read | {"index": index, "model": kind, "true": true, "predicted": HOSTILE, "figure": f"figures/{kind}_{index}.png"}
-               for kind in ("svm", "logistic_regression") for index, true in ((0, "rec.autos"), (1, HOSTILE))]  # fmt: skip
-    results.write_json(out / "q2_lime/text/explanations.json", {"provenance": posts, "samples": samples})
+    samples = [
+        read
+        | {
+            "index": index,
+            "model": kind,
+            "true": true,
+            "predicted": HOSTILE,
+            "figure": f"figures/{kind}_{index}.png",
+        }
+        for kind in ("svm", "logistic_regression")
+        for index, true in ((0, "rec.autos"), (1, HOSTILE))
+    ]
+    results.write_json(
+        out / "q2_lime/text/explanations.json", {"provenance": posts, "samples": samples}
+    )
     for name in ("q1_gradcam", "q2_lime/images", "q2_lime/text"):
         for row in results.read_json(out / name / "explanations.json")["samples"]:
             path = out / name / row["figure"]
@@ -117,16 +176,25 @@ class Addresses(HTMLParser):
         self.found = set()
 
     def handle_starttag(self, tag, attrs):
-        self.found |= {value for name, value in attrs if name in ("src", "href", "srcset", "action", "data", "poster")}
+        self.found |= {
+            value
+            for name, value in attrs
+            if name in ("src", "href", "srcset", "action", "data", "poster")
+        }
 
 
 def test_the_same_results_give_the_same_bytes(built, inputs):
     def contents():
-        return {path: path.read_bytes() for path in [built / "index.html", *(built / "gallery").iterdir()]}
+        return {
+            path: path.read_bytes()
+            for path in [built / "index.html", *(built / "gallery").iterdir()]
+        }
 
     before = contents()
     gallery.build(built, *inputs)
-    assert contents() == before and len(before) == 7  # the page, two sheets a kind, LIME's sheet, the scale
+    assert (
+        contents() == before and len(before) == 7
+    )  # the page, two sheets a kind, LIME's sheet, the scale
 
 
 def test_every_address_is_a_file_beside_the_page(built):
@@ -139,9 +207,13 @@ def test_every_address_is_a_file_beside_the_page(built):
 
 
 def test_the_sheet_has_the_pictures_and_their_maps(built, inputs):
-    sheet = np.asarray(Image.open(built / "gallery/gradcam_correct_cat.png").convert("RGB")).astype(int)
+    sheet = np.asarray(Image.open(built / "gallery/gradcam_correct_cat.png").convert("RGB")).astype(
+        int
+    )
     assert sheet.shape == (256, 128, 3)
-    assert abs(sheet[:128] - gallery_entries.finer(inputs[0].x_test[0])).mean() < 20  # random colours, brought to 256
+    assert (
+        abs(sheet[:128] - gallery_entries.finer(inputs[0].x_test[0])).mean() < 20
+    )  # random colours, brought to 256
     bright = sheet[128:, :, 1] - sheet[128:, :, 2] > 60  # yellow
     rows, columns = bright.nonzero()
     assert rows.mean() < 48 and columns.mean() > 104
@@ -175,17 +247,49 @@ def test_missing_results_are_named(tmp_path, inputs):
 @pytest.mark.parametrize(
     ("file", "spoil", "message"),
     [
-        ("q1_gradcam/explanations.json", lambda found: found.pop("maps"), "explanations.json lacks 'maps'"),
-        ("q1_gradcam/explanations.json", lambda found: found["samples"][0].pop("peak"), "explanations.json lacks 'peak'"),
-        ("q1_gradcam/explanations.json", lambda found: found["samples"].append({}), "explanations.json lacks 'kind'"),
-        ("q1_gradcam/explanations.npz", lambda found: found.pop("map_true"), "explanations.npz lacks 'map_true'"),
-        ("q1_gradcam/explanations.npz", lambda found: found.update(map=found["map"][:1]), "not as its script writes it"),
-        ("q2_lime/images/explanations.npz", lambda found: found.pop("weights_2"), "explanations.npz lacks 'weights_2'"),
-        ("q2_lime/images/explanations.json", lambda found: found.update(samples=3), "not as its script writes it"),
-        ("q2_lime/text/explanations.json", lambda found: found.pop("provenance"), "lacks 'provenance'"),
+        (
+            "q1_gradcam/explanations.json",
+            lambda found: found.pop("maps"),
+            "explanations.json lacks 'maps'",
+        ),
+        (
+            "q1_gradcam/explanations.json",
+            lambda found: found["samples"][0].pop("peak"),
+            "explanations.json lacks 'peak'",
+        ),
+        (
+            "q1_gradcam/explanations.json",
+            lambda found: found["samples"].append({}),
+            "explanations.json lacks 'kind'",
+        ),
+        (
+            "q1_gradcam/explanations.npz",
+            lambda found: found.pop("map_true"),
+            "explanations.npz lacks 'map_true'",
+        ),
+        (
+            "q1_gradcam/explanations.npz",
+            lambda found: found.update(map=found["map"][:1]),
+            "not as its script writes it",
+        ),
+        (
+            "q2_lime/images/explanations.npz",
+            lambda found: found.pop("weights_2"),
+            "explanations.npz lacks 'weights_2'",
+        ),
+        (
+            "q2_lime/images/explanations.json",
+            lambda found: found.update(samples=3),
+            "not as its script writes it",
+        ),
+        (
+            "q2_lime/text/explanations.json",
+            lambda found: found.pop("provenance"),
+            "lacks 'provenance'",
+        ),
         ("q2_lime/images/explanations.npz", None, "can't read"),
     ],
-)  # fmt: skip
+)
 def test_spoilt_results_are_named(built, inputs, tmp_path, file, spoil, message):
     shutil.copytree(built, tmp_path / "out")
     path = tmp_path / "out" / file
@@ -203,7 +307,10 @@ def test_spoilt_results_are_named(built, inputs, tmp_path, file, spoil, message)
 def test_what_is_in_sample_is_called_so():
     packages = CARD | {"settled": None, "in_sample": 0.95, "verdict": "faithful and stable"}
     facts = gallery_entries.card(packages, 5)
-    assert facts["held-out fidelity (R²)"] == "0.75" and facts["in-sample R², as the package gives it"] == "0.95"
+    assert (
+        facts["held-out fidelity (R²)"] == "0.75"
+        and facts["in-sample R², as the package gives it"] == "0.95"
+    )
 
 
 def test_the_committed_gallery_is_of_the_committed_results(cifar10, newsgroups, tmp_path):
@@ -214,7 +321,9 @@ def test_the_committed_gallery_is_of_the_committed_results(cifar10, newsgroups, 
     gallery.build(tmp_path, cifar10, newsgroups)
     new, old = tmp_path / "index.html", ROOT / "outputs/index.html"
     assert old.read_bytes() == new.read_bytes(), "run python report/gallery.py"
-    assert {p.name for p in (tmp_path / "gallery").iterdir()} == {p.name for p in (old.parent / "gallery").iterdir()}
+    assert {p.name for p in (tmp_path / "gallery").iterdir()} == {
+        p.name for p in (old.parent / "gallery").iterdir()
+    }
     assert sum(p.stat().st_size for p in (old, *(old.parent / "gallery").iterdir())) < 3_000_000
 
 
@@ -231,7 +340,9 @@ def browser(tmp_path_factory):
         pytest.skip("no Chromium or Chrome found: install one to test the gallery in it")
     with sync_playwright() as play:
         profile = tmp_path_factory.mktemp("profile")
-        context = play.chromium.launch_persistent_context(profile, executable_path=program, args=FLAGS)
+        context = play.chromium.launch_persistent_context(
+            profile, executable_path=program, args=FLAGS
+        )
         yield context
         context.close()
 
@@ -251,13 +362,20 @@ def page(browser, built):
 
 
 def visible(page) -> int:
-    assert page.get_by_role("status").inner_text().startswith(f"{page.locator('.entry:visible').count()} of 10")
+    assert (
+        page.get_by_role("status")
+        .inner_text()
+        .startswith(f"{page.locator('.entry:visible').count()} of 10")
+    )
     return page.locator(".entry:visible").count()
 
 
 def test_filters(page):
     assert visible(page) == 10
-    choose = {name: page.get_by_label(name, exact=True) for name in ("Method", "True class", "The model is")}
+    choose = {
+        name: page.get_by_label(name, exact=True)
+        for name in ("Method", "True class", "The model is")
+    }
     choose["Method"].select_option("Grad-CAM")
     assert visible(page) == 4 and page.locator("section:visible").count() == 1
     choose["The model is"].select_option("wrong")
@@ -278,7 +396,9 @@ def test_the_keyboard_opens_steps_and_closes(page):
     page.get_by_label("Method", exact=True).select_option("LIME on pictures, mobilenet_v2")
     page.get_by_role("button", name="Show all").focus()
     page.keyboard.press("Tab")
-    assert re.search(r"^Large view of test picture 0", page.evaluate("document.activeElement.textContent"))
+    assert re.search(
+        r"^Large view of test picture 0", page.evaluate("document.activeElement.textContent")
+    )
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
     page.keyboard.press("Enter")
@@ -316,4 +436,6 @@ def test_small_screens_and_pictures(page):
     for k in range(2):
         pictures.nth(k).scroll_into_view_if_needed()
         pictures.nth(k).evaluate("image => image.decode()")
-        assert pictures.nth(k).evaluate("image => image.naturalWidth") == 128 and pictures.nth(k).get_attribute("alt")
+        assert pictures.nth(k).evaluate("image => image.naturalWidth") == 128 and pictures.nth(
+            k
+        ).get_attribute("alt")

@@ -11,7 +11,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from common import models
-from common.runtime import UserError
+from common.cli import UserError
 from q1_gradcam import gradcam
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -68,7 +68,9 @@ def test_raw_maps_agree_with_captum(networks, x, arch, layer):
 @pytest.mark.parametrize("arch, layer", CASES)
 def test_normalised_maps_agree_with_pytorch_grad_cam(networks, x, arch, layer):
     network, y = networks[arch], [0, 3, 3, 9, 5]
-    theirs = GradCAM(network, [gradcam.find_layer(network, layer)])(x, [ClassifierOutputTarget(k) for k in y])
+    theirs = GradCAM(network, [gradcam.find_layer(network, layer)])(
+        x, [ClassifierOutputTarget(k) for k in y]
+    )
     raw = gradcam.explain(network, x, layer, torch.tensor(y)).raw
     ours = like_pytorch_grad_cam(raw)
     alive = theirs.reshape(5, -1).max(1) > 0
@@ -88,12 +90,15 @@ def like_pytorch_grad_cam(raw: torch.Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("arch", NETWORKS)
 @pytest.mark.parametrize(
-    "method, reference", [("gradcam++", GradCAMPlusPlus), ("hirescam", HiResCAM), ("layercam", LayerCAM)]
+    "method, reference",
+    [("gradcam++", GradCAMPlusPlus), ("hirescam", HiResCAM), ("layercam", LayerCAM)],
 )
 def test_relatives_agree_with_pytorch_grad_cam(networks, x, arch, method, reference):
     network, layer = Louder(networks[arch]), "network." + NETWORKS[arch][0]
     y = [0, 3, 3, 9, 5]
-    theirs = reference(network, [gradcam.find_layer(network, layer)])(x, [ClassifierOutputTarget(k) for k in y])
+    theirs = reference(network, [gradcam.find_layer(network, layer)])(
+        x, [ClassifierOutputTarget(k) for k in y]
+    )
     ours = like_pytorch_grad_cam(gradcam.explain(network, x, layer, torch.tensor(y), method).raw)
     alive = theirs.reshape(5, -1).max(1) > 0
     assert alive.sum() >= 3
@@ -114,7 +119,10 @@ class Louder(nn.Module):
 @pytest.mark.parametrize("arch", NETWORKS)
 def test_pixel_methods_agree_with_captum(networks, x, arch):
     network, y = networks[arch], torch.tensor([0, 3, 3, 9, 5])
-    close(gradcam.explain(network, x, None, y, "input_gradient").raw, Saliency(network).attribute(x, y).amax(1))
+    close(
+        gradcam.explain(network, x, None, y, "input_gradient").raw,
+        Saliency(network).attribute(x, y).amax(1),
+    )
     separate = unshare_relus(network)  # Captum needs a ReLU module for each place, not in place
     theirs = GuidedBackprop(separate).attribute(x, y).abs().amax(1)
     close(gradcam.explain(network, x, None, y, "guided_backprop").raw, theirs.detach())
@@ -175,14 +183,18 @@ def test_the_map_adds_up_to_the_logit(networks, x):
     assert torch.allclose(maps.raw.sum((1, 2)), maps.logits[:, 7], rtol=1e-4, atol=1e-5)
     network = networks["resnet18"]
     maps = gradcam.explain(network, x, "body.layer4", 7)
-    assert torch.allclose(maps.raw.sum((1, 2)), maps.logits[:, 7] - network.body.fc.bias[7], rtol=1e-4, atol=1e-5)
+    assert torch.allclose(
+        maps.raw.sum((1, 2)), maps.logits[:, 7] - network.body.fc.bias[7], rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("method", gradcam.METHODS)
 def test_batch_equals_one_by_one(networks, x, method):
     network, layer = networks["compact"], "body.stage3"
     together = gradcam.explain(network, x, layer, None, method, batch=3)
-    alone = torch.cat([gradcam.explain(network, x[k : k + 1], layer, None, method).raw for k in range(len(x))])
+    alone = torch.cat(
+        [gradcam.explain(network, x[k : k + 1], layer, None, method).raw for k in range(len(x))]
+    )
     close(together.raw, alone)
     assert torch.equal(together.target, together.logits.argmax(1))
 
@@ -197,7 +209,9 @@ def test_the_network_comes_back_as_it_was(networks, x, method):
     gradcam.explain(network, x, "body.layer4", None, method)
     assert snapshot(network) == before
     with pytest.raises(UserError):
-        gradcam.explain(network, x, "body.layer4", 10, method)  # no such class: noticed in the middle of the work
+        gradcam.explain(
+            network, x, "body.layer4", 10, method
+        )  # no such class: noticed in the middle of the work
     with pytest.raises(RuntimeError):
         gradcam.explain(network, x[:, :2], "body.layer4", 1, method)  # two colours
     assert snapshot(network) == before
@@ -241,7 +255,11 @@ def test_nothing_is_recorded_below_the_layer(networks, x):
 def test_an_in_place_relu_after_the_layer_leaves_the_activations_alone(x):
     torch.manual_seed(0)
     network = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(inplace=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
     )
     with gradcam.borrowed(network):
         activations, *_ = gradcam.at_layer(network, x, "0", None)
@@ -250,7 +268,11 @@ def test_an_in_place_relu_after_the_layer_leaves_the_activations_alone(x):
 
 def test_dead_maps_are_named(x):
     network = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2, bias=False)
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 2, bias=False),
     )
     with torch.no_grad():
         network[4].weight.copy_(torch.tensor([[1.0] * 4, [-1.0] * 4]))
@@ -281,7 +303,10 @@ def test_enlarging_keeps_places():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"layer": "body.nowhere"}, "unknown layer 'body.nowhere': choose body.whiten, body.stage1,"),
+        (
+            {"layer": "body.nowhere"},
+            "unknown layer 'body.nowhere': choose body.whiten, body.stage1,",
+        ),
         ({"layer": "body.head"}, "no feature map"),
         ({"method": "magic"}, "unknown method"),
         ({"target": 10}, "no class 10"),

@@ -15,25 +15,30 @@ from torch import nn
 from torchvision import models as zoo
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
-from common import data, imagenet, imagenet_to_cifar, models, pictures, results, shapes
-from common.runtime import UserError
-from q2_lime import core, evidence, image_figures, images, package
+from common import data, imagenet, models, results, synthetic
+from common.cli import UserError
+from evaluation import lime_evidence
+from q2_lime import core, image_figures, images, lime_package
 
 OUT = ROOT / "outputs/q2_lime/images"
 
 
 @pytest.fixture
 def picture():
-    return shapes.make(20, seed=5).images[3]
+    return synthetic.make_shapes(20, seed=5).images[3]
 
 
 @pytest.fixture(scope="module")
 def small():
     """An untrained classifier of 32 x 32 pictures, ten classes."""
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 14 * 14, 10)).eval()
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 14 * 14, 10)
+    ).eval()
     plain = ((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
-    return imagenet.PictureModel(network, "small", "made here", *plain, 32, tuple("abcdefghij"), "", False)
+    return imagenet.PictureModel(
+        network, "small", "made here", *plain, 32, tuple("abcdefghij"), "", False
+    )
 
 
 # --- Regions and what stands for them ---------------------------------------------------------------------------------------
@@ -48,23 +53,35 @@ def test_regions_count_from_zero_without_gaps(picture, segmentation):
         and np.array_equal(np.unique(labels), np.arange(labels.max() + 1))
         and labels.max() >= 3
     )
-    assert np.array_equal(labels, images.segment(big, images.Choices(segmentation=segmentation, regions=8)))
+    assert np.array_equal(
+        labels, images.segment(big, images.Choices(segmentation=segmentation, regions=8))
+    )
 
 
 def test_a_grid_lies_along_the_original_pixels(picture):
-    labels = images.segment(images.enlarged(picture, 224, "nearest"), images.Choices(segmentation="grid", regions=8))
-    assert labels.max() == 63 and all((labels[i : i + 28, j : j + 28] == labels[i, j]).all()
-                                      for i in range(0, 224, 28) for j in range(0, 224, 28))  # fmt: skip
+    labels = images.segment(
+        images.enlarged(picture, 224, "nearest"), images.Choices(segmentation="grid", regions=8)
+    )
+    assert labels.max() == 63 and all(
+        (labels[i : i + 28, j : j + 28] == labels[i, j]).all()
+        for i in range(0, 224, 28)
+        for j in range(0, 224, 28)
+    )
 
 
 def test_pictures_that_fall_into_one_region_or_thousands_are_refused(picture):
     for segmentation in images.SEGMENTATIONS:
         with pytest.raises(UserError, match="all of one colour"):
-            images.segment(np.full((64, 64, 3), 90, np.uint8), images.Choices(segmentation=segmentation))
+            images.segment(
+                np.full((64, 64, 3), 90, np.uint8), images.Choices(segmentation=segmentation)
+            )
     with pytest.raises(UserError, match="all one region"):
         images.segment(picture, images.Choices(segmentation="grid", regions=1))
     with pytest.raises(UserError, match="more than 400"):
-        images.segment(images.enlarged(picture, 224, "nearest"), images.Choices(segmentation="grid", regions=56))
+        images.segment(
+            images.enlarged(picture, 224, "nearest"),
+            images.Choices(segmentation="grid", regions=56),
+        )
 
 
 def test_enlarging_keeps_the_shape_of_things():
@@ -125,12 +142,14 @@ def test_the_packages_masks_and_answers_give_its_weights(picture, small):
     counts = core.kernel(masks.astype(bool), 0.25)
     found = core.fit(masks.astype(bool), values, counts, alpha=1.0)
     assert np.allclose(found.weights[[k for k, _ in pairs], 0], [w for _, w in pairs], atol=1e-6)
-    assert core.fidelity(found, masks.astype(bool), values, counts)[0] == pytest.approx(score, abs=1e-6)
+    assert core.fidelity(found, masks.astype(bool), values, counts)[0] == pytest.approx(
+        score, abs=1e-6
+    )
 
 
 def test_the_packages_engine_and_ours_agree_on_many_masks(picture, small):
     labels = images.segment(picture, images.Choices(segmentation="grid", regions=4))
-    theirs = package.explain_image(picture, labels, "mean", small, [3, 1], 1500, seed=0)
+    theirs = lime_package.explain_image(picture, labels, "mean", small, [3, 1], 1500, seed=0)
     logits = images.logits_of(small, picture, labels, "mean")
     values = images.explained_values(logits, [3, 1], "probability")
     ours = core.explain(values, 16, core.Settings(sampler="lime", width=0.25, samples=1500))
@@ -140,19 +159,22 @@ def test_the_packages_engine_and_ours_agree_on_many_masks(picture, small):
 
 def test_the_packages_fidelity_is_held_out():
     weights = np.random.default_rng(1).normal(size=(16, 2))
-    found = package.PackageExplanation(weights, 0.25, 0.9, None)
+    found = lime_package.PackageExplanation(weights, 0.25, 0.9, None)
     values = {
         "linear": lambda masks: masks @ weights + 0.25,
         "noise": lambda masks: np.random.default_rng(2).normal(size=(len(masks), 2)),
     }
-    fidelity = {key: package.image_fidelity(found, f, 500, np.random.default_rng(0)) for key, f in values.items()}
+    fidelity = {
+        key: lime_package.image_fidelity(found, f, 500, np.random.default_rng(0))
+        for key, f in values.items()
+    }
     assert fidelity["linear"] == pytest.approx(1) and fidelity["noise"] < 0
 
 
 def test_the_packages_object_holds_our_weights(picture, small):
     labels = images.segment(picture, images.Choices(segmentation="grid", regions=4))
     weights = np.random.default_rng(0).normal(size=(16, 2))
-    own = package.image_object(picture, labels, weights, np.zeros(2), [3, 1])
+    own = lime_package.image_object(picture, labels, weights, np.zeros(2), [3, 1])
     best = np.argsort(-weights[:, 1])[:2]
     _, mask = own.get_image_and_mask(1, positive_only=True, num_features=2)
     assert np.array_equal(mask.astype(bool), np.isin(labels, best))
@@ -163,7 +185,9 @@ def test_log_odds_are_those_of_the_probabilities():
     p = softmax(logits, axis=1)
     assert np.allclose(images.transform(logits, [4, 0], "log_odds"), np.log(p / (1 - p))[:, [4, 0]])
     assert np.allclose(images.transform(logits, [2], "probability"), p[:, [2]])
-    sure = np.array([[1000.0, 0, 0]])  # where a probability is 1 to the last digit, the log-odds still are numbers
+    sure = np.array(
+        [[1000.0, 0, 0]]
+    )  # where a probability is 1 to the last digit, the log-odds still are numbers
     assert images.transform(sure, [0], "log_odds")[0, 0] == pytest.approx(1000 - np.log(2))
 
 
@@ -200,12 +224,18 @@ def test_tensorflows_padding_by_hand():
     assert after.shape == before.shape and not torch.allclose(after, before)
     by_hand = torch.zeros(1, 2, 9, 9)
     by_hand[:, :, :8, :8] = x
-    assert torch.allclose(after, F.conv2d(by_hand, convolution.weight, convolution.bias, stride=2), atol=1e-6)
+    assert torch.allclose(
+        after, F.conv2d(by_hand, convolution.weight, convolution.bias, stride=2), atol=1e-6
+    )
 
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    content = {"arch": "mobilenet_v2", "state_dict": zoo.mobilenet_v2(weights=None).state_dict(), "mean": [0.5] * 3}
+    content = {
+        "arch": "mobilenet_v2",
+        "state_dict": zoo.mobilenet_v2(weights=None).state_dict(),
+        "mean": [0.5] * 3,
+    }
     content |= {
         "std": [0.5] * 3,
         "input_size": 224,
@@ -225,13 +255,16 @@ def test_padding_in_a_checkpoint_is_honoured(checkpoint):
     state = zoo.mobilenet_v2(weights=None).state_dict()
     x = torch.randn(2, 3, 224, 224)
     same, other = (
-        imagenet.load(file=checkpoint(state_dict=state, padding=p), fold=False).network for p in ("torch", "tf_same")
+        imagenet.load(file=checkpoint(state_dict=state, padding=p), fold=False).network
+        for p in ("torch", "tf_same")
     )
     halving = [m for m in same.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
     assert sum(isinstance(m, imagenet.SamePadding) for m in other.modules()) == len(halving) == 5
     with torch.inference_mode():
         before, after = same.features[0][0](x), other.features[0][0](x)
-        assert before.shape == after.shape and (before - after).abs().max() > 0.1 * before.abs().max()
+        assert (
+            before.shape == after.shape and (before - after).abs().max() > 0.1 * before.abs().max()
+        )
         folded = imagenet.load(file=checkpoint(state_dict=state, padding="tf_same")).network
         assert torch.allclose(folded(x), other(x), atol=1e-5 * other(x).abs().max())
 
@@ -258,7 +291,11 @@ def test_checkpoints_that_do_not_fit_are_refused(checkpoint, change, message):
 def test_files_that_are_no_checkpoints_are_refused(tmp_path, checkpoint):
     torch.save({"state_dict": {}}, tmp_path / "a.pth")
     (tmp_path / "b.pth").write_bytes(b"nothing")
-    for name, message in (("a.pth", "lacks arch, mean"), ("b.pth", "damaged"), ("c.pth", "there is no checkpoint")):
+    for name, message in (
+        ("a.pth", "lacks arch, mean"),
+        ("b.pth", "damaged"),
+        ("c.pth", "there is no checkpoint"),
+    ):
         with pytest.raises(UserError, match=message):
             imagenet.load(file=tmp_path / name)
     with pytest.raises(UserError, match="no classifier 'no_such_net'"):
@@ -266,16 +303,37 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path, checkpoint):
 
 
 def test_kinds_of_the_ten_classes():
-    names = {k: _IMAGENET_CATEGORIES[k] for k in imagenet_to_cifar.CIFAR_CLASS}
+    names = {k: _IMAGENET_CATEGORIES[k] for k in imagenet.CIFAR_CLASS}
     expected = {
-        404: "airliner", 407: "ambulance", 817: "sports car", 7: "cock", 24: "great grey owl", 80: "black grouse", 100: "black swan",
-        127: "white stork", 146: "albatross", 281: "tabby", 285: "Egyptian cat", 351: "hartebeest", 353: "gazelle", 151: "Chihuahua",
-        268: "Mexican hairless", 30: "bullfrog", 32: "tailed frog", 339: "sorrel", 403: "aircraft carrier", 914: "yawl",
-        555: "fire engine", 867: "trailer truck",
-    }  # fmt: skip
+        404: "airliner",
+        407: "ambulance",
+        817: "sports car",
+        7: "cock",
+        24: "great grey owl",
+        80: "black grouse",
+        100: "black swan",
+        127: "white stork",
+        146: "albatross",
+        281: "tabby",
+        285: "Egyptian cat",
+        351: "hartebeest",
+        353: "gazelle",
+        151: "Chihuahua",
+        268: "Mexican hairless",
+        30: "bullfrog",
+        32: "tailed frog",
+        339: "sorrel",
+        403: "aircraft carrier",
+        914: "yawl",
+        555: "fire engine",
+        867: "trailer truck",
+    }
     assert all(names[k] == name for k, name in expected.items())
-    assert imagenet_to_cifar.meaning(717) is None and imagenet_to_cifar.meaning(281) == "cat"
-    assert len(imagenet_to_cifar.KINDS["bird"]) == 59 and len(imagenet_to_cifar.KINDS["dog"]) == 118
+    assert imagenet.cifar_class(717) is None and imagenet.cifar_class(281) == "cat"
+    assert (
+        len(imagenet.CIFAR_TO_IMAGENET["bird"]) == 59
+        and len(imagenet.CIFAR_TO_IMAGENET["dog"]) == 118
+    )
 
 
 # --- Known evidence ---------------------------------------------------------------------------------------------------------
@@ -285,23 +343,32 @@ def test_evidence_by_hand():
     labels = np.repeat(np.arange(4), 4).reshape(4, 4)  # four rows
     mask = np.zeros((4, 4), bool)
     mask[0] = True
-    found = evidence.of(labels, np.array([3.0, 1.0, -5.0, 0.0]), mask)
-    assert found == {"weight": 0.75, "weight_control": 0.25, "leading": 1.0, "leading_control": 0.25}
-    assert evidence.of(labels, np.array([-3.0, 1.0, 0, 0]), mask)["leading"] == 0
-    assert evidence.summary([found, found])["weight_on_evidence"] == 0.75
+    found = lime_evidence.of(labels, np.array([3.0, 1.0, -5.0, 0.0]), mask)
+    assert found == {
+        "weight": 0.75,
+        "weight_control": 0.25,
+        "leading": 1.0,
+        "leading_control": 0.25,
+    }
+    assert lime_evidence.of(labels, np.array([-3.0, 1.0, 0, 0]), mask)["leading"] == 0
+    assert lime_evidence.summary([found, found])["weight_on_evidence"] == 0.75
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory, script, shapes_model):
     out = tmp_path_factory.mktemp("images")
-    done = script("q2_lime/explain.py", "--checkpoint", shapes_model, "--per-class", 2, "--out", out)
+    done = script(
+        "q2_lime/explain.py", "--checkpoint", shapes_model, "--per-class", 2, "--out", out
+    )
     assert done.returncode == 0, done.stderr
     return out
 
 
 def test_lime_finds_the_evidence_of_the_built_in_pictures(demo):
     found = json.loads((demo / "explanations.json").read_text())
-    assert len(found["samples"]) == 20 and all((demo / s["figure"]).is_file() for s in found["samples"])
+    assert len(found["samples"]) == 20 and all(
+        (demo / s["figure"]).is_file() for s in found["samples"]
+    )
     assert found["weight_on_evidence"] > 2 * found["weight_on_evidence_control"]
     assert found["leading_on_evidence"] > 0.7 > 0.4 > found["leading_on_evidence_control"]
 
@@ -313,13 +380,21 @@ def test_an_explanation_is_the_same_alone(demo, shapes_model):
     labels = images.segment(picture, images.SMALL_CHOICES)
     logits = images.logits_of(model, picture, labels, images.SMALL_CHOICES.fill)
     top = [model.categories.index(row["class"]) for row in stored["top5"][:2]]
-    found = core.explain(images.explained_values(logits, top, "log_odds"), int(labels.max()) + 1, images.SMALL_SETTINGS,
-                         "test", stored["index"])  # fmt: skip
+    found = core.explain(
+        images.explained_values(logits, top, "log_odds"),
+        int(labels.max()) + 1,
+        images.SMALL_SETTINGS,
+        "test",
+        stored["index"],
+    )
     with np.load(demo / "explanations.npz") as arrays:
-        assert np.allclose(found.weights, arrays[f"weights_{stored['index']}"], rtol=1e-4, atol=1e-4)
+        assert np.allclose(
+            found.weights, arrays[f"weights_{stored['index']}"], rtol=1e-4, atol=1e-4
+        )
         assert np.array_equal(labels, arrays[f"labels_{stored['index']}"])
     assert (
-        found.fidelity[0] == pytest.approx(stored["fidelity"], abs=1e-3) and found.model_calls == stored["model_calls"]
+        found.fidelity[0] == pytest.approx(stored["fidelity"], abs=1e-3)
+        and found.model_calls == stored["model_calls"]
     )
 
 
@@ -334,22 +409,32 @@ def test_a_users_own_picture(script, tmp_path, shapes_model, picture):
     assert (tmp_path / "own/a$b$.png").is_file()
     assert {"fidelity", "in_sample"} <= results.read_json(tmp_path / "own/a$b$.json").keys()
     # It was shrunk as q1_gradcam/explain.py shrinks it: both scripts explain the same pixels.
-    seen = pictures.fit(pictures.read(tmp_path / "a$b$.png"), 32)
+    seen = data.fit_image(data.read_image(tmp_path / "a$b$.png"), 32)
     model = models.load(shapes_model)
-    says = torch.softmax(models.logits(model.network, seen[None]).double() / model.temperature, 1).max().item()
-    assert results.read_json(tmp_path / "own/a$b$.json")["probability"] == pytest.approx(says, abs=1e-4)
+    says = (
+        torch.softmax(models.logits(model.network, seen[None]).double() / model.temperature, 1)
+        .max()
+        .item()
+    )
+    assert results.read_json(tmp_path / "own/a$b$.json")["probability"] == pytest.approx(
+        says, abs=1e-4
+    )
 
 
 def test_blue_is_for_and_orange_against(picture):
     labels = np.zeros((32, 32), int)
     labels[16:], labels[:, 16:] = 1, labels[:, 16:] + 2
-    shown = image_figures.signed_map(np.full_like(picture, 255), labels, np.array([1.0, -1.0, 0.0, 0.5]))
+    shown = image_figures.signed_map(
+        np.full_like(picture, 255), labels, np.array([1.0, -1.0, 0.0, 0.5])
+    )
     red, blue = shown[..., 0], shown[..., 2]
     assert blue[0, 0] > red[0, 0] + 0.3 and red[-1, 0] > blue[-1, 0] + 0.3
     assert shown[0, -1].min() > 0.99 and blue[-1, -1] > red[-1, -1]
     leading = image_figures.leading_map(picture, labels, np.array([3.0, -2.0, 0.0, 0.1]), count=2)
     assert leading[0, 0].argmax() == 2 and leading[-1, 0].argmax() == 0
-    seen = image_figures.leading_map(np.full_like(picture, 255), labels, np.array([3.0, -2.0, 0.0, 0.1]), count=2)
+    seen = image_figures.leading_map(
+        np.full_like(picture, 255), labels, np.array([3.0, -2.0, 0.0, 0.1]), count=2
+    )
     assert (
         seen[: len(seen) // 2, : len(seen) // 2].min(2) == 1
     ).mean() > 0.9  # the rim is thin, on a picture of 32 pixels too
@@ -381,7 +466,9 @@ def test_bad_input_gets_one_line_and_status_2(script, tmp_path, shapes_model, op
     if "one_colour.png" in options:
         options = [*options, "--checkpoint", shapes_model, "--segmentation", "slic"]
     done = script("q2_lime/explain.py", *options, "--out", tmp_path / "out", cwd=tmp_path)
-    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, (
+        done.stderr
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -391,10 +478,24 @@ def test_weights_that_cannot_be_downloaded_get_one_line(script, tmp_path, pictur
     Image.fromarray(picture).save(tmp_path / "own.png")
     nowhere = {"TORCH_HOME": str(tmp_path / "torch"), "https_proxy": "http://127.0.0.1:9"}
     done = script(
-        "q2_lime/explain.py", "--image", tmp_path / "own.png", "--data", tmp_path, "--out", tmp_path, env=nowhere
+        "q2_lime/explain.py",
+        "--image",
+        tmp_path / "own.png",
+        "--data",
+        tmp_path,
+        "--out",
+        tmp_path,
+        env=nowhere,
     )
-    assert done.returncode == 2 and "could not be downloaded" in done.stderr and done.stderr.count("\n") == 1
-    assert done.stdout.startswith("downloading the weights of mobilenet_v2") and done.stdout.count("\n") == 1
+    assert (
+        done.returncode == 2
+        and "could not be downloaded" in done.stderr
+        and done.stderr.count("\n") == 1
+    )
+    assert (
+        done.stdout.startswith("downloading the weights of mobilenet_v2")
+        and done.stdout.count("\n") == 1
+    )
 
 
 # --- The real model ---------------------------------------------------------------------------------------------------------
@@ -404,13 +505,14 @@ def test_the_padding_makes_the_model_right_more_often(cifar10, imagenet_model):
     """Over real test pictures: the share of probability on kinds of the right class, with the checkpoint's own padding and without."""
     plain = zoo.mobilenet_v2(weights=None)
     state = torch.load(
-        ROOT / "data/weights" / imagenet.local_weights(ROOT / "data", "mobilenet_v2").name, weights_only=True
+        ROOT / "data/weights" / imagenet.local_weights(ROOT / "data", "mobilenet_v2").name,
+        weights_only=True,
     )
     plain.load_state_dict(state["state_dict"])
     other = replace(imagenet_model, network=plain.eval())
     chosen = np.random.default_rng(0).choice(10000, 100, replace=False)
     seen = np.stack([images.enlarged(cifar10.x_test[i], 224, "bicubic") for i in chosen])
-    kinds = [imagenet_to_cifar.KINDS[cifar10.classes[cifar10.y_test[i]]] for i in chosen]
+    kinds = [imagenet.CIFAR_TO_IMAGENET[cifar10.classes[cifar10.y_test[i]]] for i in chosen]
     shares = []
     for model in (imagenet_model, other):
         p = softmax(images.predict(model, seen), axis=1)
@@ -418,9 +520,22 @@ def test_the_padding_makes_the_model_right_more_often(cifar10, imagenet_model):
     assert shares[0] > shares[1] + 0.03
 
 
-def test_a_model_that_knows_nothing_has_no_recognised_pictures(cifar10, checkpoint, script, tmp_path):
-    done = script("q2_lime/explain.py", "--weights", checkpoint(), "--prefer-recognised", "--out", tmp_path / "out")
-    assert done.returncode == 2 and "leave out --prefer-recognised" in done.stderr and done.stderr.count("\n") == 1
+def test_a_model_that_knows_nothing_has_no_recognised_pictures(
+    cifar10, checkpoint, script, tmp_path
+):
+    done = script(
+        "q2_lime/explain.py",
+        "--weights",
+        checkpoint(),
+        "--prefer-recognised",
+        "--out",
+        tmp_path / "out",
+    )
+    assert (
+        done.returncode == 2
+        and "leave out --prefer-recognised" in done.stderr
+        and done.stderr.count("\n") == 1
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -441,7 +556,9 @@ def test_a_committed_explanation_comes_out_again(cifar10, imagenet_model):
         sample["index"],
     )
     with np.load(OUT / "explanations.npz") as arrays:
-        assert np.allclose(found.weights, arrays[f"weights_{sample['index']}"], rtol=1e-3, atol=1e-3)
+        assert np.allclose(
+            found.weights, arrays[f"weights_{sample['index']}"], rtol=1e-3, atol=1e-3
+        )
     assert found.model_calls == sample["model_calls"] and found.fidelity[0] == pytest.approx(
         sample["fidelity"], abs=1e-3
     )

@@ -10,13 +10,23 @@ import shutil
 import pytest
 
 from common import results
-from common.runtime import UserError
+from common.cli import UserError
 from report import build, claims, summary_claims, values
 
 REPORT = results.ROOT / "report"
 TEXTS = sorted([REPORT / "report.typ", REPORT / "demo.typ", *(REPORT / "chapters").glob("*.typ")])
 # Names and fixed expressions with a digit in them. Sizes of layers and the like stand in formulas, which are not searched.
-NAMES = ("SHA-256", "CIFAR-10", "20newsgroups", "ResNet-18", "VGG-16", "MobileNetV2", "95%", "Question 1", "Question 2")
+NAMES = (
+    "SHA-256",
+    "CIFAR-10",
+    "20newsgroups",
+    "ResNet-18",
+    "VGG-16",
+    "MobileNetV2",
+    "95%",
+    "Question 1",
+    "Question 2",
+)
 # Words that state how much or how many. Where they stand in the prose it has to be in one of these phrases: each is a definition, a rule, a name
 # or a piece of the project's history, none a result. A result belongs into a claim, where a condition holds it (report/claims.py).
 SMALL = "two|three|four|five|six|seven|eight|nine|ten"
@@ -28,18 +38,40 @@ MEASURES = re.compile(
 )
 PHRASES = (
     # how a figure is drawn, how a table is built
-    "white line: half of the peak", "white line: half of it", "white line runs at half of it", "== Times", "Percent: confidence", "for bins with twenty test pictures or more",
-    "five of the ten correctly", "three of the five wrongly", "The five channels that contribute most", "each times its weight", "the same times their weights",
-    "overlap of the top fifth", "overlap of their leading fifths", ", top fifths #",
+    "white line: half of the peak",
+    "white line: half of it",
+    "white line runs at half of it",
+    "== Times",
+    "Percent: confidence",
+    "for bins with twenty test pictures or more",
+    "five of the ten correctly",
+    "three of the five wrongly",
+    "The five channels that contribute most",
+    "each times its weight",
+    "the same times their weights",
+    "overlap of the top fifth",
+    "overlap of their leading fifths",
+    ", top fifths #",
     # definitions and arithmetic
-    "a picture of thirty-two pixels", "a sevenfold enlargement", "weighed by second and third derivatives", "when most of the picture is still there", ": most of the picture is always there",
-    "the most important first", "the upper half of the layers", "upper half replaced", "finer ones cost four times the arithmetic", "by the same network, twice:", "Third, each map",
-    "Ten pictures and twenty posts", "Most of the recipe was taken over",
+    "a picture of thirty-two pixels",
+    "a sevenfold enlargement",
+    "weighed by second and third derivatives",
+    "when most of the picture is still there",
+    ": most of the picture is always there",
+    "the most important first",
+    "the upper half of the layers",
+    "upper half replaced",
+    "finer ones cost four times the arithmetic",
+    "by the same network, twice:",
+    "Third, each map",
+    "Ten pictures and twenty posts",
+    "Most of the recipe was taken over",
     # what was expected before looking
-    "more than nine in ten pictures", "An ImageNet model recognises most CIFAR-10 pictures",
+    "more than nine in ten pictures",
+    "An ImageNet model recognises most CIFAR-10 pictures",
     # history: no results file was kept
     "in a trial on a dozen test pictures",
-)  # fmt: skip
+)
 
 
 def prose(text: str) -> str:
@@ -133,20 +165,30 @@ def test_no_measure_is_written_as_a_word_outside_of_a_claim(path):
 
 
 def test_every_phrase_that_is_let_pass_is_in_the_text():
-    text = " ".join(" ".join(prose(path.read_text(encoding="utf-8")) for path in TEXTS).split()).lower()
+    text = " ".join(
+        " ".join(prose(path.read_text(encoding="utf-8")) for path in TEXTS).split()
+    ).lower()
     assert [phrase for phrase in PHRASES if phrase.lower() not in text] == []
 
 
 @pytest.mark.parametrize(
-    "text", ["It found less than half of them.", "#x Some two hundred of #y.", "Seven of\nthe ten are right.", "#figure(plot(1), caption: [Mostly cats.])"]
-)  # fmt: skip
+    "text",
+    [
+        "It found less than half of them.",
+        "#x Some two hundred of #y.",
+        "Seven of\nthe ten are right.",
+        "#figure(plot(1), caption: [Mostly cats.])",
+    ],
+)
 def test_the_search_finds_measures_in_words(text):
     assert typed_measures(prose(text))
 
 
 def test_the_search_passes_over_computed_measures_and_phrases():
     assert not typed_measures(
-        prose("It takes #num(x) times as long, on #n thousand pictures; white line: half of the peak.")
+        prose(
+            "It takes #num(x) times as long, on #n thousand pictures; white line: half of the peak."
+        )
     )
 
 
@@ -164,7 +206,8 @@ def test_the_search_finds_typed_numbers(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["#pct(x, digits: 2) of $10^3$ at @fig2 <fig-3> `4`", '#v("5") // 6', "#plot(1, (2, 3))"]
+    "text",
+    ["#pct(x, digits: 2) of $10^3$ at @fig2 <fig-3> `4`", '#v("5") // 6', "#plot(1, (2, 3))"],
 )
 def test_the_search_passes_over_code(text):
     assert not typed_numbers(prose(text))
@@ -178,7 +221,9 @@ def found():
 def test_every_claim_holds_and_is_made_somewhere(found):
     sentences, failures = claims.check(found)
     assert failures == {} and None not in sentences.values() and claims.other_inputs(found) == []
-    used = re.findall(r'\bclaim\("([^"]+)"\)', "".join(path.read_text(encoding="utf-8") for path in TEXTS))
+    used = re.findall(
+        r'\bclaim\("([^"]+)"\)', "".join(path.read_text(encoding="utf-8") for path in TEXTS)
+    )
     in_readme = [name for paragraph in summary_claims.README for name in paragraph]
     assert {*used, *in_readme} == set(sentences) and not {*used} & {*in_readme}
     assert len(claims.CLAIMS) == len(sentences)  # no name twice
@@ -187,22 +232,40 @@ def test_every_claim_holds_and_is_made_somewhere(found):
 @pytest.mark.parametrize(
     ("file", "change", "claim"),
     [
-        ("q1_gradcam/evaluation", lambda r: r.update(accuracy_interval=[0.71, 0.73], accuracy=0.72), "accuracy"),
+        (
+            "q1_gradcam/evaluation",
+            lambda r: r.update(accuracy_interval=[0.71, 0.73], accuracy=0.72),
+            "accuracy",
+        ),
         ("q1_gradcam/explanations", lambda r: r["dead"].update(correct=2), "dead"),
         ("q2_lime/images/explanations", lambda r: r["median"].update(fidelity=0.4), "fidelity"),
         ("q2_lime/text/leak", lambda r: r["models"]["svm"].update(outside_body=0.8), "leak"),
         ("benchmarks/lime", lambda r: r["images"]["median"].update(ours_jaccard=0.2), "beside"),
         (
             "trust/faithfulness",
-            lambda r: r["methods"]["gradcam"]["insertion"]["against"]["random"].update(verdict="loses"),
+            lambda r: r["methods"]["gradcam"]["insertion"]["against"]["random"].update(
+                verdict="loses"
+            ),
             "beats",
         ),
         ("trust/sanity", lambda r: r["verdicts"].update(guided_backprop="passes"), "guided"),
-        ("trust/shortcut", lambda r: r["methods"]["gradcam"]["peak"].update(mean=0.9), "shortcut-cam"),
+        (
+            "trust/shortcut",
+            lambda r: r["methods"]["gradcam"]["peak"].update(mean=0.9),
+            "shortcut-cam",
+        ),
         ("comparison/agreement", lambda r: r["many"]["rank_correlation"].update(mean=0.8), "agree"),
         ("trust/shapes", lambda r: r.pop("methods"), "shapes"),
-        ("trust/shortcut", lambda r: r["methods"]["gradcam"]["peak"].update(mean=0.9), "seen-shortcut"),
-        ("trust/shortcut", lambda r: r["methods"]["guided_gradcam"]["peak"].update(mean=0.4), "use-both"),
+        (
+            "trust/shortcut",
+            lambda r: r["methods"]["gradcam"]["peak"].update(mean=0.9),
+            "seen-shortcut",
+        ),
+        (
+            "trust/shortcut",
+            lambda r: r["methods"]["guided_gradcam"]["peak"].update(mean=0.4),
+            "use-both",
+        ),
         ("trust/sanity", lambda r: r["verdicts"].update(gradcam="fails"), "two-tests"),
         ("trust/mistakes", lambda r: r["tells_mistakes"].update(gini=0.5), "warn"),
         ("q1_gradcam/evaluation", lambda r: r["confusion_matrix"][8].__setitem__(2, 90), "border"),
@@ -245,7 +308,9 @@ def test_results_by_other_code_or_from_other_inputs_are_named(found):
     changed[name]["provenance"]["code"] = {"common/data.py": "0" * 16}
     changed[name]["provenance"]["checkpoint_sha256"] = "0" * 64
     older = [
-        line for line in build.state_of(changed, build.CHAPTERS, results.OUTPUTS)["older"] if line.startswith(name)
+        line
+        for line in build.state_of(changed, build.CHAPTERS, results.OUTPUTS)["older"]
+        if line.startswith(name)
     ]
     assert "common/data.py" in older[0] and "another q1_gradcam/model.pt" in older[1]
 
@@ -254,24 +319,32 @@ def test_results_by_other_code_or_from_other_inputs_are_named(found):
 def copied(tmp_path_factory):
     """A copy of the results, to be spoilt."""
     folder = tmp_path_factory.mktemp("copy") / "outputs"
-    shutil.copytree(results.OUTPUTS, folder, ignore=shutil.ignore_patterns("demo", "own", "other", "html"))
+    shutil.copytree(
+        results.OUTPUTS, folder, ignore=shutil.ignore_patterns("demo", "own", "other", "html")
+    )
     return folder
 
 
 def test_the_same_results_give_the_same_pdf(copied, script, tmp_path):
-    runs = [script("report/build.py", "--outputs", folder, "--out", tmp_path / f"{k}.pdf")
-            for k, folder in enumerate((results.OUTPUTS, copied))]  # fmt: skip
+    runs = [
+        script("report/build.py", "--outputs", folder, "--out", tmp_path / f"{k}.pdf")
+        for k, folder in enumerate((results.OUTPUTS, copied))
+    ]
     assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
     first, second = ((tmp_path / f"{k}.pdf").read_bytes() for k in (0, 1))
     assert first == second and len(first) < 12e6 and b"/CreationDate" not in first
     # The body is everything before the appendices: the questions for the viva, the references and the sheets of all pictures.
-    total, body = map(int, re.search(r"(\d+) pages, (\d+) before the appendices", runs[0].stdout).groups())
+    total, body = map(
+        int, re.search(r"(\d+) pages, (\d+) before the appendices", runs[0].stdout).groups()
+    )
     assert 15 <= body <= 25 and total <= 40
 
 
 def test_the_committed_pdf_belongs_to_the_results(found):
     pdf = (REPORT / "report.pdf").read_bytes()
-    assert build.digest(results.OUTPUTS, found).encode() in pdf, "results or text have changed: run make report"
+    assert build.digest(results.OUTPUTS, found).encode() in pdf, (
+        "results or text have changed: run make report"
+    )
 
 
 def test_a_false_claim_stops_the_build(copied, script, tmp_path):
@@ -294,7 +367,9 @@ def test_results_of_another_network_without_git_still_give_a_report(copied, scri
     path.write_text(before)
     assert done.returncode == 0, done.stderr
     assert "another checkpoint than the one that the text was written about" in done.stdout
-    assert "left out: claim 'story-two'" in done.stdout and (tmp_path / "a.pdf").stat().st_size > 1e6
+    assert (
+        "left out: claim 'story-two'" in done.stdout and (tmp_path / "a.pdf").stat().st_size > 1e6
+    )
 
 
 @pytest.mark.parametrize(
@@ -319,9 +394,17 @@ def test_spoilt_maps_are_named(found, tmp_path, spoil, message):
 @pytest.mark.parametrize(
     ("file", "spoil", "message"),
     [
-        ("trust/mistakes.png", lambda content: content[:-5000], "mistakes.png is a damaged picture"),
+        (
+            "trust/mistakes.png",
+            lambda content: content[:-5000],
+            "mistakes.png is a damaged picture",
+        ),
         ("trust/mistakes.json", lambda content: b'{"a": 1}', "mistakes.json lacks 'provenance'"),
-        ("q1_gradcam/explanations.json", lambda content: content.replace(b'"figure"', b'"f"'), "lacks 'figure'"),
+        (
+            "q1_gradcam/explanations.json",
+            lambda content: content.replace(b'"figure"', b'"f"'),
+            "lacks 'figure'",
+        ),
     ],
 )
 def test_spoilt_files_get_one_line_and_status_2(copied, script, tmp_path, file, spoil, message):
@@ -330,7 +413,9 @@ def test_spoilt_files_get_one_line_and_status_2(copied, script, tmp_path, file, 
     path.write_bytes(spoil(before))
     done = script("report/build.py", "--outputs", copied, "--out", tmp_path / "a.pdf")
     path.write_bytes(before)
-    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, (
+        done.stderr
+    )
     assert not (tmp_path / "a.pdf").exists()
 
 
@@ -338,7 +423,10 @@ def test_a_missing_result_leaves_its_chapters_out_and_says_so(copied, script, tm
     (copied / "q2_lime/text/leak.json").unlink()
     done = script("report/build.py", "--outputs", copied, "--out", tmp_path / "a.pdf")
     assert done.returncode == 0, done.stderr
-    assert "chapter 'question2' is left out: there is no q2_lime/text/leak.json (make q2 writes it)" in done.stdout
+    assert (
+        "chapter 'question2' is left out: there is no q2_lime/text/leak.json (make q2 writes it)"
+        in done.stdout
+    )
     assert (tmp_path / "a.pdf").stat().st_size > 1e6
 
 
@@ -346,4 +434,7 @@ def test_the_short_report_names_what_is_missing(script, tmp_path):
     done = script("report/build.py", "--demo", "--outputs", tmp_path, "--out", tmp_path / "a.pdf")
     assert done.returncode == 0, done.stderr
     assert "claims" not in done.stdout  # of which it makes none
-    assert "there is no q1_gradcam/training.json" in done.stdout and (tmp_path / "a.pdf").stat().st_size > 1000
+    assert (
+        "there is no q1_gradcam/training.json" in done.stdout
+        and (tmp_path / "a.pdf").stat().st_size > 1000
+    )

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common import models, results
-from common.runtime import UserError, seed_for
+from common.cli import UserError, seed_for
 
 
 def test_a_failing_write_leaves_the_old_file(tmp_path):
@@ -31,7 +31,13 @@ def test_json_is_plain_and_round_trips(tmp_path):
         "f": [{"g": "ä"}] * 9,
     }
     back = results.read_json(results.write_json(tmp_path / "a.json", content))
-    assert back == {"a": 0.1, "b": [3] * 100, "c": {"d": [1.0, 2.0]}, "e": None, "f": [{"g": "ä"}] * 9}
+    assert back == {
+        "a": 0.1,
+        "b": [3] * 100,
+        "c": {"d": [1.0, 2.0]},
+        "e": None,
+        "f": [{"g": "ä"}] * 9,
+    }
     with pytest.raises(ValueError):
         results.write_json(tmp_path / "b.json", {"a": float("nan")})
     assert not (tmp_path / "b.json").exists()
@@ -39,8 +45,14 @@ def test_json_is_plain_and_round_trips(tmp_path):
 
 def test_provenance_names_what_the_result_came_from():
     made = results.provenance(3, torch.device("cpu"), data_sha256="abc")
-    assert made["seed"] == 3 and made["data_sha256"] == "abc" and made["versions"]["numpy"] == np.__version__
-    assert made["code"]["common/results.py"] == results.sha256(results.ROOT / "common/results.py")[:16]
+    assert (
+        made["seed"] == 3
+        and made["data_sha256"] == "abc"
+        and made["versions"]["numpy"] == np.__version__
+    )
+    assert (
+        made["code"]["common/results.py"] == results.sha256(results.ROOT / "common/results.py")[:16]
+    )
 
 
 def test_an_output_folder_that_cannot_be_made(tmp_path):
@@ -51,7 +63,11 @@ def test_an_output_folder_that_cannot_be_made(tmp_path):
 
 def test_seeds_depend_on_all_that_they_are_for():
     seeds = {seed_for(0, "a"), seed_for(1, "a"), seed_for(0, "b"), seed_for(0, "a", 1)}
-    assert len(seeds) == 4 and seed_for(0, "a") == seed_for(0, "a") and all(0 <= s < 2**63 for s in seeds)
+    assert (
+        len(seeds) == 4
+        and seed_for(0, "a") == seed_for(0, "a")
+        and all(0 <= s < 2**63 for s in seeds)
+    )
 
 
 @pytest.fixture

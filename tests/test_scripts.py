@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix
 
-from common import data, intervals, models, pictures, results
+from common import data, models, results, statistics
 from q1_gradcam import gradcam
 from q1_gradcam.evidence import peak_on_evidence
 from report import glance
@@ -38,14 +38,17 @@ def test_evaluation_agrees_with_scikit_learn(explained, shapes_model):
     predicted = models.logits(model.network, dataset.x_test).argmax(1).numpy()
     assert found["n"] == len(dataset.y_test)
     assert found["accuracy"] == pytest.approx(accuracy_score(dataset.y_test, predicted))
-    assert found["confusion_matrix"] == confusion_matrix(dataset.y_test, predicted, labels=range(10)).tolist()
+    assert (
+        found["confusion_matrix"]
+        == confusion_matrix(dataset.y_test, predicted, labels=range(10)).tolist()
+    )
     assert found["provenance"]["checkpoint_sha256"] == results.sha256(shapes_model)
     assert (explained / "confusion.png").stat().st_size > 5000
 
 
 def test_the_interval_of_the_accuracy():
     """Wilson's interval is where the share is 1.96 standard errors away, by the formula of his paper."""
-    low, high = intervals.wilson(8, 10)
+    low, high = statistics.wilson_interval(8, 10)
     for p in (low, high):
         assert abs(0.8 - p) == pytest.approx(1.95996 * (p * (1 - p) / 10) ** 0.5, rel=1e-4)
     assert low < 0.8 < high
@@ -90,7 +93,9 @@ def test_explanations_say_what_was_drawn(explained, shapes_model):
         models.load(shapes_model),
     )
     arrays = np.load(explained / "explanations.npz", allow_pickle=False)
-    confidence = torch.softmax(models.logits(model.network, dataset.x_test).double() / model.temperature, 1)
+    confidence = torch.softmax(
+        models.logits(model.network, dataset.x_test).double() / model.temperature, 1
+    )
     correct = [sample for sample in found["samples"] if sample["kind"] == "correct"]
     for name in model.classes:
         chosen = [sample["index"] for sample in correct if sample["true"] == name]
@@ -99,7 +104,9 @@ def test_explanations_say_what_was_drawn(explained, shapes_model):
         index, true = sample["index"], model.classes.index(sample["true"])
         assert arrays["index"][k] == index and dataset.y_test[index] == true
         assert (sample["predicted"] == sample["true"]) == (sample["kind"] == "correct")
-        assert sample["confidence_true"] == pytest.approx(confidence[index, true].item(), rel=1e-3, abs=1e-6)
+        assert sample["confidence_true"] == pytest.approx(
+            confidence[index, true].item(), rel=1e-3, abs=1e-6
+        )
         assert (explained / sample["figure"]).is_file()
         x = models.to_input(dataset.x_test[index : index + 1])
         for key, target in (("map", model.classes.index(sample["predicted"])), ("map_true", true)):
@@ -109,14 +116,33 @@ def test_explanations_say_what_was_drawn(explained, shapes_model):
 
 def test_the_draw_is_the_seeds(explained, shapes_model, script, tmp_path):
     def drawn(seed):
-        done = script("q1_gradcam/explain.py", "--model", shapes_model, "--out", tmp_path, "--correct", 2, "--incorrect", 1,
-                      "--seed", seed, "--device", "cpu", "--method", "hirescam", "--layer", "body.stage2")  # fmt: skip
+        done = script(
+            "q1_gradcam/explain.py",
+            "--model",
+            shapes_model,
+            "--out",
+            tmp_path,
+            "--correct",
+            2,
+            "--incorrect",
+            1,
+            "--seed",
+            seed,
+            "--device",
+            "cpu",
+            "--method",
+            "hirescam",
+            "--layer",
+            "body.stage2",
+        )
         assert done.returncode == 0, done.stderr
         return results.read_json(tmp_path / "explanations.json")
 
     same, other = drawn(0), drawn(1)
     first = [
-        s["index"] for s in results.read_json(explained / "explanations.json")["samples"] if s["kind"] == "correct"
+        s["index"]
+        for s in results.read_json(explained / "explanations.json")["samples"]
+        if s["kind"] == "correct"
     ]
     assert [s["index"] for s in same["samples"] if s["kind"] == "correct"] == [
         k for i, k in enumerate(first) if i % 10 < 2
@@ -132,12 +158,19 @@ def test_unusual_options_leave_the_usual_results_alone(explained, shapes_model, 
         (explained / "other/target-second_correct-1" / "figures" / name).write_text("")
     earlier = {"samples": [{"figure": "figures/old.png"}, {"figure": "../../model.pt"}]}
     results.write_json(explained / "other/target-second_correct-1/explanations.json", earlier)
-    done = script("q1_gradcam/explain.py", "--model", shapes_model, "--correct", 1, "--target", "second")
+    done = script(
+        "q1_gradcam/explain.py", "--model", shapes_model, "--correct", 1, "--target", "second"
+    )
     assert done.returncode == 0, done.stderr
     assert results.sha256(explained / "explanations.json") == before
     found = results.read_json(explained / "other/target-second_correct-1/explanations.json")
-    assert all(s["explained"] != s["predicted"] for s in found["samples"]) and found["target"] == "second"
-    figures = {path.name for path in (explained / "other/target-second_correct-1/figures").iterdir()}
+    assert (
+        all(s["explained"] != s["predicted"] for s in found["samples"])
+        and found["target"] == "second"
+    )
+    figures = {
+        path.name for path in (explained / "other/target-second_correct-1/figures").iterdir()
+    }
     assert "old.png" not in figures and {"worked_example.png", "a_users_own.png"} <= figures
     assert (explained / "model.pt").exists() == shapes_model.is_relative_to(explained)
 
@@ -149,7 +182,9 @@ def save_modes(folder, image):
     image.convert("RGBA").save(folder / "alpha.png")
     image.convert("P", palette=Image.Palette.ADAPTIVE).save(folder / "palette.gif")
     image.convert("CMYK").save(folder / "print.jpg")
-    Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 200).save(folder / "sixteen.png")
+    Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 200).save(
+        folder / "sixteen.png"
+    )
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise
     image.rotate(90, expand=True).save(folder / "turned.png", exif=exif)
@@ -160,21 +195,29 @@ def save_modes(folder, image):
 def test_pictures_of_every_mode_and_size(tmp_path):
     image = Image.fromarray(data.load_shapes().x_test[0]).resize((90, 60))
     for name in save_modes(tmp_path, image):
-        assert pictures.read(tmp_path / name).shape == ((1, 1, 3) if name == "tiny.png" else (60, 90, 3))
-        assert pictures.fit(pictures.read(tmp_path / name), 32).shape == (32, 32, 3)
-    plain = pictures.read(tmp_path / "plain.png").astype(int)
+        assert data.read_image(tmp_path / name).shape == (
+            (1, 1, 3) if name == "tiny.png" else (60, 90, 3)
+        )
+        assert data.fit_image(data.read_image(tmp_path / name), 32).shape == (32, 32, 3)
+    plain = data.read_image(tmp_path / "plain.png").astype(int)
     for name in ("alpha.png", "turned.png"):
-        assert np.array_equal(pictures.read(tmp_path / name), plain)
+        assert np.array_equal(data.read_image(tmp_path / name), plain)
     transparent = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
     transparent.save(tmp_path / "clear.png")
-    assert (pictures.read(tmp_path / "clear.png") == 255).all(), "nothing is shown as white paper"
+    assert (data.read_image(tmp_path / "clear.png") == 255).all(), "nothing is shown as white paper"
 
 
 def test_explains_the_users_own_picture(shapes_model, script, tmp_path):
     name = "my $5 picture$"  # no mathematics
     Image.fromarray(data.load_shapes().x_test[0]).resize((200, 120)).save(tmp_path / f"{name}.jpg")
     done = script(
-        "q1_gradcam/explain.py", "--model", shapes_model, "--image", tmp_path / f"{name}.jpg", "--out", tmp_path
+        "q1_gradcam/explain.py",
+        "--model",
+        shapes_model,
+        "--image",
+        tmp_path / f"{name}.jpg",
+        "--out",
+        tmp_path,
     )
     assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
     assert f"wrote {tmp_path / 'own' / name}.png" in done.stdout and "looks like" in done.stdout
@@ -183,7 +226,9 @@ def test_explains_the_users_own_picture(shapes_model, script, tmp_path):
 
 def refused(done, *words) -> None:
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1, (
+        done.stderr
+    )
     assert done.stderr.startswith("error: ")
     for word in words:
         assert word in done.stderr, done.stderr
@@ -216,18 +261,37 @@ def refused(done, *words) -> None:
     ],
 )
 def test_bad_arguments(shapes_model, script, tmp_path, arguments, words):
-    refused(script("q1_gradcam/explain.py", "--model", shapes_model, "--out", tmp_path / "out", *arguments), *words)
+    refused(
+        script(
+            "q1_gradcam/explain.py", "--model", shapes_model, "--out", tmp_path / "out", *arguments
+        ),
+        *words,
+    )
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
 def test_bad_pictures(shapes_model, script, tmp_path):
     (tmp_path / "text.png").write_text("not a picture")
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)).save(tmp_path / "half.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)).save(
+        tmp_path / "half.png"
+    )
     whole = (tmp_path / "half.png").read_bytes()
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.png").write_bytes(b"")
-    for name, word in (("text.png", "not a picture"), ("empty.png", "not a picture"), ("half.png", "damaged")):
-        done = script("q1_gradcam/explain.py", "--model", shapes_model, "--image", tmp_path / name, "--out", tmp_path)
+    for name, word in (
+        ("text.png", "not a picture"),
+        ("empty.png", "not a picture"),
+        ("half.png", "damaged"),
+    ):
+        done = script(
+            "q1_gradcam/explain.py",
+            "--model",
+            shapes_model,
+            "--image",
+            tmp_path / name,
+            "--out",
+            tmp_path,
+        )
         refused(done, name, word)
     assert not (tmp_path / "own").exists() or not list((tmp_path / "own").iterdir())
 
@@ -237,14 +301,23 @@ def test_bad_places(shapes_model, script, tmp_path):
     for name in ("train", "evaluate", "explain"):
         model = () if name == "train" else ("--model", shapes_model)
         dataset = ("--dataset", "shapes") if name == "train" else ()
-        refused(script(f"q1_gradcam/{name}.py", *model, *dataset, "--out", tmp_path / "file" / "out"), "can't write in")
+        refused(
+            script(f"q1_gradcam/{name}.py", *model, *dataset, "--out", tmp_path / "file" / "out"),
+            "can't write in",
+        )
     for name in ("evaluate", "explain"):
-        refused(script(f"q1_gradcam/{name}.py", "--model", tmp_path / "none.pt", "--out", tmp_path), "no checkpoint")
+        refused(
+            script(f"q1_gradcam/{name}.py", "--model", tmp_path / "none.pt", "--out", tmp_path),
+            "no checkpoint",
+        )
 
 
 def test_no_data_and_no_network(script, tmp_path):
     """The proxy that is set here refuses every connection, at once."""
-    offline = {key: "http://127.0.0.1:9" for key in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+    offline = {
+        key: "http://127.0.0.1:9"
+        for key in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+    }
     done = script("q1_gradcam/train.py", "--data", tmp_path, "--out", tmp_path / "out", env=offline)
     refused(done, "cifar10.npz", "cifar-10-python.tar.gz", "make demo")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -253,7 +326,11 @@ def test_no_data_and_no_network(script, tmp_path):
 def test_help_is_worth_reading(script):
     for name in ("train", "evaluate", "explain"):
         done = script(f"q1_gradcam/{name}.py", "--help")
-        assert done.returncode == 0 and f"python q1_gradcam/{name}.py" in done.stdout and "Writes OUT/" in done.stdout
+        assert (
+            done.returncode == 0
+            and f"python q1_gradcam/{name}.py" in done.stdout
+            and "Writes OUT/" in done.stdout
+        )
 
 
 def test_committed_results_are_complete():
@@ -296,8 +373,13 @@ def test_committed_results_come_out_again(cifar10):
     for k in range(0, len(samples), 10):
         sample = samples[k]
         x = models.to_input(cifar10.x_test[sample["index"] : sample["index"] + 1])
-        maps = gradcam.explain(model.network, x, sample["layer"], model.classes.index(sample["predicted"]))
+        maps = gradcam.explain(
+            model.network, x, sample["layer"], model.classes.index(sample["predicted"])
+        )
         if not same_data:
             continue
         assert model.classes[maps.logits.argmax()] == sample["predicted"]
-        assert np.abs(maps.raw[0].numpy() - arrays["map"][k]).max() <= 1e-3 * np.abs(arrays["map"][k]).max()
+        assert (
+            np.abs(maps.raw[0].numpy() - arrays["map"][k]).max()
+            <= 1e-3 * np.abs(arrays["map"][k]).max()
+        )

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from common import shapes
+from common import synthetic
 
 
 @pytest.fixture(scope="module")
 def made():
-    return shapes.make(1000, seed=7)
+    return synthetic.make_shapes(1000, seed=7)
 
 
 def test_form(made):
@@ -18,9 +18,9 @@ def test_form(made):
 
 
 def test_each_picture_depends_on_seed_and_number_alone(made):
-    image, evidence = shapes.draw(3, np.random.default_rng((7, 213)))
+    image, evidence = synthetic.draw_shape(3, np.random.default_rng((7, 213)))
     assert np.array_equal(image, made.images[213]) and np.array_equal(evidence, made.evidence[213])
-    assert not np.array_equal(shapes.make(1, seed=8).images[0], made.images[0])
+    assert not np.array_equal(synthetic.make_shapes(1, seed=8).images[0], made.images[0])
 
 
 def test_every_picture_has_a_whole_shape(made):
@@ -49,11 +49,16 @@ def test_nothing_but_the_shape_tells_the_class(made):
     from sklearn.model_selection import cross_val_score
 
     images = made.images.astype(float) / 255
-    rows, columns = [np.abs(np.arange(32)[None] - made.evidence.any(axis).argmax(1)[:, None] - 6) for axis in (2, 1)]
+    rows, columns = [
+        np.abs(np.arange(32)[None] - made.evidence.any(axis).argmax(1)[:, None] - 6)
+        for axis in (2, 1)
+    ]
     hidden = (rows[:, :, None] < 9) & (columns[:, None, :] < 9)
     assert (hidden | ~made.evidence).all()
     images[hidden] = 0.5
-    statistics = np.concatenate([images.mean((1, 2)), images.std((1, 2)), np.diff(images, axis=1).std((1, 2))], 1)
+    statistics = np.concatenate(
+        [images.mean((1, 2)), images.std((1, 2)), np.diff(images, axis=1).std((1, 2))], 1
+    )
     for features in (statistics, images.reshape(1000, -1), images[:, ::31, ::31].reshape(1000, -1)):
         assert cross_val_score(RidgeClassifier(), features, made.labels, cv=5).mean() < 0.16
 
@@ -63,7 +68,8 @@ AREAS = {  # in units of the half-width squared, worked out by hand from each sh
     "ring": np.pi * (1 - 0.55**2),
     "square": 1.7**2,
     "frame": 1.7**2 - 0.9**2,
-    "triangle": 1.8**2 / 2,  # from the tip at -1 to the base at 0.8, half as wide as high on each side
+    "triangle": 1.8**2
+    / 2,  # from the tip at -1 to the base at 0.8, half as wide as high on each side
     "plus": 4 * 2 * 0.27 - 4 * 0.27**2,
     "cross": None,
     "bars": 2 * 1.7 * (0.83 - 0.27),
@@ -74,5 +80,7 @@ AREAS = {  # in units of the half-width squared, worked out by hand from each sh
 
 @pytest.mark.parametrize("name", [name for name, area in AREAS.items() if area])
 def test_area_of_the_shape(name):
-    cover = shapes.coverage(shapes.CLASSES.index(name), np.array([16.0, 16.0]), 6.0, 0.1)
+    cover = synthetic.coverage(
+        synthetic.SHAPE_CLASSES.index(name), np.array([16.0, 16.0]), 6.0, 0.1
+    )
     assert cover.sum() == pytest.approx(AREAS[name] * 6.0**2, rel=0.02)

@@ -15,9 +15,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from common import corpus, news
-from common.runtime import UserError
-from q2_lime import core, judgement, leak, linear, package, text, text_figures, training
+from common import newsgroups
+from common.cli import UserError
+from q2_lime import core, leak, lime_package, linear, stability, text, text_figures, training
 
 ALONE = np.arange(10_000)  # every post a thread of its own
 SETTINGS = {"min_df": 1, "stop_words": None, "C": 1.0}
@@ -25,14 +25,22 @@ SETTINGS = {"min_df": 1, "stop_words": None, "C": 1.0}
 
 @pytest.fixture(scope="module")
 def posts():
-    return corpus.load(train=200, test=100)
+    return newsgroups.load_corpus(train=200, test=100)
 
 
 def trained(posts, kind="svm", ngrams=1, stripped=False):
-    texts = [news.strip(t) for t in posts.train] if stripped else posts.train
+    texts = [newsgroups.strip(t) for t in posts.train] if stripped else posts.train
     labels = np.array(posts.y_train)
     return training.train(
-        texts, labels, ALONE[: len(labels)], posts.classes, kind, ngrams, stripped, "corpus", SETTINGS
+        texts,
+        labels,
+        ALONE[: len(labels)],
+        posts.classes,
+        kind,
+        ngrams,
+        stripped,
+        "corpus",
+        SETTINGS,
     )
 
 
@@ -51,22 +59,33 @@ def test_the_model_computes_what_scikit_learns_pipeline_does(posts, kind, ngrams
     if kind == "svm":
         labels = np.array(posts.y_train)
         folds = list(StratifiedGroupKFold(5).split(labels, labels, ALONE[: len(labels)]))
-        inner = CalibratedClassifierCV(LinearSVC(random_state=0), method="temperature", ensemble=False, cv=folds)
+        inner = CalibratedClassifierCV(
+            LinearSVC(random_state=0), method="temperature", ensemble=False, cv=folds
+        )
     else:
         inner = LogisticRegression(C=1.0, max_iter=200, tol=1e-3)
     theirs = make_pipeline(vectors, inner).fit(posts.train, posts.y_train)
     texts = [*posts.test, "", "nothing here is known: zzz"]
-    assert np.allclose(ours.probabilities(texts), theirs.predict_proba(texts), atol=2e-3)  # coefficients have 16 bits
+    assert np.allclose(
+        ours.probabilities(texts), theirs.predict_proba(texts), atol=2e-3
+    )  # coefficients have 16 bits
     assert abs(ours.vectors(texts) - theirs[0].transform(texts)).max() < 1e-6
 
 
 def test_two_classes_are_two_columns():
-    texts, labels = ["good fine good", "bad poor", "fine good", "poor bad bad"] * 10, np.array([0, 1, 0, 1] * 10)
+    texts, labels = (
+        ["good fine good", "bad poor", "fine good", "poor bad bad"] * 10,
+        np.array([0, 1, 0, 1] * 10),
+    )
     for kind in linear.KINDS:
-        found = training.train(texts, labels, ALONE[:40], ("yes", "no"), kind, 1, False, "x", SETTINGS)
+        found = training.train(
+            texts, labels, ALONE[:40], ("yes", "no"), kind, 1, False, "x", SETTINGS
+        )
         assert found.probabilities(["good", "bad"]).argmax(1).tolist() == [0, 1]
     vectors = training.vectorizer(min_df=1, stop_words=None)
-    theirs = make_pipeline(vectors, LogisticRegression(C=1.0, max_iter=200, tol=1e-3)).fit(texts, labels)
+    theirs = make_pipeline(vectors, LogisticRegression(C=1.0, max_iter=200, tol=1e-3)).fit(
+        texts, labels
+    )
     assert np.allclose(found.probabilities(texts), theirs.predict_proba(texts), atol=2e-3)
 
 
@@ -79,7 +98,11 @@ def test_contributions_add_up_to_the_margin(posts, model):
 
 def test_a_stored_model_comes_back(tmp_path, posts, model):
     back = linear.load(linear.save(tmp_path / "m.npz", model))
-    assert back.vocabulary == model.vocabulary and back.settings == SETTINGS and back.classes == posts.classes
+    assert (
+        back.vocabulary == model.vocabulary
+        and back.settings == SETTINGS
+        and back.classes == posts.classes
+    )
     assert np.array_equal(back.margins(posts.test), model.margins(posts.test))
 
 
@@ -97,7 +120,13 @@ def test_a_file_that_could_run_code_is_refused(tmp_path, model):
 
 
 def test_posts_of_a_thread_are_told_by_their_subject():
-    subjects = ["Subject: Moon", "Subject: Re: moon", "From: x\nSubject: RE: Re: Moon", "Subject: Mars", "no subject"]
+    subjects = [
+        "Subject: Moon",
+        "Subject: Re: moon",
+        "From: x\nSubject: RE: Re: Moon",
+        "Subject: Mars",
+        "no subject",
+    ]
     found = training.threads(subjects)
     assert found[0] == found[1] == found[2] and len(set(found.tolist())) == 3
 
@@ -113,7 +142,9 @@ def test_masks_and_strings_give_the_same_margins(posts, model):
         masks[0], masks[1] = True, False
         short = text.answer_linear(post, model)(masks)
         assert np.allclose(short, text.answer_by_strings(post, model.margins)(masks), atol=1e-9)
-        assert np.allclose(short[0], model.margins([body])[0]) and np.allclose(short[1], model.intercept)
+        assert np.allclose(short[0], model.margins([body])[0]) and np.allclose(
+            short[1], model.intercept
+        )
 
 
 def test_pairs_of_words_go_the_general_way(posts):
@@ -129,7 +160,9 @@ def test_the_packages_masks_and_answers_give_its_weights(posts, model):
     post = text.read(body)
     explainer = lime_text.LimeTextExplainer(class_names=list(posts.classes), random_state=0)
     indexed = lime_text.IndexedString(body)
-    masks, answers, distances = explainer._LimeTextExplainer__data_labels_distances(indexed, model.probabilities, 300)
+    masks, answers, distances = explainer._LimeTextExplainer__data_labels_distances(
+        indexed, model.probabilities, 300
+    )
     words = [str(indexed.word(k)) for k in range(indexed.num_words())]
     column = {word: k for k, word in enumerate(words)}
     label = int(answers[0].argmax())
@@ -137,7 +170,9 @@ def test_the_packages_masks_and_answers_give_its_weights(posts, model):
         masks, answers, distances, label, masks.shape[1], feature_selection="highest_weights"
     )
     theirs = dict(pairs)
-    ours = text.answer_by_strings(post, model.probabilities)(masks[:, [column[w] for w in post.words]].astype(bool))
+    ours = text.answer_by_strings(post, model.probabilities)(
+        masks[:, [column[w] for w in post.words]].astype(bool)
+    )
     one_letter = [k for k, word in enumerate(words) if word not in post.words]
     assert all(len(words[k]) < 2 for k in one_letter)
     assert np.allclose(ours, answers, atol=1e-9)  # one-letter words are nothing to the model
@@ -163,9 +198,12 @@ def test_explained_values(posts, model):
     margins = text.answer_linear(post, model)
     masks = np.random.default_rng(0).random((9, len(post.words))) < 0.5
     p = model.probabilities([text.without(post, mask) for mask in masks])
-    assert np.allclose(text.explained_values(margins, model, [2, 0], "probability")(masks), p[:, [2, 0]])
     assert np.allclose(
-        text.explained_values(margins, model, [1], "log_odds")(masks)[:, 0], np.log(p[:, 1] / (1 - p[:, 1]))
+        text.explained_values(margins, model, [2, 0], "probability")(masks), p[:, [2, 0]]
+    )
+    assert np.allclose(
+        text.explained_values(margins, model, [1], "log_odds")(masks)[:, 0],
+        np.log(p[:, 1] / (1 - p[:, 1])),
     )
 
 
@@ -173,11 +211,22 @@ def test_words_spans_and_zones_by_hand():
     body = "From: ann@moon.org\n\nBob writes:\n> Moon old\nMoon and Ann\n\n--\nbob"
     post = text.read(body)
     assert post.words == ("from", "ann", "moon", "org", "bob", "writes", "old", "and")
-    assert [body[s:e].lower() for s, e, _ in post.spans] == [post.words[k] for _, _, k in post.spans]
+    assert [body[s:e].lower() for s, e, _ in post.spans] == [
+        post.words[k] for _, _, k in post.spans
+    ]
     share = dict(zip(post.words, post.zone_shares().tolist(), strict=True))
-    assert news.ZONES == ("header", "quote", "footer", "body")
-    assert share["moon"] == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3]) and share["ann"] == [0.5, 0, 0, 0.5]
-    assert share["bob"] == [0, 0.5, 0.5, 0] and share["old"] == [0, 1, 0, 0] and share["and"] == [0, 0, 0, 1]
+    assert newsgroups.ZONES == ("header", "quote", "footer", "body")
+    assert share["moon"] == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3]) and share["ann"] == [
+        0.5,
+        0,
+        0,
+        0.5,
+    ]
+    assert (
+        share["bob"] == [0, 0.5, 0.5, 0]
+        and share["old"] == [0, 1, 0, 0]
+        and share["and"] == [0, 0, 0, 1]
+    )
     hidden = np.array([word != "moon" for word in post.words])
     assert text.without(post, hidden) == re.sub("(?i)moon", "", body)
 
@@ -197,22 +246,31 @@ def test_words_spans_and_zones_by_hand():
 )
 def test_texts_without_anything_to_explain_are_refused(model, body, message):
     with pytest.raises(UserError, match=message):
-        text.read(body, None if message in ("has no words", "2,001 different words") else model.vocabulary)
+        text.read(
+            body, None if message in ("has no words", "2,001 different words") else model.vocabulary
+        )
 
 
 # --- Known answers on the built-in posts ------------------------------------------------------------------------------------
 
 
 def test_the_corpus_is_what_it_says():
-    posts = corpus.load()
-    bodies = [news.strip(t).lower().split() for t in posts.test]
+    posts = newsgroups.load_corpus()
+    bodies = [newsgroups.strip(t).lower().split() for t in posts.test]
     for body, whole, label in zip(bodies, posts.test, posts.y_test, strict=True):
         name = posts.classes[label]
-        assert set(body) & set(corpus.TELLING[name]) and not set(body) & set(corpus.LEAKS.values())
-        assert sum(leak_ in whole for leak_ in corpus.LEAKS.values()) in (0, 1)
-    marked = np.mean([corpus.LEAKS[posts.classes[k]] in t for t, k in zip(posts.test, posts.y_test, strict=True)])
-    assert marked == pytest.approx(corpus.LEAK_RATE, abs=0.06)
-    assert corpus.load().sha256 == posts.sha256
+        assert set(body) & set(newsgroups.TELLING[name]) and not set(body) & set(
+            newsgroups.LEAKS.values()
+        )
+        assert sum(leak_ in whole for leak_ in newsgroups.LEAKS.values()) in (0, 1)
+    marked = np.mean(
+        [
+            newsgroups.LEAKS[posts.classes[k]] in t
+            for t, k in zip(posts.test, posts.y_test, strict=True)
+        ]
+    )
+    assert marked == pytest.approx(newsgroups.LEAK_RATE, abs=0.06)
+    assert newsgroups.load_corpus().sha256 == posts.sha256
 
 
 def test_the_leak_meter_finds_the_planted_leak(posts, model):
@@ -220,7 +278,9 @@ def test_the_leak_meter_finds_the_planted_leak(posts, model):
     bodies = [posts.test[i] for i in indices]
     shares, words = leak.measure(model, bodies, indices, seed=0)
     leaky = 1 - shares[:, leak.BODY]
-    clean = 1 - leak.measure(trained(posts, stripped=True), bodies, indices, seed=0)[0][:, leak.BODY]
+    clean = (
+        1 - leak.measure(trained(posts, stripped=True), bodies, indices, seed=0)[0][:, leak.BODY]
+    )
     assert leaky.mean() > (1 - words[:, leak.BODY]).mean()  # more of the weight than of the words
     assert np.nanmean(leaky) > 0.3 > 0.1 > np.nanmean(clean)
     low, high = leak.interval(leaky, np.random.default_rng(0))
@@ -229,12 +289,16 @@ def test_the_leak_meter_finds_the_planted_leak(posts, model):
 
 def test_zone_weight_by_hand():
     post = text.read("From: moon\n\nmoon comet\n\n--\nann")
-    weights = np.array([0.0, -2.0, 1.0, 1.0])  # from, moon (half header, half body), comet (body), ann (footer)
+    weights = np.array(
+        [0.0, -2.0, 1.0, 1.0]
+    )  # from, moon (half header, half body), comet (body), ann (footer)
     assert leak.zone_weight(post, weights) == pytest.approx([0.25, 0, 0.25, 0.5])
 
 
 def test_nothing_outside_the_body_is_no_negative_share():
-    shares = leak.outside(np.array([[0, 0, 0, np.nextafter(1, 2)], [0.25, 0, 0.25, 0.5], [np.nan] * 4]))
+    shares = leak.outside(
+        np.array([[0, 0, 0, np.nextafter(1, 2)], [0.25, 0, 0.25, 0.5], [np.nan] * 4])
+    )
     assert f"{shares[0]:.0%}" == "0%" and shares[1] == 0.5 and np.isnan(shares[2])
 
 
@@ -255,19 +319,26 @@ def test_the_verdict_on_the_packages_explanation_is_held_out():
 
     held_out = {}
     for classify, samples in ((linear_in_words, 500), (noise, 50)):
-        found = package.explain_text(post, classify, 0, ("a", "b"), samples, 0)
-        held_out[classify] = package.text_fidelity(found, classify, 0, 500, np.random.default_rng(0))
+        found = lime_package.explain_text(post, classify, 0, ("a", "b"), samples, 0)
+        held_out[classify] = lime_package.text_fidelity(
+            found, classify, 0, 500, np.random.default_rng(0)
+        )
     assert held_out[linear_in_words] > 0.9
-    assert found.score > judgement.FAITHFUL and held_out[noise] < 0.1
-    row, card = package.row_and_card(held_out[noise], found.score, {"jaccard": 1.0}, 560, 5)
-    assert row["verdict"].startswith("not to be trusted") and row["in_sample"] == found.score and "in-sample" in card[0]
+    assert found.score > stability.FAITHFUL and held_out[noise] < 0.1
+    row, card = lime_package.row_and_card(held_out[noise], found.score, {"jaccard": 1.0}, 560, 5)
+    assert (
+        row["verdict"].startswith("not to be trusted")
+        and row["in_sample"] == found.score
+        and "in-sample" in card[0]
+    )
 
 
 # --- Figures ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "body", ["spring " * 50, "see " + "x" * 200 + " and on", "  a\n\n\nb " + "c " * 90, "d" * 84 + " e"]
+    "body",
+    ["spring " * 50, "see " + "x" * 200 + " and on", "  a\n\n\nb " + "c " * 90, "d" * 84 + " e"],
 )
 def test_drawn_lines_break_at_spaces(body):
     lines = text_figures._lines(text_figures.Explained("", body, [], [], [], "", "", 0.5, []), 100)
@@ -283,15 +354,19 @@ def test_drawn_lines_break_at_spaces(body):
 
 
 def test_posts_are_shown_as_text_never_as_markup(tmp_path, model):
-    body = "From: x@stargate.org\n\ncomet orbit <script>alert(1)</script> </script><b>telescope &amp;"
+    body = (
+        "From: x@stargate.org\n\ncomet orbit <script>alert(1)</script> </script><b>telescope &amp;"
+    )
     post = text.read(body, model.vocabulary)
     weights = np.arange(1.0, len(post.words) + 1)
-    own = package.text_object(post, weights, 0.0, 0, model.probabilities([body])[0], model.classes)
+    own = lime_package.text_object(
+        post, weights, 0.0, 0, model.probabilities([body])[0], model.classes
+    )
     assert own.as_list(0)[0] == (post.words[-1], len(post.words))
-    page = package.write_html(tmp_path / "page.html", own, 0).read_text()
+    page = lime_package.write_html(tmp_path / "page.html", own, 0).read_text()
     assert (tmp_path / "lime.js").stat().st_size > 1e6 and len(page) < 20_000
     assert "alert" in page and "<script>alert" not in page and "</script><b>" not in page
-    again = package.write_html(tmp_path / "again.html", own, 0).read_text()
+    again = lime_package.write_html(tmp_path / "again.html", own, 0).read_text()
     assert page == again  # drawing it changes nothing
 
 
@@ -313,7 +388,9 @@ def test_the_scripts_write_what_they_say(demo):
     svm = evaluation["models"]["svm"]
     assert svm["accuracy"] > 0.95 > svm["accuracy_stripped"] > 0.8 and evaluation["n_test"] == 400
     found = json.loads((demo / "explanations.json").read_text())
-    assert len(found["samples"]) == 8 and {s["model"] for s in found["samples"]} == set(linear.KINDS)
+    assert len(found["samples"]) == 8 and {s["model"] for s in found["samples"]} == set(
+        linear.KINDS
+    )
     for sample in found["samples"]:
         assert (demo / sample["figure"]).is_file() and (demo / sample["html"]).is_file()
         assert {
@@ -334,7 +411,7 @@ def test_the_scripts_write_what_they_say(demo):
 def test_an_explanation_is_the_same_alone(demo):
     """Without the other posts, the other model, figures and pages, the stored explanation comes out again."""
     stored = json.loads((demo / "explanations.json").read_text())["samples"][-1]
-    model, posts = linear.load(demo / f"{stored['model']}.npz"), corpus.load()
+    model, posts = linear.load(demo / f"{stored['model']}.npz"), newsgroups.load_corpus()
     post = text.read(posts.test[stored["index"]], model.vocabulary)
     says = model.classes.index(stored["predicted"])
     second = model.classes.index(stored["second"])
@@ -342,38 +419,97 @@ def test_an_explanation_is_the_same_alone(demo):
     found = core.explain(values, len(post.words), text.SETTINGS, stored["index"])
     first = core.leading(found.weights[:, 0], 10)
     assert [post.words[k] for k in first] == [word["word"] for word in stored["words"]]
-    assert np.allclose(found.weights[first, 0], [word["weight"] for word in stored["words"]], rtol=1e-5)
+    assert np.allclose(
+        found.weights[first, 0], [word["weight"] for word in stored["words"]], rtol=1e-5
+    )
 
 
 def test_a_users_own_text(demo, script, tmp_path):
     own = tmp_path / "letter.txt"
     own.write_text("Through the telescope we saw a comet and the lunar eclipse.")
-    done = script("q2_lime/explain_text.py", "--models", demo, "--text", own, "--kinds", "svm", "--out", tmp_path)
+    done = script(
+        "q2_lime/explain_text.py",
+        "--models",
+        demo,
+        "--text",
+        own,
+        "--kinds",
+        "svm",
+        "--out",
+        tmp_path,
+    )
     assert done.returncode == 0 and "astronomy" in done.stdout, done.stderr
     assert {p.suffix for p in (tmp_path / "own").glob("letter_svm.*")} == {".png", ".html", ".json"}
-    done = script("q2_lime/explain_text.py", "--models", demo, "--text", "-", "--engine", "lime", "--samples", "200",
-                  "--kinds", "svm", "--out", tmp_path, input=own.read_text())  # fmt: skip
-    assert done.returncode == 0 and "in-sample" in done.stdout and "Verdict" in done.stdout, done.stderr
+    done = script(
+        "q2_lime/explain_text.py",
+        "--models",
+        demo,
+        "--text",
+        "-",
+        "--engine",
+        "lime",
+        "--samples",
+        "200",
+        "--kinds",
+        "svm",
+        "--out",
+        tmp_path,
+        input=own.read_text(),
+    )
+    assert done.returncode == 0 and "in-sample" in done.stdout and "Verdict" in done.stdout, (
+        done.stderr
+    )
 
 
 def test_a_text_that_is_no_post_is_body_throughout(demo, script, tmp_path):
     own = tmp_path / "a$_$b.txt"  # a name that would be taken for a formula
     own.write_bytes(b"Through the telescope we saw a comet.\r\n\r\nThen the lunar eclipse.")
-    done = script("q2_lime/explain_text.py", "--models", demo, "--text", own, "--kinds", "svm", "--out", tmp_path)
+    done = script(
+        "q2_lime/explain_text.py",
+        "--models",
+        demo,
+        "--text",
+        own,
+        "--kinds",
+        "svm",
+        "--out",
+        tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     words = json.loads((tmp_path / "own/a$_$b_svm.json").read_text())["words"]
     assert len(words) >= 4 and {word["zone"] for word in words} == {"body"}
 
 
 def test_pairs_of_words_through_the_scripts(script, tmp_path):
-    done = script("q2_lime/train_text.py", "--dataset", "corpus", "--kinds", "svm", "--ngrams", "2", "--out", tmp_path)
+    done = script(
+        "q2_lime/train_text.py",
+        "--dataset",
+        "corpus",
+        "--kinds",
+        "svm",
+        "--ngrams",
+        "2",
+        "--out",
+        tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     done = script(
-        "q2_lime/explain_text.py", "--models", tmp_path, "--kinds", "svm", "--samples", "200", "--out", tmp_path
+        "q2_lime/explain_text.py",
+        "--models",
+        tmp_path,
+        "--kinds",
+        "svm",
+        "--samples",
+        "200",
+        "--out",
+        tmp_path,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "explanations.json").read_text())
-    assert found["median"]["svm"]["truth_correlation"] is None and found["median"]["svm"]["fidelity"] > 0.7
+    assert (
+        found["median"]["svm"]["truth_correlation"] is None
+        and found["median"]["svm"]["fidelity"] > 0.7
+    )
 
 
 def test_an_incomplete_evaluation_gets_one_line_and_status_2(demo, script, tmp_path):
@@ -383,7 +519,9 @@ def test_an_incomplete_evaluation_gets_one_line_and_status_2(demo, script, tmp_p
     del content["models"]["svm"]["accuracy_stripped"]
     path.write_text(json.dumps(content))
     done = script("q2_lime/explain_text.py", "--models", tmp_path / "copy")
-    assert done.returncode == 2 and "evaluation.json lacks 'accuracy_stripped'" in done.stderr, done.stderr
+    assert done.returncode == 2 and "evaluation.json lacks 'accuracy_stripped'" in done.stderr, (
+        done.stderr
+    )
     assert done.stderr.count("\n") == 1
 
 
@@ -403,7 +541,16 @@ def test_bad_texts_get_one_line_and_status_2(demo, script, tmp_path, content, op
     own = tmp_path / "own.txt"
     if content is not None:
         own.write_bytes(content)
-    done = script("q2_lime/explain_text.py", "--models", demo, "--text", own, "--out", tmp_path / "out", *options)
+    done = script(
+        "q2_lime/explain_text.py",
+        "--models",
+        demo,
+        "--text",
+        own,
+        "--out",
+        tmp_path / "out",
+        *options,
+    )
     assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
@@ -418,7 +565,10 @@ def test_the_committed_models_score_what_is_written(newsgroups):
     stored = json.loads((OUT / "evaluation.json").read_text())
     labels = np.array(newsgroups.y_test)
     for kind in linear.KINDS:
-        for variant, texts in (("", newsgroups.test), ("_stripped", [news.strip(t) for t in newsgroups.test])):
+        for variant, texts in (
+            ("", newsgroups.test),
+            ("_stripped", [newsgroups.strip(t) for t in newsgroups.test]),
+        ):
             model = linear.load(OUT / f"{kind}{variant}.npz")
             accuracy = (model.margins(texts).argmax(1) == labels).mean()
             assert accuracy == pytest.approx(stored["models"][kind][f"accuracy{variant}"], abs=1e-5)

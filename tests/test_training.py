@@ -9,8 +9,8 @@ import pytest
 import torch
 from conftest import ROOT
 
-from common import models, results, shapes
-from q1_gradcam import ablate, batches, calibration, cost, optimisers, recipes
+from common import models, results, synthetic
+from q1_gradcam import ablate, calibration, cost, loader, optimizers, recipes
 
 
 def test_orthogonalise_brings_singular_values_near_one_and_keeps_the_directions():
@@ -18,11 +18,15 @@ def test_orthogonalise_brings_singular_values_near_one_and_keeps_the_directions(
     for shape in ((16, 144), (64, 27)):
         matrix = torch.randn(shape)
         u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-        matrix = u @ torch.diag(torch.linspace(1, 0.1, len(v))) @ v  # the largest direction ten times the smallest
+        matrix = (
+            u @ torch.diag(torch.linspace(1, 0.1, len(v))) @ v
+        )  # the largest direction ten times the smallest
         before = torch.linalg.svdvals(matrix)
-        result = optimisers.orthogonalise(matrix, steps=5)
+        result = optimizers.orthogonalize(matrix, steps=5)
         assert ((torch.linalg.svdvals(result) - 1).abs() < 0.35).all()
-        result = optimisers.orthogonalise(matrix)  # three steps, as in training: evener by far than it was
+        result = optimizers.orthogonalize(
+            matrix
+        )  # three steps, as in training: evener by far than it was
         after = torch.linalg.svdvals(result)
         assert after.max() < 1.3 and after.min() / after.max() > 3 * before.min() / before.max()
         diagonal = u.T @ result @ v.T
@@ -33,20 +37,22 @@ def test_muon_steps_from_renormalised_filters_along_the_orthogonal_momentum():
     torch.manual_seed(0)
     p = torch.nn.Parameter(torch.randn(4, 3, 3, 3))
     start, gradients = p.detach().clone(), [torch.randn_like(p) for _ in range(2)]
-    muon = optimisers.Muon([p], lr=0.1, momentum=0.6)
+    muon = optimizers.Muon([p], lr=0.1, momentum=0.6)
     expected, buffer = start, torch.zeros_like(start)
     for gradient in gradients:
         p.grad = gradient.clone()
         muon.step()
         buffer = 0.6 * buffer + gradient
-        direction = optimisers.orthogonalise((gradient + 0.6 * buffer).reshape(4, 27)).view_as(p)
+        direction = optimizers.orthogonalize((gradient + 0.6 * buffer).reshape(4, 27)).view_as(p)
         expected = expected * 2 / expected.norm() - 0.1 * direction
     assert torch.allclose(p, expected, atol=1e-6)
 
 
 def test_whitening_makes_patches_uncorrelated():
     torch.manual_seed(0)
-    pictures = torch.nn.functional.avg_pool2d(torch.randn(50, 3, 34, 34), 3, 1)  # neighbours resemble each other
+    pictures = torch.nn.functional.avg_pool2d(
+        torch.randn(50, 3, 34, 34), 3, 1
+    )  # neighbours resemble each other
     layer = models.PatchWhitening()
     layer.fit(pictures, eps=0.0)
     with torch.no_grad():
@@ -60,19 +66,24 @@ def test_whitening_makes_patches_uncorrelated():
 def test_rates_go_up_and_down_as_the_recipe_says():
     network = models.build("compact", 10, (0.5,) * 3, (0.2,) * 3, {"widths": (8, 8, 8)})
     chosen = recipes.recipe("compact", "cifar10", 10) | {"warmup": 2.0}
-    both = optimisers.make(network, chosen)
+    both = optimizers.make(network, chosen)
     trained = {id(p) for o in both for group in o.param_groups for p in group["params"]}
-    assert trained == {id(p) for p in network.parameters() if p.requires_grad}, "each parameter, once"
+    assert trained == {id(p) for p in network.parameters() if p.requires_grad}, (
+        "each parameter, once"
+    )
 
     def rates(epoch):
-        optimisers.set_rates(both, chosen, epoch)
+        optimizers.set_rates(both, chosen, epoch)
         return {group.get("name", "muon"): group["lr"] for o in both for group in o.param_groups}
 
     assert rates(1.0)["muon"] == pytest.approx(chosen["lr"] / 2)
     assert rates(6.0)["muon"] == pytest.approx(chosen["lr"] / 2)
     assert rates(6.0)["head"] == pytest.approx(chosen["head_lr"] * chosen["batch"] / 2)
     assert rates(10.0)["muon"] == pytest.approx(0)
-    assert rates(1.5)["whitening bias"] == pytest.approx(chosen["bias_lr"] * 250) and rates(4.0)["whitening bias"] == 0
+    assert (
+        rates(1.5)["whitening bias"] == pytest.approx(chosen["bias_lr"] * 250)
+        and rates(4.0)["whitening bias"] == 0
+    )
 
 
 def test_rates_of_biases_and_head_are_for_the_sum_of_the_losses():
@@ -86,7 +97,7 @@ def test_rates_of_biases_and_head_are_for_the_sum_of_the_losses():
     plain = torch.optim.SGD(
         [twin], lr=chosen["head_lr"], momentum=chosen["momentum"], nesterov=True, weight_decay=decay
     )
-    steps = optimisers.make(network, chosen)
+    steps = optimizers.make(network, chosen)
     for _ in range(2):
         x, y = torch.rand(16, 8), torch.randint(0, 10, (16,))
         for weight, optimiser, reduction in ((p, steps[0], "mean"), (twin, plain, "sum")):
@@ -107,7 +118,9 @@ def numbered_pictures(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_batches_move_and_mirror_whole_pictures():
     images, labels = numbered_pictures(200)
-    source = batches.Batches(images, labels, 50, translate=2, flip=True, seed=5, device=torch.device("cpu"))
+    source = loader.Batches(
+        images, labels, 50, translate=2, flip=True, seed=5, device=torch.device("cpu")
+    )
     mirrored, seen = [], []
     for epoch in range(2):
         directions = {}
@@ -121,7 +134,9 @@ def test_batches_move_and_mirror_whole_pictures():
         assert sorted(directions) == list(range(200)), "each picture once an epoch"
         seen.append(list(directions))
         mirrored.append(np.array([directions[k] for k in range(200)]))
-    assert (mirrored[0] ^ mirrored[1]).all(), "alternating flip: each picture both ways in two epochs"
+    assert (mirrored[0] ^ mirrored[1]).all(), (
+        "alternating flip: each picture both ways in two epochs"
+    )
     assert 60 < mirrored[0].sum() < 140 and seen[0] != seen[1]
 
 
@@ -129,7 +144,9 @@ def test_an_epoch_depends_on_seed_and_number_alone():
     images, labels = numbered_pictures(100)
 
     def epoch(number, seed=5):
-        source = batches.Batches(images, labels, 50, translate=2, flip=True, seed=seed, device=torch.device("cpu"))
+        source = loader.Batches(
+            images, labels, 50, translate=2, flip=True, seed=seed, device=torch.device("cpu")
+        )
         return torch.cat([x for x, _ in source.epoch(number, 24)])
 
     assert torch.equal(epoch(3), epoch(3)) and epoch(3).shape == (100, 3, 24, 24)
@@ -142,7 +159,9 @@ def test_flop_count_of_the_compact_network_by_hand():
     widths = (8, 16, 24)
     network = models.build("compact", 10, (0.5,) * 3, (0.2,) * 3, {"widths": widths}).eval()
     whiten = 12 * 24 * 32 * 32
-    stages = 9 * (24 * 8 * 1024 + 8 * 8 * 256 + 8 * 16 * 256 + 16 * 16 * 64 + 16 * 24 * 64 + 24 * 24 * 64)
+    stages = 9 * (
+        24 * 8 * 1024 + 8 * 8 * 256 + 8 * 16 * 256 + 16 * 16 * 64 + 16 * 24 * 64 + 24 * 24 * 64
+    )
     forward = 2 * (whiten + stages + 24 * 10)
     per_image, per_step = cost.count_flops(network, {"sides": [24, 32]})
     assert per_image == forward
@@ -162,7 +181,9 @@ def test_calibration_error_by_hand():
     confidence = np.array([0.95, 0.95, 0.55, 0.55])
     correct = np.array([True, False, True, True])
     # bins of a tenth: 2 pictures off by 0.45, 2 off by 0.45
-    assert calibration.expected_calibration_error(confidence, correct, bins=10) == pytest.approx(0.45)
+    assert calibration.expected_calibration_error(confidence, correct, bins=10) == pytest.approx(
+        0.45
+    )
     assert calibration.reliability(confidence, correct, bins=10)["accuracy"][9] == 0.5
     assert calibration.expected_calibration_error(np.ones(3), np.ones(3, bool)) == 0
 
@@ -171,11 +192,11 @@ def test_calibration_error_by_hand():
 def test_the_large_networks_learn_by_their_recipe(arch):
     """Twenty steps on forty pictures at a tenth of the rate: the loss falls to less than half."""
     torch.manual_seed(0)
-    drawn = shapes.make(40, seed=3)
+    drawn = synthetic.make_shapes(40, seed=3)
     x, y = models.to_input(drawn.images), torch.from_numpy(drawn.labels).long()
     chosen = recipes.recipe(arch, "cifar10")
     network = models.build(arch, 10, (0.5,) * 3, (0.2,) * 3, chosen["options"])
-    steps = optimisers.make(network, chosen | {"lr": chosen["lr"] / 10})
+    steps = optimizers.make(network, chosen | {"lr": chosen["lr"] / 10})
     losses = []
     for _ in range(20):
         loss = torch.nn.functional.cross_entropy(network(x), y)
@@ -189,8 +210,23 @@ def test_the_large_networks_learn_by_their_recipe(arch):
 
 @pytest.mark.parametrize("arch", ["resnet18", "vgg16"])
 def test_the_large_networks_train_on_a_few_hundred_pictures(arch, tmp_path, script):
-    done = script("q1_gradcam/train.py", "--dataset", "shapes", "--arch", arch, "--train-size", 256, "--epochs", 1,
-                  "--held-out", 100, "--out", tmp_path, "--device", "cpu")  # fmt: skip
+    done = script(
+        "q1_gradcam/train.py",
+        "--dataset",
+        "shapes",
+        "--arch",
+        arch,
+        "--train-size",
+        256,
+        "--epochs",
+        1,
+        "--held-out",
+        100,
+        "--out",
+        tmp_path,
+        "--device",
+        "cpu",
+    )
     assert done.returncode == 0, done.stderr
     model = models.load(tmp_path / "model.pt", arch=arch)
     assert models.logits(model.network, np.zeros((2, 32, 32, 3), np.uint8)).isfinite().all()
@@ -198,17 +234,28 @@ def test_the_large_networks_train_on_a_few_hundred_pictures(arch, tmp_path, scri
     assert (tmp_path / "model.pt").stat().st_size < 2.1 * parameters, "16-bit weights"
 
 
-QUICK = ("--dataset", "shapes", "--train-size", 800, "--epochs", 3, "--held-out", 100, "--device", "cpu")
+QUICK = (
+    "--dataset",
+    "shapes",
+    "--train-size",
+    800,
+    "--epochs",
+    3,
+    "--held-out",
+    100,
+    "--device",
+    "cpu",
+)
 KILLED = """
 import os, runpy, signal, sys
-from q1_gradcam import batches
-epoch = batches.Batches.epoch
+from q1_gradcam import loader
+epoch = loader.Batches.epoch
 def killed(self, number, side):
     for k, batch in enumerate(epoch(self, number, side)):
         if number == 1 and k == 3:
             os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
         yield batch
-batches.Batches.epoch = killed
+loader.Batches.epoch = killed
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -218,9 +265,21 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, script):
     """kill -9 in the middle of the second epoch; the resumed run ends bit for bit where an unbroken one ends."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert script("q1_gradcam/train.py", *QUICK, "--out", whole).returncode == 0
-    command = [sys.executable, "-c", KILLED, str(ROOT / "q1_gradcam/train.py"), *map(str, QUICK), "--out", str(broken)]
+    command = [
+        sys.executable,
+        "-c",
+        KILLED,
+        str(ROOT / "q1_gradcam/train.py"),
+        *map(str, QUICK),
+        "--out",
+        str(broken),
+    ]
     killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert killed.returncode != 0 and "epoch  1/3" in killed.stdout and "epoch  2/3" not in killed.stdout, killed.stderr
+    assert (
+        killed.returncode != 0
+        and "epoch  1/3" in killed.stdout
+        and "epoch  2/3" not in killed.stdout
+    ), killed.stderr
     assert (broken / "seed0.state.pt").is_file() and not (broken / "model.pt").exists()
 
     other = script("q1_gradcam/train.py", *QUICK, "--train-size", 700, "--out", broken, "--resume")
@@ -231,7 +290,8 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, script):
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert {path.name for path in broken.iterdir()} == {"model.pt", "training.json"}
     losses = [
-        [row["loss"] for row in results.read_json(folder / "training.json")["history"]] for folder in (whole, broken)
+        [row["loss"] for row in results.read_json(folder / "training.json")["history"]]
+        for folder in (whole, broken)
     ]
     assert losses[0] == losses[1]
 
@@ -260,13 +320,19 @@ def test_resuming_a_run_of_several_seeds(tmp_path, script):
     assert killed.returncode != 0 and "seed 3: test" in killed.stdout, killed.stderr
     first = results.sha256(tmp_path / "model.pt")
     resumed = script(*quick, "--seeds", 3, 5, "--resume")
-    assert resumed.returncode == 0 and "seed 3" not in resumed.stdout and "seed 5: test" in resumed.stdout, (
-        resumed.stderr
-    )
+    assert (
+        resumed.returncode == 0
+        and "seed 3" not in resumed.stdout
+        and "seed 5: test" in resumed.stdout
+    ), resumed.stderr
     found = results.read_json(tmp_path / "training.json")
     assert [row["seed"] for row in found["seeds"]] == [3, 5] and found["seed"] == 3
-    assert results.sha256(tmp_path / "model.pt") == first == found["provenance"]["checkpoint_sha256"]
-    assert found["mean"]["accuracy"] == pytest.approx(np.mean([row["accuracy"] for row in found["seeds"]]), rel=1e-5)
+    assert (
+        results.sha256(tmp_path / "model.pt") == first == found["provenance"]["checkpoint_sha256"]
+    )
+    assert found["mean"]["accuracy"] == pytest.approx(
+        np.mean([row["accuracy"] for row in found["seeds"]]), rel=1e-5
+    )
     afresh = script(*quick, "--seeds", 3, "--resume")
     assert "seed 3: test" in afresh.stdout and results.sha256(tmp_path / "model.pt") == first
 
@@ -287,14 +353,21 @@ def test_seeds_are_added_to_a_finished_training(tmp_path, script):
         "cpu",
     )
     assert script(*quick, "--epochs", 1, "--seeds", 3).returncode == 0
-    network, before = (tmp_path / "model.pt").read_bytes(), json.loads((tmp_path / "training.json").read_text())
+    network, before = (
+        (tmp_path / "model.pt").read_bytes(),
+        json.loads((tmp_path / "training.json").read_text()),
+    )
     refused = script(*quick, "--epochs", 2, "--seeds", 4, "--add")
     assert refused.returncode == 2 and "other settings" in refused.stderr
     assert script(*quick, "--epochs", 1, "--seeds", 3, 4, "--add").returncode == 0
     after = json.loads((tmp_path / "training.json").read_text())
-    assert [row["seed"] for row in after["seeds"]] == [3, 4] and after["seeds"][0] == before["seeds"][0]
+    assert [row["seed"] for row in after["seeds"]] == [3, 4] and after["seeds"][0] == before[
+        "seeds"
+    ][0]
     assert (
-        (tmp_path / "model.pt").read_bytes() == network and after["history"] == before["history"] and after["seed"] == 3
+        (tmp_path / "model.pt").read_bytes() == network
+        and after["history"] == before["history"]
+        and after["seed"] == 3
     )
 
 
@@ -303,37 +376,75 @@ def test_alternatives_are_compared_with_the_usual_recipe_picture_by_picture():
     right = np.zeros((3, 2, 100), bool)
     right[0, :, :60] = right[1, :, :80] = right[2, :, :58] = True
     rows = [
-        {"choice": ablate.USUAL, "value": ablate.USUAL, "seed": 0, "accuracy": 0.6, "train_flops": 10.0},
+        {
+            "choice": ablate.USUAL,
+            "value": ablate.USUAL,
+            "seed": 0,
+            "accuracy": 0.6,
+            "train_flops": 10.0,
+        },
         {"choice": "batch", "value": "250", "seed": 0, "accuracy": 0.8, "train_flops": 15.0},
-        {"choice": ablate.USUAL, "value": ablate.USUAL, "seed": 1, "accuracy": 0.58, "train_flops": 10.0},
+        {
+            "choice": ablate.USUAL,
+            "value": ablate.USUAL,
+            "seed": 1,
+            "accuracy": 0.58,
+            "train_flops": 10.0,
+        },
     ]
     usual, batch = ablate.compared(rows, right)
     assert (usual["lowest"], usual["highest"], usual["seeds"]) == (0.58, 0.6, 2)
     duel = batch["against_usual"]
-    assert duel["difference"]["mean"] == pytest.approx(0.2) and duel["verdict"] == "beats" and batch["times"] == 1.5
+    assert (
+        duel["difference"]["mean"] == pytest.approx(0.2)
+        and duel["verdict"] == "beats"
+        and batch["times"] == 1.5
+    )
 
 
 def test_every_alternative_changes_what_the_recipe_has():
-    usual = recipes.recipe("compact", "cifar10", ablate.EPOCHS) | {"options": {"widths": ablate.WIDTHS}}
+    usual = recipes.recipe("compact", "cifar10", ablate.EPOCHS) | {
+        "options": {"widths": ablate.WIDTHS}
+    }
     tried = list(ablate.trials(tuple(ablate.choices(ablate.EPOCHS)), ablate.EPOCHS))
     assert len({(choice, value, seed) for choice, value, _, seed in tried}) == len(tried)
     for choice, _, changes, _ in tried:
-        assert all(usual.get(key) != value for key, value in changes.items()) and (choice == ablate.USUAL) == (
-            not changes
-        )
+        assert all(usual.get(key) != value for key, value in changes.items()) and (
+            choice == ablate.USUAL
+        ) == (not changes)
         assert changes.get("sides") is None or len(changes["sides"]) == ablate.EPOCHS
 
 
 def test_the_ablation_of_the_recipe_goes_on_where_it_stopped(script, tmp_path, cifar10):
-    arguments = ("q1_gradcam/ablate.py", "--epochs", 3, "--train-size", 500, "--out", tmp_path, "--device", "cpu")
+    arguments = (
+        "q1_gradcam/ablate.py",
+        "--epochs",
+        3,
+        "--train-size",
+        500,
+        "--out",
+        tmp_path,
+        "--device",
+        "cpu",
+    )
     first = script(*arguments, "--only", "schedule")
     assert first.returncode == 0, first.stderr
     then = script(*arguments, "--resume", "--only", "schedule", "mirroring")
-    assert then.returncode == 0 and "usual" not in then.stdout and then.stdout.count("mirroring: none") == 1
+    assert (
+        then.returncode == 0
+        and "usual" not in then.stdout
+        and then.stdout.count("mirroring: none") == 1
+    )
     found = results.read_json(tmp_path / "ablation.json")
     assert [row["choice"] for row in found["alternatives"]] == ["usual", "schedule", "mirroring"]
     right = results.read_npz(tmp_path / "ablation.npz")["right"]
     assert right.shape == (5, 2, ablate.HELD_OUT)
-    assert right[:, 0].mean(1) == pytest.approx([row["accuracy"] for row in found["trainings"]], rel=1e-5)
+    assert right[:, 0].mean(1) == pytest.approx(
+        [row["accuracy"] for row in found["trainings"]], rel=1e-5
+    )
     refused = script(*arguments, "--resume", "--epochs", 4)
-    assert refused.returncode == 2 and "other settings" in refused.stderr and refused.stderr.count("\n") == 1
+    assert (
+        refused.returncode == 2
+        and "other settings" in refused.stderr
+        and refused.stderr.count("\n") == 1
+    )

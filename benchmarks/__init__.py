@@ -1,1 +1,0 @@
-"""Speed and agreement beside other libraries; results in outputs/benchmarks/."""
