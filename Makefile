@@ -4,45 +4,57 @@ VENV := .venv
 PY := $(VENV)/bin/python
 
 .NOTPARALLEL:  # later lines read what earlier ones write
-.PHONY: demo q1 q2 trust train gallery report test lint clean
+.PHONY: demo q1 q2 trust train gallery report submission verify test test-fast lint clean help
 
-demo: $(VENV)/.ready          ## built-in pictures and posts: train, evaluate, explain, a short report; no download, a few minutes
+help:                         ## list the targets
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+demo: $(VENV)/.ready          ## built-in images and posts: train, evaluate, explain, report (no download)
 	$(PY) q1_gradcam/train.py --dataset shapes
 	$(PY) q1_gradcam/evaluate.py --model outputs/demo/q1_gradcam/model.pt
 	$(PY) q1_gradcam/explain.py --model outputs/demo/q1_gradcam/model.pt
-	$(PY) q2_lime/explain.py --checkpoint outputs/demo/q1_gradcam/model.pt --per-class 3 --out outputs/demo/q2_lime/classifier
+	$(PY) q2_lime/explain.py --checkpoint outputs/demo/q1_gradcam/model.pt --per-class 3 \
+		--out outputs/demo/q2_lime/classifier
 	$(PY) q2_lime/train_text.py --dataset corpus
 	$(PY) q2_lime/explain_text.py --models outputs/demo/q2_lime/text
 	$(PY) report/build.py --demo
 	$(PY) report/gallery.py --demo
 
-q1: $(VENV)/.ready            ## CIFAR-10: evaluate the committed network and explain it
+q1: $(VENV)/.ready            ## Question 1: evaluate the committed network, explain it with Grad-CAM
 	$(PY) q1_gradcam/evaluate.py
 	$(PY) q1_gradcam/explain.py
 
-q2: $(VENV)/.ready            ## LIME on an ImageNet model's view of CIFAR-10, and on the committed models of 20newsgroups
+q2: $(VENV)/.ready            ## Question 2: LIME on an ImageNet model and on the committed text models
 	$(PY) q2_lime/explain.py
 	$(PY) q2_lime/explain_text.py
 
-trust: $(VENV)/.ready         ## how far the explanations can be trusted, beside controls; Grad-CAM against LIME
-	$(PY) evaluation/gradcam_trust.py
-	$(PY) evaluation/lime_trust.py
+trust: $(VENV)/.ready         ## score every explainer against baselines; compare Grad-CAM with LIME
+	$(PY) evaluation/run.py
 	$(PY) evaluation/compare.py
 
-report: q1 q2 trust gallery   ## report/report.pdf from the results, which are made again first; refuses where a claim no longer holds
-	$(PY) report/glance.py
-	$(PY) report/build.py
-
-train: $(VENV)/.ready         ## CIFAR-10: train from scratch; `make train` again goes on after an interruption
-	$(PY) q1_gradcam/train.py --resume
-
-gallery: $(VENV)/.ready       ## every explanation on one page, outputs/index.html, from the results of q1 and q2
+gallery: $(VENV)/.ready       ## every explanation on one page, outputs/index.html
 	$(PY) report/gallery.py
 
-test: $(VENV)/.ready-test     ## all tests; those on real data are skipped where data/ is empty
+report: q1 q2 trust gallery   ## run q1, q2 and trust again, then build report/report.pdf
+	$(PY) report/update_readme.py
+	$(PY) report/build.py
+
+train: $(VENV)/.ready         ## train on CIFAR-10 from scratch; run again to resume after an interruption
+	$(PY) q1_gradcam/train.py --resume
+
+submission:                   ## submission.zip: everything that git tracks at the last commit
+	git archive --format=zip --prefix=submission/ --output=submission.zip HEAD
+
+verify: $(VENV)/.ready        ## rerun the commands that wrote the results and compare
+	$(PY) report/verify.py
+
+test: $(VENV)/.ready-test     ## all tests; those that need real data are skipped if data/ is empty
 	$(PY) -m pytest
 
-lint: $(VENV)/.ready-test
+test-fast: $(VENV)/.ready-test  ## the tests without real data, in about two minutes
+	$(PY) -m pytest -m "not slow"
+
+lint: $(VENV)/.ready-test     ## ruff: style, imports, line length
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
@@ -55,6 +67,6 @@ $(VENV)/.ready-test: requirements-test.txt $(VENV)/.ready
 	$(PY) -m pip install -q --disable-pip-version-check -r requirements-test.txt
 	touch $@
 
-clean:                        ## the environment and half-finished files; results and data stay
+clean:                        ## remove the environment and half-finished files; results and data stay
 	rm -rf $(VENV) *.egg-info
 	find outputs -name '*.state.pt' -delete
