@@ -98,7 +98,7 @@ def lime_entries(outputs: Path, folder: str, _dataset: data.Dataset) -> Iterator
         else:
             item, predicted = "test image", sample["mapped_class"]
             explained = f"images, {content['model']}"
-            facts["five most probable classes"] = ", ".join(t["class"] for t in sample["top5"])
+            facts["most probable classes"] = ", ".join(t["class"] for t in sample["top5"])
         yield {
             "question": f"Question 2: LIME on {explained}",
             "name": f"{item} {sample['index']}",
