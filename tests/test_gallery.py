@@ -27,10 +27,9 @@ def outputs(tmp_path_factory):
     out = tmp_path_factory.mktemp("outputs")
 
     def write(folder: str, samples: list[dict], **content) -> None:
-        content["samples"] = [sample | {"figure": "figures/0 #.png"} for sample in samples]
+        content["samples"] = [sample | {"figure": "0 #.png"} for sample in samples]
         results.write_json(out / folder / "explanations.json", content)
-        (out / folder / "figures").mkdir()
-        Image.new("RGB", (1440, 600)).save(out / folder / "figures/0 #.png")
+        Image.new("RGB", (1440, 600)).save(out / folder / "0 #.png")
 
     gradcam = {"confidence": 0.9, "confidence_true": 0.1, "peak": 0.5, "dead_true": False}
     gradcam |= {"method": "gradcam", "layer": "body"}
@@ -61,7 +60,7 @@ def test_every_explanation_has_an_image_beside_the_page(outputs):
     assert html.count("<img") == html.count("<article") == len(addresses) / 2 == 8
     for address in addresses:
         Image.open(outputs / unquote(address)).verify()
-    assert "http:" not in html and "https:" not in html and "url(" not in html
+    assert not re.search(r"https?:|url\(", html) and "<dd>1,449</dd>" in html
 
 
 def test_strip_shows_the_image_and_where_the_map_is_high(outputs):
@@ -78,7 +77,7 @@ def test_strip_shows_the_image_and_where_the_map_is_high(outputs):
     [
         ("q1_gradcam", '"hash"', '"other"', "explains other images"),
         ("q1_gradcam", '"peak"', '"top"', "lacks 'peak'"),
-        ("q2_lime/text", "figures/0", "../../q1_gradcam/figures/0", "lacks the figure"),
+        ("q2_lime/text", "0 #.png", "../../q1_gradcam/0 #.png", "lacks the figure"),
     ],
 )
 def test_unusable_results_are_named(outputs, tmp_path, folder, old, new, message):
@@ -138,7 +137,6 @@ def test_keyboard_opens_steps_and_closes_the_large_view(page):
     for key, shown in (("Enter", "cat"), ("ArrowRight", "dog"), ("ArrowRight", "cat")):
         page.keyboard.press(key)
         expect(page.locator("dialog h3")).to_contain_text(shown)
-    assert "1,449" in page.locator("dialog").inner_text()
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Escape")
     expect(page.locator("dialog")).to_be_hidden()
