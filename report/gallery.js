@@ -1,50 +1,44 @@
 "use strict";
-const entries = [...document.querySelectorAll(".entry")];
-const form = document.querySelector(".filters");
-const filters = [...form.querySelectorAll("select")];
+const articles = [...document.querySelectorAll("article")];
+const form = document.querySelector("form");
 const dialog = document.querySelector("dialog");
-let shown = entries;
-let open = null;
+let matching = articles, current;
 
 function filter() {
-  shown = entries.filter((entry) => filters.every((f) => !f.value || entry.dataset[f.name] === f.value));
-  const kept = new Set(shown);
-  for (const entry of entries) entry.hidden = !kept.has(entry);
-  for (const section of document.querySelectorAll("section")) section.hidden = !section.querySelector(".entry:not([hidden])");
-  form.querySelector("[role=status]").textContent =
-    shown.length ? `${shown.length} of ${entries.length} explanations` : "None is all of this: choose less";
+  const { search, ...choices } = Object.fromEntries(new FormData(form));
+  for (const article of articles) {
+    const chosen = Object.entries(choices).every(([name, value]) =>
+      !value || article.dataset[name] === value);
+    const text = article.textContent.toLowerCase();
+    article.hidden = !chosen || !text.includes(search.trim().toLowerCase());
+  }
+  matching = articles.filter((article) => !article.hidden);
+  document.querySelector("[role=status]").textContent =
+    `${matching.length} of ${articles.length} explanations`;
 }
 
-function show(entry) {
-  open = entry;
-  dialog.querySelector(".large").replaceChildren(entry.querySelector("template").content.cloneNode(true));
+function show(article) {
+  current = article;
+  dialog.querySelector("div").replaceChildren(...article.cloneNode(true).childNodes);
   if (!dialog.open) dialog.showModal();
-  dialog.scrollTop = 0;
 }
 
 function step(by) {
-  show(shown.at((shown.indexOf(open) + by) % shown.length));  // behind the last comes the first
+  show(matching.at((matching.indexOf(current) + by) % matching.length));
 }
 
-form.addEventListener("change", filter);
-form.addEventListener("reset", (event) => {
-  event.preventDefault();  // its own change of the fields would come after the event
-  for (const f of filters) f.value = "";
-  filter();
-});
-form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("input", filter);
+form.addEventListener("reset", () => setTimeout(filter));  // after the fields are reset
 document.querySelector("main").addEventListener("click", (event) => {
-  const button = event.target.closest(".open");
-  if (button) show(button.closest(".entry"));
+  if (event.target.matches(".open")) show(event.target.closest("article"));
 });
-dialog.querySelector(".back").addEventListener("click", () => step(-1));
-dialog.querySelector(".on").addEventListener("click", () => step(1));
-dialog.querySelector(".close").addEventListener("click", () => dialog.close());
-dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });  // beside it
-dialog.addEventListener("keydown", (event) => {
-  if (event.target.closest("pre")) return;  // there the arrows scroll
-  if (event.key === "ArrowLeft") step(-1);
-  if (event.key === "ArrowRight") step(1);
+dialog.addEventListener("click", ({ target }) => {
+  if (target.dataset.step) step(Number(target.dataset.step));
+  if (target === dialog || target.matches(".close")) dialog.close();
 });
-dialog.addEventListener("close", () => open.querySelector(".open").focus());
-filter();  // a browser may keep what was chosen before a reload
+dialog.addEventListener("keydown", ({ key }) => {
+  if (key === "ArrowLeft") step(-1);
+  if (key === "ArrowRight") step(1);
+});
+dialog.addEventListener("close", () => current.querySelector(".open").focus());
+filter();  // browsers may restore the fields on reload
