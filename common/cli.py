@@ -72,10 +72,7 @@ def positive(text: str) -> int:
 
 
 def out_folder(base: Path, args: argparse.Namespace, defaults: dict[str, object]) -> Path:
-    """`base` if all options are at their `defaults` or None, else base/other/NAME-VALUE_...
-
-    This keeps results made with other options from replacing those of the report.
-    """
+    """`base` if all options are at their `defaults` or None, otherwise base/other/NAME-VALUE_..."""
     changed = []
     for name, default in defaults.items():
         value = getattr(args, name)

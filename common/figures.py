@@ -21,23 +21,13 @@ NEARLY_WHITE = 247
 INK, FAINT, ACCENT, SECOND = "#1b1b1e", "#8a8a93", "#1f5fa8", "#c2571a"
 COLORS = plt.get_cmap("inferno")
 LOWEST_COLOR = 0.25  # `inferno` below this is black and would look like a shadow
-plt.rcParams.update(
-    {
-        "font.family": "DejaVu Sans",
-        "font.size": 8,
-        "axes.titlesize": 8,
-        "axes.labelsize": 8,
-        "axes.edgecolor": FAINT,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "text.color": INK,
-        "axes.labelcolor": INK,
-        "legend.frameon": False,
-        "figure.dpi": DPI,
-        "svg.fonttype": "path",
-        "svg.hashsalt": "common.figures",  # otherwise the ids in an SVG are random
-    }
-)
+plt.rc("font", family="DejaVu Sans", size=8)
+plt.rc("axes", titlesize=8, labelsize=8, edgecolor=FAINT, labelcolor=INK)
+plt.rc("axes.spines", top=False, right=False)
+plt.rc("text", color=INK)
+plt.rc("legend", frameon=False)
+plt.rc("figure", dpi=DPI)
+plt.rc("svg", fonttype="path", hashsalt="common.figures")  # without a salt, ids are random
 
 
 def save(figure, path: Path, photographs: bool = False) -> Path:

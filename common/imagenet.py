@@ -134,9 +134,9 @@ def _from_file(path: Path) -> ImageModel:
         raise UserError(f"{path} is not an ImageNet checkpoint: it lacks {', '.join(missing)}")
     arch, padding = content["arch"], content["padding"]
     if arch not in zoo.list_models(module=zoo):
-        raise UserError(f"{path}: torchvision has no architecture {arch!r}")
+        raise UserError(f"{path} holds a {arch!r}, which torchvision does not know")
     if padding not in ("torch", "tf_same"):
-        raise UserError(f"{path}: padding is {padding!r}, but should be 'torch' or 'tf_same'")
+        raise UserError(f"{path} asks for padding {padding!r}: use 'torch' or 'tf_same'")
     try:
         categories = tuple(map(str, content["categories"]))
         network = zoo.get_model(arch, weights=None, num_classes=len(categories))
@@ -144,14 +144,13 @@ def _from_file(path: Path) -> ImageModel:
         mean, std = (tuple(float(v) for v in content[key]) for key in ("mean", "std"))
         side = content["input_size"]
         side = int(side if isinstance(side, int) else list(side)[-1])
-        if len(categories) != 1000:
-            raise ValueError(f"{len(categories)} categories, not 1000")
-        if not len(mean) == len(std) == 3 or min(std) <= 0:
-            raise ValueError("mean and std need three values each, and std has to be positive")
-        if side < 32 or side % 32:
-            raise ValueError(f"input_size {side} is not a multiple of 32")
-        if not all(torch.isfinite(value).all() for value in network.state_dict().values()):
-            raise ValueError("weights are not finite")
+        fits = len(categories) == 1000 and len(mean) == len(std) == 3 and min(std) > 0
+        finite = all(torch.isfinite(value).all() for value in network.state_dict().values())
+        if not (fits and finite and side >= 32 and side % 32 == 0):
+            raise ValueError(
+                "needs 1000 categories, three means, three positive deviations, an input size that "
+                "is a multiple of 32, and finite weights"
+            )
     except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
         raise UserError(f"{path} does not fit torchvision's {arch} ({first_line(error)})") from None
     if padding == "tf_same":

@@ -64,8 +64,8 @@ def deletion_insertion_curves(
 
     Args:
         images: (N, H, W, 3) uint8; target: (N,) classes; ordered: (N, H*W) from `pixel_order`.
-        fill: deleted pixels take the image's mean color (`mean`), values of the blurred image
-            (`blur`), or values interpolated from their neighbors (`road`, see `impute`).
+        fill: what replaces deleted pixels. `mean`: the image's mean color; `blur`: the blurred
+            image; `road`: values interpolated from the neighbors (see `impute`).
 
     Returns:
         deletion, insertion: (N, len(FRACTIONS)) probabilities.

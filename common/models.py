@@ -1,8 +1,4 @@
-"""Networks for 32 x 32 images, and their checkpoints.
-
-Every network takes images (N, 3, H, W) float in 0 to 1 and returns logits (N, K). Normalization is
-its first layer.
-"""
+"""Networks for 32 x 32 images, and their checkpoints."""
 
 import pickle
 import re
@@ -35,7 +31,7 @@ class Normalize(nn.Module):
 
 
 class PatchWhitening(nn.Conv2d):
-    """A 2 x 2 convolution that whitens patches (Jordan, arXiv:2404.00498). Only the bias is trained.
+    """A 2 x 2 convolution that whitens patches (Jordan, arXiv:2404.00498); only its bias learns.
 
     The 24 filters are the 12 whitened principal components of the training patches and their
     negatives. The input is padded at the bottom and right, so the output stays 32 x 32.
@@ -157,7 +153,7 @@ ARCHITECTURES = {
 
 
 class Classifier(nn.Module):
-    """Normalization and a network (`body`): images (N, 3, H, W) in 0 to 1 -> logits (N, K)."""
+    """Maps images (N, 3, H, W) in 0 to 1 to logits (N, K); normalization is the first layer."""
 
     def __init__(self, body: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
@@ -177,8 +173,7 @@ class Model:
     options: dict[str, Any]  # the arguments of its `build`
     classes: tuple[str, ...]  # in the order of the logits
     dataset: str  # name of the training data
-    # Divides the logits before the softmax (Guo et al., arXiv:1706.04599, section 4.2).
-    temperature: float = 1.0
+    temperature: float = 1.0  # divides the logits before the softmax; see q1_gradcam/calibration.py
     training: dict[str, Any] = field(default_factory=dict)  # seed, recipe, hash of the data, ...
 
     @property
@@ -198,8 +193,8 @@ def build(arch: str, classes: int, mean, std, options: dict[str, Any] | None = N
 def untrained(model: Model, images: np.ndarray, seed: int) -> Classifier:
     """A randomly initialized network like `model`'s, in `eval()` mode.
 
-    Normalization and whitening filters, which are computed from data and not trained, are copied;
-    batch norm takes its statistics from `images` (N, H, W, 3).
+    Normalization and whitening filters are copied, since they are computed from the data and not
+    trained. Batch norm takes its statistics from `images` (N, H, W, 3).
     """
     torch.manual_seed(seed_for(seed, "untrained"))
     network = build(model.arch, len(model.classes), (0.0,) * 3, (1.0,) * 3, model.options)
@@ -231,10 +226,7 @@ def save(path: str | Path, model: Model, half: bool = False) -> Path:
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Model:
-    """Reads a checkpoint written by `save`, without running code from it.
-
-    Raises UserError if it is missing, damaged, contains code, or is no checkpoint of this project.
-    """
+    """Reads a checkpoint written by `save`. Raises UserError for any other file."""
     content = read_torch(path)
     if not isinstance(content, dict) or content.pop("format", None) != CHECKPOINT_FORMAT:
         advice = "train one with q1_gradcam/train.py"

@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import platform
 import shlex
 import subprocess
 import sys
@@ -24,41 +25,34 @@ LIBRARIES = "torch torchvision numpy scipy scikit-learn scikit-image matplotlib 
 
 
 def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
-    """Writes a file atomically: `write(file)` fills a temporary file, which then replaces `path`.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
+    """Writes a file atomically: `write(file)` fills a temporary file that then replaces `path`."""
     path = Path(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    with _writable(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"can't write {path}: {reason}; choose another --out") from error
-    finally:
-        if part.is_file():
-            part.unlink()
+        try:
+            with open(part, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
     return path
 
 
 def output_folder(folder: str | Path) -> Path:
     """Creates `folder` and checks that it is writable, so that a script fails before its work."""
-    folder = Path(folder)
-    probe = folder / f".probe.{os.getpid()}.part"
+    return write_whole(Path(folder) / f".probe.{os.getpid()}", lambda file: None).parent
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        yield
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"can't write in {folder}: {reason}; choose another --out") from error
-    return folder
 
 
 def write_json(path: str | Path, content: dict[str, Any]) -> Path:
@@ -156,10 +150,9 @@ def sha256(path: str | Path) -> str:
 
 
 def git_state(root: Path = ROOT) -> dict[str, Any]:
-    """`git_revision`, and `git_dirty`: whether Python files differ from that revision.
+    """`git_revision`, and `git_dirty`: whether Python files differ from it.
 
-    Both are None if `root` is not the top of a git repository, for example if the project was
-    unpacked inside another one.
+    Both are None unless `root` is the top of a git repository: the project may be inside another.
     """
 
     def git(*arguments: str) -> list[str]:
@@ -181,23 +174,15 @@ GIT_STATE = git_state()  # at the start, since files may be edited while a long 
 
 
 def provenance(seed: int, device: torch.device, **origins: str) -> dict[str, Any]:
-    """How a result was made: command, revision, seed, versions, hardware, and `origins`.
-
-    `origins` are sources and hashes of the data and weights.
-    """
+    """How a result was made; `origins` are the sources and hashes of the data and weights."""
     script = Path(sys.argv[0]).resolve()
     name = script.relative_to(ROOT).as_posix() if script.is_relative_to(ROOT) else script.name
-    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for library in LIBRARIES:
-        try:
-            versions[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            pass
+    versions = {library: importlib.metadata.version(library) for library in LIBRARIES}
     return {
         "command": shlex.join(["python", name, *sys.argv[1:]]),
         **GIT_STATE,
         "seed": seed,
-        "versions": versions,
+        "versions": {"python": platform.python_version()} | versions,
         "device": device.type,
         "hardware": hardware(device),
         **origins,
