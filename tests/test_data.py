@@ -40,39 +40,28 @@ def test_reads_the_file(good_file):
 
 
 @pytest.mark.parametrize(
-    "change, message",
+    "key, array, message",
     [
-        (
-            {"x_train": np.zeros((5, 32, 32, 3), np.uint8)},
-            r"x_train is \(5, 32, 32, 3\) uint8, but",
-        ),
-        ({"x_test": np.zeros((10000, 32, 32, 3), np.float32)}, "x_test is .* float32"),
-        ({"y_test": np.full(10000, 10, np.uint8)}, "y_test is not 0 to 9"),
-        ({"y_train": np.zeros(50000, np.uint8)}, "y_train is not 0 to 9 in equal numbers"),
-        ({"y_test": np.array([{"a": "pickle"}] * 3, object)}, "is damaged"),
+        ("x_train", np.zeros((5, 32, 32, 3), np.uint8), r"x_train is \(5, 32, 32, 3\) uint8, but"),
+        ("x_test", np.zeros((10000, 32, 32, 3), np.float32), "x_test is .* float32"),
+        ("y_train", np.zeros(50000, np.uint8), "y_train is not 0 to 9 in equal numbers"),
+        ("y_test", np.array([{"a": "pickle"}], object), "is damaged"),
     ],
 )
-def test_other_content_is_refused(tmp_path, change, message):
-    np.savez(tmp_path / "cifar10.npz", **fake_cifar10(**change))
+def test_other_content_is_refused(tmp_path, key, array, message):
+    np.savez(tmp_path / "cifar10.npz", **fake_cifar10(**{key: array}))
     with pytest.raises(UserError, match=message):
         data.load_cifar10(tmp_path)
 
 
-def test_a_missing_array_is_named(tmp_path):
-    np.savez(tmp_path / "cifar10.npz", x_train=np.zeros(3))
-    with pytest.raises(UserError, match="lacks the array 'y_train'"):
-        data.load_cifar10(tmp_path)
-
-
-@pytest.mark.parametrize("damage", ["truncated", "one byte", "empty", "text"])
-def test_damage_is_noticed(good_file, tmp_path, damage):
+def test_damage_is_noticed(good_file, tmp_path):
     content = bytearray(good_file.read_bytes())
-    content[len(content) // 4] ^= 0xFF
     half = content[: len(content) // 2]
-    damaged = {"truncated": half, "one byte": content, "empty": b"", "text": b"not a zip"}[damage]
-    (tmp_path / "cifar10.npz").write_bytes(damaged)
-    with pytest.raises(UserError, match="damaged.*delete it"):
-        data.load_cifar10(tmp_path)
+    content[len(content) // 4] ^= 0xFF  # one byte in the middle of x_train
+    for damaged in (half, content, b"", b"not a zip"):
+        (tmp_path / "cifar10.npz").write_bytes(damaged)
+        with pytest.raises(UserError, match="damaged.*delete it"):
+            data.load_cifar10(tmp_path)
 
 
 def test_no_file_and_no_network(tmp_path, monkeypatch):
@@ -84,6 +73,7 @@ def test_no_file_and_no_network(tmp_path, monkeypatch):
         data.load_cifar10(tmp_path)
 
 
+@pytest.mark.slow
 def test_reads_the_official_archive_through_torchvision(tmp_path, monkeypatch):
     """An archive in the official format, with its MD5 sums patched in, gives the same arrays."""
     official, arrays, sums = torchvision.datasets.CIFAR10, fake_cifar10(), {}
