@@ -194,29 +194,10 @@ CIFAR_TO_IMAGENET: dict[str, tuple[int, ...]] = {
     "dog": tuple(range(151, 269)),
     "frog": (30, 31, 32),
     "horse": (339,),  # sorrel
-    "ship": (
-        403,
-        472,
-        484,
-        510,
-        554,
-        576,
-        625,
-        628,
-        724,
-        780,
-        814,
-        833,
-        871,
-        914,
-    ),  # all watercraft
-    "truck": (
-        555,
-        569,
-        675,
-        864,
-        867,
-    ),  # fire engine, garbage truck, moving van, tow truck, trailer
+    # All watercraft, from aircraft carrier to yawl.
+    "ship": (403, 472, 484, 510, 554, 576, 625, 628, 724, 780, 814, 833, 871, 914),
+    # Fire engine, garbage truck, moving van, tow truck, trailer truck.
+    "truck": (555, 569, 675, 864, 867),
 }
 RELATIVES_ONLY = ("deer",)
 CIFAR_CLASS = {k: name for name, numbers in CIFAR_TO_IMAGENET.items() for k in numbers}

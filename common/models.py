@@ -236,6 +236,8 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Model:
         mean, std = (state[f"normalise.{part}"].flatten().tolist() for part in ("mean", "std"))
         network = build(content["arch"], len(classes), mean, std, content["options"])
         network.load_state_dict(state)
+        if not all(value.isfinite().all() for value in state.values()):
+            raise ValueError("some weights are not finite")
         model = Model(network.eval().to(device), classes=classes, **content)
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(f"{path} does not fit its architecture ({first_line(error)})") from None

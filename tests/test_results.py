@@ -124,15 +124,18 @@ def test_bad_checkpoints(model, tmp_path, monkeypatch):
         Path("bad.pt").write_bytes(content)
         with pytest.raises(UserError, match="damaged"):
             models.load("bad.pt")
+    good = torch.load("good.pt", weights_only=True)
+    nan = {key: value * torch.nan for key, value in good["state_dict"].items()}
     for change, message in (
         ({"x": Harmful()}, "contains code"),
+        ({"state_dict": nan}, "not finite"),
         ({"format": None}, "not a checkpoint of this project"),
         ({"arch": "resnet18", "options": {}}, "does not fit"),
         ({"options": {"widths": (8, 8, 9)}}, "does not fit"),
         ({"classes": ["a"]}, "does not fit"),
         ({"arch": "x"}, "unknown architecture"),
     ):
-        torch.save(torch.load("good.pt", weights_only=True) | change, "bad.pt")
+        torch.save(good | change, "bad.pt")
         with pytest.raises(UserError, match=message):
             models.load("bad.pt")
     assert not Path("harmed").exists()
