@@ -59,7 +59,9 @@ def write_json(path: str | Path, content: dict[str, Any]) -> Path:
     """Writes `content` as JSON: floats with 6 significant digits, short lists on one line."""
     lines = (f"  {json.dumps(k)}: {_layout(v, '  ')}" for k, v in plain(content).items())
     text = "{\n" + ",\n".join(lines) + "\n}\n"
-    return write_whole(path, lambda file: file.write(text.encode()))
+    # A file name that is not UTF-8 is a string with surrogates; as escapes they are valid JSON.
+    encoded = text.encode(errors="backslashreplace")
+    return write_whole(path, lambda file: file.write(encoded))
 
 
 def _layout(value: Any, indent: str) -> str:
