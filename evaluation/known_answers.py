@@ -16,7 +16,7 @@ def shapes(model, dataset, n, seed, out, device):
     images, target, evidence = (
         known.x_test[index],
         known.y_test[index].astype(int),
-        known.evidence_test[index],
+        known.ground_truth_test[index],
     )
     content = pointing(own, images, target, evidence, models.untrained(own, images, seed), seed)
     content |= {

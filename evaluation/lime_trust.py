@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def maps_of(
-    model: imagenet.PictureModel,
+    model: imagenet.ImageModel,
     pictures: np.ndarray,
     target: np.ndarray,
     names,
@@ -67,7 +67,7 @@ def maps_of(
     return np.stack(maps), found
 
 
-def predictor(model: imagenet.PictureModel) -> metrics.Predict:
+def predictor(model: imagenet.ImageModel) -> metrics.Predict:
     """The probabilities of a network of Question 1; its temperature is in it."""
     return metrics.predictor(model.network)
 
@@ -221,7 +221,7 @@ def shapes(args, out: Path, device):
         model,
         known.x_test[index],
         target,
-        known.evidence_test[index],
+        known.ground_truth_test[index],
         index.tolist(),
         args.seed,
         "shapes",

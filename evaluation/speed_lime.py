@@ -29,7 +29,7 @@ TOP = 5
 
 def arguments():
     parser = cli.Parser(__doc__)
-    parser.data_option("CIFAR-10, 20newsgroups and weights are or go")
+    parser.data_option("CIFAR-10, 20newsgroups and weights")
     parser.add_argument("--pictures", type=cli.positive, default=5, metavar="N", help="default: 5")
     parser.add_argument("--posts", type=cli.positive, default=5, metavar="N", help="default: 5")
     parser.add_argument(

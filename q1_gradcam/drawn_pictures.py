@@ -99,10 +99,10 @@ def summarise(
             kind: sum(s["dead"] for s in samples if s["kind"] == kind) for kind in selection.KINDS
         },
     }
-    if dataset.evidence_test is not None:
+    if dataset.ground_truth_test is not None:
         right = np.array([kind == "correct" for kind in done.drawn.kind])
         content |= evidence.share_found(
-            done.raw[0][right], dataset.evidence_test[done.drawn.index[right]]
+            done.raw[0][right], dataset.ground_truth_test[done.drawn.index[right]]
         )
     return content
 

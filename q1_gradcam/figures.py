@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.figures import ACCENT, FAINT, SECOND, WIDTH, colour_bar, plt, show_map, show_picture
+from common.figures import ACCENT, FAINT, SECOND, WIDTH, color_bar, plt, show_image, show_map
 from common.statistics import wilson_interval
 
 CAPTION = 120  # characters that fit on a line of a caption, above the colour bar
@@ -166,7 +166,7 @@ def sheet(panels: list[Panel], title: str, caption: str, columns: int = 5):
                 _share((column * cell + 0.04, y + 0.03, cell - 0.08, cell - gap), WIDTH, height)
             )
             if row == 0:
-                show_picture(ax, panel.image, text)
+                show_image(ax, panel.image, text)
             else:
                 show_map(ax, panel.image, panel.maps[row - 1].level, text, panel.maps[row - 1].dead)
     _frame(figure, title, caption, height)
@@ -197,7 +197,7 @@ def overview(rows: dict[str, list[Panel]], title: str, caption: str):
                 x = left + (k * (per + 0.25) + j) * cell
                 ax = figure.add_axes(_share((x + 0.01, y, cell - 0.02, cell - 0.02), WIDTH, height))
                 if j == 0:
-                    show_picture(ax, panel.image)
+                    show_image(ax, panel.image)
                     continue
                 m = panel.maps[j - 1]
                 same = (
@@ -222,7 +222,7 @@ def single(panel: Panel, title: str, caption: str):
     for k in range(1 + len(panel.maps)):
         ax = figure.add_axes(_share((0.3 + 3.4 * k, 0.95, 3.1, 2.75), WIDTH, height))
         if k == 0:
-            show_picture(ax, panel.image, panel.name)
+            show_image(ax, panel.image, panel.name)
         else:
             m = panel.maps[k - 1]
             show_map(ax, panel.image, m.level, f"{m.explains} {m.confidence:.0%}", m.dead)
@@ -237,7 +237,7 @@ def _frame(figure, title: str, caption: str, height: float) -> None:
     figure.text(
         0.01, 0.86 / height, caption, fontsize=7, va="top", linespacing=1.35, parse_math=False
     )
-    colour_bar(figure, _share((WIDTH - 1.75, 0.46, 1.65, 0.13), WIDTH, height))
+    color_bar(figure, _share((WIDTH - 1.75, 0.46, 1.65, 0.13), WIDTH, height))
 
 
 def _share(box: tuple[float, float, float, float], width: float, height: float):

@@ -71,7 +71,7 @@ ALPHAS, SAMPLE_COUNTS = (1.0, 0.1, 10.0), (SAMPLES, 32, 64, 256, 384)
 def arguments():
     parser = cli.Parser(__doc__)
     parser.add_argument("--half", choices=("both", "images", "text"), default="both")
-    parser.data_option("CIFAR-10, 20newsgroups and weights are or go")
+    parser.data_option("CIFAR-10, 20newsgroups and weights")
     parser.add_argument(
         "--model", default=imagenet.DEFAULT, metavar="NAME", help="a classifier of torchvision"
     )

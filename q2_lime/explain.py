@@ -50,7 +50,7 @@ def arguments():
     )
     add("--weights", type=Path, metavar="FILE", help="a checkpoint instead; see above")
     add("--checkpoint", type=Path, metavar="FILE", help="a network of Question 1 instead")
-    parser.data_option("CIFAR-10 is or goes")
+    parser.data_option("CIFAR-10")
     add(
         "--per-class",
         type=cli.positive,
@@ -222,7 +222,7 @@ def main() -> None:
     )
 
 
-def draw(args, dataset: data.Dataset, model: imagenet.PictureModel) -> list[int]:
+def draw(args, dataset: data.Dataset, model: imagenet.ImageModel) -> list[int]:
     """Test pictures of each class, at random by seed; with --prefer-recognised the first in that order that the model takes for a kind of
     their class. Raises UserError where there are too few."""
     chosen = []
@@ -255,7 +255,7 @@ def draw(args, dataset: data.Dataset, model: imagenet.PictureModel) -> list[int]
 
 
 def explain(
-    args, model: imagenet.PictureModel, image: np.ndarray, name: str, true: str, *item: object
+    args, model: imagenet.ImageModel, image: np.ndarray, name: str, true: str, *item: object
 ):
     """One explanation as the command line asks for it: what the results say of it, what the figure shows."""
     return one_picture.explain(
@@ -281,7 +281,7 @@ def rule(args) -> str:
 
 
 def summarise(
-    args, model: imagenet.PictureModel, dataset: data.Dataset, samples: list[dict], arrays: dict
+    args, model: imagenet.ImageModel, dataset: data.Dataset, samples: list[dict], arrays: dict
 ) -> dict:
     """What the results say of all pictures together, from what explanations.json says of each and the arrays of explanations.npz."""
     content = {
@@ -303,11 +303,13 @@ def summarise(
     }
     if args.checkpoint is None:
         content["relatives_only"] = imagenet.RELATIVES_ONLY
-    if dataset.evidence_test is not None:
+    if dataset.ground_truth_test is not None:
         content |= lime_evidence.summary(
             [
                 lime_evidence.of(
-                    arrays[f"labels_{k}"], arrays[f"weights_{k}"][:, 0], dataset.evidence_test[k]
+                    arrays[f"labels_{k}"],
+                    arrays[f"weights_{k}"][:, 0],
+                    dataset.ground_truth_test[k],
                 )
                 for k in (sample["index"] for sample in samples)
             ]
@@ -315,7 +317,7 @@ def summarise(
     return content
 
 
-def explain_own(args, model: imagenet.PictureModel, image: np.ndarray) -> None:
+def explain_own(args, model: imagenet.ImageModel, image: np.ndarray) -> None:
     if args.checkpoint and args.choices.enlarge == images.SMALL_CHOICES.enlarge:
         image = data.fit_image(
             image, model.side

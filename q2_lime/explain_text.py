@@ -46,7 +46,7 @@ def arguments():
         metavar="DIR",
         help="where KIND.npz are (default: outputs/q2_lime/text)",
     )
-    parser.data_option("20newsgroups is or goes")
+    parser.data_option("20newsgroups")
     add(
         "--kinds", nargs="+", choices=linear.KINDS, default=list(linear.KINDS), help="default: both"
     )
@@ -248,8 +248,8 @@ def telling_found(samples: list[dict]) -> dict[str, float]:
     telling, leaks = [], []
     for sample in samples:
         first = [word["word"] for word in sample["words"] if word["weight"] > 0][:3]
-        telling += [word in newsgroups.TELLING[sample["predicted"]] for word in first]
-        leaks += [word == newsgroups.LEAKS[sample["predicted"]] for word in first]
+        telling += [word in newsgroups.TOPIC_WORDS[sample["predicted"]] for word in first]
+        leaks += [word == newsgroups.LEAK_HOSTS[sample["predicted"]] for word in first]
     return {"telling": float(np.mean(telling)), "leak": float(np.mean(leaks))}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from skimage.segmentation import find_boundaries
 
-from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, grey, plt, show_picture
+from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, plt, show_image, to_gray
 
 FOR, AGAINST = ACCENT, SECOND
 SIGNED = LinearSegmentedColormap.from_list(
@@ -45,7 +45,7 @@ class Explained:
 def signed_map(picture: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Colours (H, W, 3): each region in the colour of its weight (d,), scaled to the largest |weight|, darkened where the picture is dark."""
     level = weights[labels] / max(np.abs(weights).max(), 1e-300)
-    return SIGNED(0.5 + 0.5 * level)[..., :3] * (0.45 + 0.55 * grey(picture)[..., None])
+    return SIGNED(0.5 + 0.5 * level)[..., :3] * (0.45 + 0.55 * to_gray(picture)[..., None])
 
 
 def leading_map(
@@ -54,7 +54,7 @@ def leading_map(
     """Colours (n H, n W, 3), n as in `_fine`: the `count` leading regions in the picture's own colours with a rim, blue for and orange
     against; all else pale."""
     picture, labels = _fine(picture, labels)
-    image, shown = picture / 255.0, 0.75 + 0.25 * grey(picture)[..., None].repeat(3, axis=2)
+    image, shown = picture / 255.0, 0.75 + 0.25 * to_gray(picture)[..., None].repeat(3, axis=2)
     for k in np.argsort(-np.abs(weights), kind="stable")[:count]:
         region = labels == k
         shown[region] = image[region]
@@ -113,7 +113,7 @@ def page(shown: Explained):
     )
     for k, (image, text) in enumerate(panels):
         ax = figure.add_axes((0.008 + 0.199 * k, 0.455, 0.188, 0.41))
-        show_picture(ax, image, text)
+        show_image(ax, image, text)
         ax.set_anchor("N")  # a picture that is no square stays below its title
         _edge(ax)
         ax.title.set_size(6.2)
@@ -215,7 +215,7 @@ def overview(explained: list[Explained], title: str, caption: str):
             ax = figure.add_axes(
                 ((left + step * n) / WIDTH, bottom / height, side / WIDTH, side / height)
             )
-            show_picture(ax, image)
+            show_image(ax, image)
             _edge(ax)
         known = (
             ""

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from common.cli import UserError
-from common.imagenet import PictureModel
+from common.imagenet import ImageModel
 from q2_lime import core
 
 RESAMPLING = {
@@ -166,9 +166,7 @@ class Perturbed:
         return torch.where(shown[..., None], self.picture, self.filled).permute(0, 3, 1, 2)
 
 
-def logits_of(
-    model: PictureModel, picture: np.ndarray, labels: np.ndarray, fill: str
-) -> core.Answer:
+def logits_of(model: ImageModel, picture: np.ndarray, labels: np.ndarray, fill: str) -> core.Answer:
     """Logits (n, K) of a picture (H, W, 3) for masks (n, d) of its regions, in batches of BATCH."""
     device = next(model.network.parameters()).device
     perturbed = Perturbed(
@@ -187,7 +185,7 @@ def logits_of(
 
 
 @torch.inference_mode()
-def predict(model: PictureModel, pictures: np.ndarray) -> np.ndarray:
+def predict(model: ImageModel, pictures: np.ndarray) -> np.ndarray:
     """Logits (n, K) of pictures (n, H, W, 3), uint8 or whole numbers in floating point, of the model's size."""
     device = next(model.network.parameters()).device
     mean, std = (

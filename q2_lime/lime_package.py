@@ -10,7 +10,7 @@ from lime import explanation as lime_explanation
 from lime import lime_image, lime_text
 from scipy.special import softmax
 
-from common.imagenet import PictureModel
+from common.imagenet import ImageModel
 from common.results import write_whole
 from q2_lime import core, stability
 from q2_lime.images import predict
@@ -168,7 +168,7 @@ def explain_image(
     picture: np.ndarray,
     labels: np.ndarray,
     fill: str,
-    model: PictureModel,
+    model: ImageModel,
     classes: list[int],
     samples: int,
     seed: int,

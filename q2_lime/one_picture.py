@@ -7,7 +7,7 @@ import numpy as np
 
 from common import imagenet, results
 from common.cli import seed_for
-from common.imagenet import PictureModel
+from common.imagenet import ImageModel
 from q2_lime import core, image_figures, images, lime_package, stability
 
 
@@ -24,7 +24,7 @@ class _Outcome:
 
 
 def explain(
-    model: PictureModel,
+    model: ImageModel,
     image: np.ndarray,
     choices: images.Choices,
     settings: core.Settings,
@@ -115,7 +115,7 @@ def _package(
     picture: np.ndarray,
     labels: np.ndarray,
     fill: str,
-    model: PictureModel,
+    model: ImageModel,
     classes: list[int],
     values: core.Answer,
     settings: core.Settings,

@@ -24,7 +24,7 @@ VARIANTS = {"full": False, "stripped": True}
 def arguments():
     parser = cli.Parser(__doc__)
     parser.add_argument("--dataset", choices=newsgroups.DATASETS, default="20newsgroups")
-    parser.data_option("20newsgroups is or goes")
+    parser.data_option("20newsgroups")
     parser.add_argument(
         "--kinds", nargs="+", choices=linear.KINDS, default=list(linear.KINDS), help="default: both"
     )

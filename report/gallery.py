@@ -21,7 +21,7 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from common import cli, data, results
-from common.figures import blend, enlarge, grey
+from common.figures import blend, enlarge, to_gray
 
 TEMPLATES = Path(__file__).parent
 SCALE = 4  # screen pixels per image pixel
@@ -38,7 +38,7 @@ FACTS = {  # label: key in the results of LIME, format
 def strip(image: np.ndarray, maps: list[np.ndarray]) -> Image.Image:
     """The image (H, W, 3) uint8 beside its maps (h, w), with a contour at half of the maximum."""
     panels = [image.repeat(SCALE, 0).repeat(SCALE, 1)]
-    gray = grey(panels[0])
+    gray = to_gray(panels[0])
     for raw in maps:
         positive = np.maximum(raw, 0)
         level = enlarge(positive / (positive.max() or 1), gray.shape)

@@ -36,7 +36,7 @@ def small():
         nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 14 * 14, 10)
     ).eval()
     plain = ((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
-    return imagenet.PictureModel(
+    return imagenet.ImageModel(
         network, "small", "made here", *plain, 32, tuple("abcdefghij"), "", False
     )
 
@@ -453,7 +453,7 @@ def test_blue_is_for_and_orange_against(picture):
         (["--prefer-recognised", "--image", "x.png"], "are for test pictures"),
         (["--weights", "missing.pth"], "there is no checkpoint"),
         (["--model", "no_such"], "no classifier 'no_such'"),
-        (["--image", "missing.png"], "there is no picture"),
+        (["--image", "missing.png"], "there is no image"),
         (["--image", "one_colour.png"], "all of one colour"),
         (["--checkpoint", "x.pt", "--model", "resnet50"], "give one of"),
         (["--segmentation", "quickshift", "--regions", "20"], "leave out --regions"),

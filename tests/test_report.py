@@ -397,7 +397,7 @@ def test_spoilt_maps_are_named(found, tmp_path, spoil, message):
         (
             "trust/mistakes.png",
             lambda content: content[:-5000],
-            "mistakes.png is a damaged picture",
+            "mistakes.png is a damaged image",
         ),
         ("trust/mistakes.json", lambda content: b'{"a": 1}', "mistakes.json lacks 'provenance'"),
         (

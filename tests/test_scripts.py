@@ -60,7 +60,7 @@ def test_the_map_finds_the_evidence(shapes_model):
     model, dataset = models.load(shapes_model), data.load_shapes()
     maps = gradcam.explain(model.network, models.to_input(dataset.x_test), model.layer)
     right = (maps.logits.argmax(1).numpy() == dataset.y_test).nonzero()[0]
-    own, other = dataset.evidence_test, np.roll(dataset.evidence_test, -1, axis=0)
+    own, other = dataset.ground_truth_test, np.roll(dataset.ground_truth_test, -1, axis=0)
 
     def share(evidence, cells):
         return np.mean([peak_on_evidence(maps.raw[k], evidence[k], cells) for k in right])
@@ -253,7 +253,7 @@ def refused(done, *words) -> None:
         (("--correct", "2000"), ("--correct 2000", "only")),
         (("--correct", "0"), ("--correct",)),
         (("--correct", "many"), ("--correct",)),
-        (("--image", "nowhere.png"), ("no picture nowhere.png",)),
+        (("--image", "nowhere.png"), ("no image nowhere.png",)),
         (("--image", "x.png", "--seed", "3"), ("--image explains one picture",)),
         (("--image", "x.png", "--target", "true"), ("--image explains one picture",)),
         (("--sed", "3"), ("--sed",)),

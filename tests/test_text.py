@@ -259,13 +259,13 @@ def test_the_corpus_is_what_it_says():
     bodies = [newsgroups.strip(t).lower().split() for t in posts.test]
     for body, whole, label in zip(bodies, posts.test, posts.y_test, strict=True):
         name = posts.classes[label]
-        assert set(body) & set(newsgroups.TELLING[name]) and not set(body) & set(
-            newsgroups.LEAKS.values()
+        assert set(body) & set(newsgroups.TOPIC_WORDS[name]) and not set(body) & set(
+            newsgroups.LEAK_HOSTS.values()
         )
-        assert sum(leak_ in whole for leak_ in newsgroups.LEAKS.values()) in (0, 1)
+        assert sum(leak_ in whole for leak_ in newsgroups.LEAK_HOSTS.values()) in (0, 1)
     marked = np.mean(
         [
-            newsgroups.LEAKS[posts.classes[k]] in t
+            newsgroups.LEAK_HOSTS[posts.classes[k]] in t
             for t, k in zip(posts.test, posts.y_test, strict=True)
         ]
     )

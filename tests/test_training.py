@@ -228,7 +228,7 @@ def test_the_large_networks_train_on_a_few_hundred_pictures(arch, tmp_path, scri
         "cpu",
     )
     assert done.returncode == 0, done.stderr
-    model = models.load(tmp_path / "model.pt", arch=arch)
+    model = models.load(tmp_path / "model.pt")
     assert models.logits(model.network, np.zeros((2, 32, 32, 3), np.uint8)).isfinite().all()
     parameters = results.read_json(tmp_path / "training.json")["parameters"]
     assert (tmp_path / "model.pt").stat().st_size < 2.1 * parameters, "16-bit weights"

@@ -112,7 +112,7 @@ def test_imputation_agrees_with_pytorch_grad_cam():
     expected = NoisyLinearImputer(noise=0)(
         torch.from_numpy(picture).permute(2, 0, 1), torch.from_numpy(~gone).float()
     )
-    found = metrics.solve_neighbours(picture, gone)
+    found = metrics.solve_neighbors(picture, gone)
     assert found == pytest.approx(expected.permute(1, 2, 0).numpy()[gone], abs=1e-5)
     whole = (picture * 255).astype(np.uint8)[None]
     assert (metrics.impute(whole, gone[None], rng())[0][~gone] == whole[0][~gone]).all()
@@ -225,8 +225,8 @@ def test_controls_know_nothing():
     """Random maps find the evidence as often as its share of the area says; the centre is the same for all; edges come from the picture alone."""
     made = synthetic.make_shapes(300, seed=11)
     maps = scoring.control_maps(made.images, (8, 8), explainers.enlarge, 0)
-    assert metrics.relevance_mass(maps["random"], made.evidence).mean() == pytest.approx(
-        made.evidence.mean(), rel=0.1
+    assert metrics.relevance_mass(maps["random"], made.ground_truth).mean() == pytest.approx(
+        made.ground_truth.mean(), rel=0.1
     )
     assert np.ptp(maps["centre"], axis=0).max() == 0 and maps["centre"][0].argmax() in (
         495,
