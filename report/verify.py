@@ -74,8 +74,8 @@ def command_of(path: Path) -> tuple[str, ...]:
     """The recorded command, without "python". Raises UserError if it runs none of SCRIPTS."""
     recorded = results.read_json(path).get("provenance", {}).get("command")
     try:
-        python, script, *options = shlex.split(recorded)
-    except (AttributeError, TypeError, ValueError):
+        python, script, *options = shlex.split(str(recorded))
+    except ValueError:
         raise UserError(f"it records no command: {recorded!r}") from None
     if python != "python" or script not in SCRIPTS:
         raise UserError(f"{recorded!r} does not run a script of this project")
