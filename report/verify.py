@@ -32,7 +32,7 @@ SCRIPTS = [
     for folder, names in {
         "q1_gradcam": ("train", "evaluate", "explain", "ablate"),
         "q2_lime": ("train_text", "explain", "explain_text", "ablate"),
-        "evaluation": ("run", "compare", "speed_gradcam", "speed_lime"),
+        "evaluation": ("run", "compare", "speed"),
     }.items()
     for name in names
 ]
@@ -79,6 +79,8 @@ def command_of(path: Path) -> tuple[str, ...]:
         raise UserError(f"it records no command: {recorded!r}") from None
     if python != "python" or script not in SCRIPTS:
         raise UserError(f"{recorded!r} does not run a script of this project")
+    if script == "evaluation/run.py":  # its experiments do not depend on each other
+        options += ["--only", path.stem]
     return script, *options
 
 
