@@ -37,10 +37,8 @@ CHAPTERS = (
     "reproducibility",
     "sheets",
 )
-JPEG_WIDTH, JPEG_QUALITY = (
-    1300,
-    80,
-)  # pixels at most; PNG figures would make the PDF five times larger
+# PNG figures would make the PDF several times larger.
+JPEG_WIDTH, JPEG_QUALITY = 1300, 75
 
 
 def parse_arguments():
@@ -84,8 +82,8 @@ def main() -> None:
         print("\n".join(f"warning: {line}" for line in lines))
     results.write_whole(args.out, lambda file: file.write(pdf))
     held = len(found["claim"]) - len(found["false-claim"])
-    pages, size = found["pages"][0], len(pdf) / 1e6
-    print(f"wrote {results.shown(args.out)}: {pages} pages, {size:.1f} MB, {held} claims hold")
+    size = f"{found['pages'][0]} pages, {len(pdf) / 1e6:.1f} MB"
+    print(f"wrote {results.shown(args.out)}: {size}" + (f", {held} claims hold" if held else ""))
 
 
 def files_of(chapter: str) -> list[str]:
@@ -134,7 +132,7 @@ def write_jpeg(path: Path, target: Path) -> None:
     except (OSError, SyntaxError) as error:
         raise UserError(f"can't read {path}: {first_line(error)}") from error
     image.thumbnail((JPEG_WIDTH, 10 * JPEG_WIDTH), Image.Resampling.LANCZOS)
-    image.save(target, quality=JPEG_QUALITY, subsampling=0)
+    image.save(target, quality=JPEG_QUALITY)
 
 
 def compile_pdf(main_file: Path) -> tuple[bytes, dict[str, list]]:
