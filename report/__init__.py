@@ -1,1 +1,1 @@
-"""What spans both questions: the table in the README, and later the report."""
+"""What reads the results: the report, the gallery, the table in the README, the verification."""

@@ -1,0 +1,147 @@
+"""Verifies results: runs the command behind each file again and compares the numbers.
+
+    python report/verify.py outputs/q1_gradcam/evaluation.json      one or more results files
+    python report/verify.py --all                                   all of them (hours: it trains)
+
+A results file records the command that wrote it. That command runs again, with --out in a temporary
+folder. Numbers in JSON and arrays in .npz files have to be the same: exactly on the same processor,
+device and versions, and within 1e-3 elsewhere (absolute for values below 1), because sums of 32-bit
+floats depend on their order. Times, memory and provenance are not compared. Prints a line for each
+file. Exit status: 0 if all are the same, 1 if one differs, 2 if one could not be run.
+"""
+
+import math
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import results
+from common.cli import ROOT, Parser, UserError, run
+
+# Nothing else is ever run, whatever a results file says.
+SCRIPTS = [
+    f"{folder}/{name}.py"
+    for folder, names in {
+        "q1_gradcam": ("train", "evaluate", "explain", "ablate"),
+        "q2_lime": ("train_text", "explain", "explain_text", "ablate"),
+        "evaluation": ("run", "compare", "speed"),
+    }.items()
+    for name in names
+]
+TOLERANCE = 1e-3
+IGNORED = re.compile(
+    "provenance|hardware|seconds|per_second|ratio$|forward_passes|memory|time_share|matrix_product"
+)
+
+
+def main() -> None:
+    parser = Parser(__doc__)
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
+    parser.add_argument("--all", action="store_true", help="every results file below outputs")
+    args = parser.parse_args()
+    files = sorted(results.OUTPUTS.rglob("*.json")) if args.all else args.files
+    if not files:
+        parser.error("name results files, or --all")
+    status, runs = 0, {}
+    for path in files:
+        try:
+            runs.setdefault(command_of(path), []).append(path)
+        except UserError as error:
+            status = 2
+            print(f"{path}: not verified: {error}", flush=True)
+    for command, paths in runs.items():
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                run_again(command, Path(folder))
+                different = [report_on(path, Path(folder)) for path in paths]
+            except UserError as error:
+                status = status or 2
+                print(f"{paths[0]}: not verified: {error}", flush=True)
+                continue
+        status = 1 if any(different) else status
+    sys.exit(status)
+
+
+def command_of(path: Path) -> tuple[str, ...]:
+    """The recorded command, without "python". Raises UserError if it runs none of SCRIPTS."""
+    recorded = results.read_json(path).get("provenance", {}).get("command")
+    try:
+        python, script, *options = shlex.split(str(recorded))
+    except ValueError:
+        raise UserError(f"it records no command: {recorded!r}") from None
+    if python != "python" or script not in SCRIPTS:
+        raise UserError(f"{recorded!r} does not run a script of this project")
+    if script == "evaluation/run.py":  # its experiments do not depend on each other
+        options += ["--only", path.stem]
+    return script, *options
+
+
+def run_again(command: tuple[str, ...], folder: Path) -> None:
+    """Runs a command with its results in `folder`: the last --out counts."""
+    print(f"running {shlex.join(['python', *command])}", file=sys.stderr, flush=True)
+    done = subprocess.run(
+        [sys.executable, *command, "--out", str(folder)],
+        cwd=ROOT,
+        env=os.environ | {"CI": "true", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UserError(f"{command[0]} stopped with status {done.returncode}: {last}")
+
+
+def report_on(path: Path, folder: Path) -> bool:
+    """Compares a file, and the .npz of the same name, with those in `folder`; prints a line."""
+    candidates = sorted(folder.rglob(path.name))
+    if not candidates:
+        raise UserError(f"the command wrote no {path.name}")
+    here = path.resolve().parts[::-1]
+    again = max(candidates, key=lambda p: len(os.path.commonprefix([p.parts[::-1], here])))
+    old, new = results.read_json(path), results.read_json(again)
+    machine = [
+        [d["provenance"].get(k) for k in ("hardware", "device", "versions")] for d in (old, new)
+    ]
+    tolerance = 0.0 if machine[0] == machine[1] else TOLERANCE
+    how = f"within {TOLERANCE:g}" if tolerance else "exactly; same processor and versions"
+    found = list(differences(old, new, tolerance))
+    if path.with_suffix(".npz").is_file():
+        arrays = [results.read_npz(p.with_suffix(".npz")) for p in (path, again)]
+        found += differences(*arrays, tolerance)
+    outcome = f"{len(found)} differences, the first: {found[0]}" if found else "the same"
+    print(f"{path}: {outcome} ({how})", flush=True)
+    return bool(found)
+
+
+def differences(old: Any, new: Any, tolerance: float, place: str = "") -> Iterator[str]:
+    """Yields a line for each value that is not the same."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(key for key in {*old, *new} if not IGNORED.search(key)):
+            yield from differences(old.get(key), new.get(key), tolerance, f"{place}.{key}")
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (a, b) in enumerate(zip(old, new, strict=True)):
+            yield from differences(a, b, tolerance, f"{place}[{index}]")
+    elif isinstance(old, np.ndarray) and isinstance(new, np.ndarray):
+        same = old.shape == new.shape and np.array_equal(old, new)
+        floats = old.shape == new.shape and old.dtype.kind == "f"
+        if not same and not (
+            floats and np.allclose(new, old, tolerance, tolerance, equal_nan=True)
+        ):
+            yield f"array {place[1:]}"
+    elif isinstance(old, float) and isinstance(new, float | int):
+        if not math.isclose(old, new, rel_tol=tolerance, abs_tol=tolerance):
+            yield f"{place[1:]} was {old}, is now {new}"
+    elif old != new:
+        yield f"{place[1:]} was {old!r:.60}, is now {new!r:.60}"
+
+
+if __name__ == "__main__":
+    run(main)

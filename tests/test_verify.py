@@ -1,0 +1,80 @@
+"""verify.py: finds what is different, and runs nothing but scripts of the project."""
+
+import json
+
+import numpy as np
+import pytest
+
+from common.cli import UserError
+from report.verify import command_of, differences
+
+
+def test_numbers_are_compared_exactly_or_within_a_tolerance():
+    old = {"a": 0.5, "rows": [{"n": 3, "x": 100.0}], "seconds": 1.0, "provenance": {"seed": 1}}
+    new = {"a": 0.5004, "rows": [{"n": 3, "x": 100.05}], "seconds": 2.0, "provenance": {}}
+    assert list(differences(old, new, 1e-3)) == []
+    assert list(differences(old, new, 0.0)) == [
+        "a was 0.5, is now 0.5004",
+        "rows[0].x was 100.0, is now 100.05",
+    ]
+
+
+@pytest.mark.parametrize(
+    "new", [{"a": 4, "b": [1.0]}, {"a": 3}, {"a": 3, "b": [1.0, 2.0]}, {"a": 3, "b": [None]}]
+)
+def test_counts_and_missing_values_have_to_be_the_same_everywhere(new):
+    assert len(list(differences({"a": 3, "b": [1.0]}, new, 1e-3))) == 1
+
+
+def test_arrays_are_compared():
+    old = {"maps": np.ones((2, 2), np.float32), "words": np.array(["a", "b"])}
+    assert list(differences(old, old, 0.0)) == []
+    assert list(differences(old, old | {"maps": old["maps"] + 1e-4}, 1e-3)) == []
+    assert list(differences(old, old | {"maps": old["maps"] + 1e-2}, 1e-3)) == ["array maps"]
+    assert list(differences(old, old | {"maps": np.ones(4)}, 1e-3)) == ["array maps"]
+    assert list(differences(old, old | {"words": np.array(["a", "c"])}, 1e-3)) == ["array words"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "rm -rf outputs",
+        "python -c 'print(1)'",
+        "python ../q1_gradcam/evaluate.py",
+        "python /tmp/q1_gradcam/evaluate.py",
+        "python q1_gradcam/evaluate.py; true",  # the script's name would end in a semicolon
+        "python report/build.py",
+        "python 'q1_gradcam/evaluate.py",
+        "python",
+        "",
+        None,
+        7,
+    ],
+)
+def test_other_commands_are_refused(tmp_path, command):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"provenance": {"command": command}}))
+    with pytest.raises(UserError):
+        command_of(path)
+
+
+def test_files_that_are_no_results_are_user_errors(script, tmp_path):
+    (tmp_path / "a.json").write_text("{")
+    (tmp_path / "b.json").write_text("{}")
+    done = script("report/verify.py", tmp_path / "a.json", tmp_path / "b.json", tmp_path / "c.json")
+    assert done.returncode == 2 and done.stdout.count("not verified") == 3 and not done.stderr
+
+
+@pytest.mark.slow
+def test_a_falsified_number_is_found(script, shapes_model, tmp_path):
+    done = script("q1_gradcam/evaluate.py", "--model", shapes_model, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    good, bad = tmp_path / "evaluation.json", tmp_path / "bad/evaluation.json"
+    content = json.loads(good.read_text())
+    bad.parent.mkdir()
+    bad.write_text(json.dumps(content | {"accuracy": content["accuracy"] - 0.01}))
+    done = script("report/verify.py", good, bad)
+    assert done.returncode == 1, done.stderr
+    same, different = done.stdout.splitlines()
+    assert "evaluation.json: the same" in same
+    assert "1 differences, the first: accuracy was" in different
