@@ -2,6 +2,8 @@
 
 import json
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from sklearn.svm import LinearSVC
 
 from common import newsgroups
 from common.cli import UserError
-from q2_lime import core, leak, lime_package, linear, stability, text, text_figures, train_text
+from q2_lime import core, explain_text, leak, lime_package, linear, text, text_figures, train_text
 
 ALONE = np.arange(10_000)  # every post is a thread of its own
 C = {"min_df": 1, "stop_words": None, "C": 1.0}
@@ -52,9 +54,6 @@ def answers(post, model):
     margins = text.answer_linear(post, model)
     label = int(margins(np.ones((1, len(post.words)), bool))[0].argmax())
     return text.explained_values(margins, model, [label], "margin"), label
-
-
-# --- The classifiers --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind, ngrams", [("svm", 1), ("svm", 2), ("logistic_regression", 1)])
@@ -139,9 +138,6 @@ def test_threads_are_told_by_the_subject():
     assert found[0] == found[1] == found[2] and len(set(found.tolist())) == 3
 
 
-# --- LIME for texts ---------------------------------------------------------------------------
-
-
 def test_masks_and_texts_give_the_same_margins(posts, model):
     for body in [*posts.test[:5], "\u0130orbit saw a COMET in \u0130orbit, \u0130lunar"]:
         post = text.read(body, model.vocabulary)
@@ -185,6 +181,14 @@ def test_weights_agree_with_the_ground_truth(posts, model):
         truth = model.contributions(post.text, list(post.words))[:, label]
         assert np.corrcoef(weights, truth)[0, 1] > 0.95 and explanation.fidelity[0] > 0.95
         assert core.top_features(weights, 1) == core.top_features(truth, 1)
+
+
+def test_pairs_of_words_are_explained_through_texts(posts):
+    pairs = trained(posts.train, posts.y_train, posts.classes, ngrams=2)
+    settings = replace(text.SETTINGS, samples=200)
+    args = SimpleNamespace(settings=settings, engine="builtin", value="margin")
+    sample = explain_text.explain(args, pairs, posts.test[0], "post", "", 0).sample
+    assert sample["ground_truth_correlation"] is None and sample["fidelity"] > 0.7
 
 
 def test_explained_values(posts, model):
@@ -250,9 +254,6 @@ def test_other_texts_are_no_news_posts(body):
     assert not text.is_news_post(body)
 
 
-# --- Weight by zone ---------------------------------------------------------------------------
-
-
 def test_zone_weight_by_hand():
     post = text.read("From: moon\n\nmoon comet\n\n--\nann")
     weights = np.array([0.0, -2.0, 1.0, 1.0])  # moon: half header, half body; ann: footer
@@ -289,9 +290,6 @@ def test_summary_of_the_leak_by_hand():
     assert found == ("a", ["dod"], 0.2)
 
 
-# --- The package's explanations ---------------------------------------------------------------
-
-
 def test_fidelity_of_the_package_is_held_out():
     """High for outputs linear in the features, low for noise, whose in-sample R^2 is high."""
     post = text.read(" ".join(f"word{k}" for k in range(40)))
@@ -310,11 +308,7 @@ def test_fidelity_of_the_package_is_held_out():
         rng = np.random.default_rng(0)
         fidelity[classify] = lime_package.text_fidelity(found, classify, 0, 500, rng)
     assert fidelity[linear_in_words] > 0.9 and fidelity[noise] < 0.1
-    assert found.score > stability.FIDELITY_THRESHOLD
-    assert not stability.verdict(fidelity[noise], 1.0).trustworthy
-
-
-# --- Figures ----------------------------------------------------------------------------------
+    assert found.score > 0.7
 
 
 @pytest.mark.parametrize(
@@ -330,9 +324,6 @@ def test_drawn_lines_break_at_spaces(body):
         assert line.text == body[line.start : end] and len(line.text) <= text_figures.COLUMNS
         whole = re.search(r"\S*\Z", body[:end])[0] + re.match(r"\S*", body[end:])[0]
         assert line.text.endswith(whole) or len(whole) > text_figures.COLUMNS
-
-
-# --- The scripts ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -396,16 +387,6 @@ def test_user_texts(demo, script, tmp_path):
     assert ran.returncode == 0 and "in-sample" in ran.stdout, ran.stderr
 
 
-def test_pairs_of_words(script, tmp_path):
-    options = ("--kinds", "svm", "--out", tmp_path)
-    ran = script("q2_lime/train_text.py", "--dataset", "corpus", "--ngrams", "2", *options)
-    assert ran.returncode == 0, ran.stderr
-    ran = script("q2_lime/explain_text.py", "--models", tmp_path, "--samples", "200", *options)
-    assert ran.returncode == 0, ran.stderr
-    median = json.loads((tmp_path / "explanations.json").read_text())["summary"]["svm"]["median"]
-    assert median["ground_truth_correlation"] is None and median["fidelity"] > 0.7
-
-
 def refused(ran, message: str) -> None:
     assert ran.returncode == 2 and message in ran.stderr, ran.stderr
     assert ran.stderr.count("\n") == 1
@@ -435,9 +416,6 @@ def test_user_errors_get_one_line(demo, script, tmp_path, content, options, mess
     places = ("--models", demo, "--text", path, "--out", tmp_path / "out")
     refused(script("q2_lime/explain_text.py", *places, *options), message)
     assert not (tmp_path / "out").exists()
-
-
-# --- Real posts -------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
