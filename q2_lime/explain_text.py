@@ -8,10 +8,11 @@
 
 Posts are drawn at random, by seed, from the test posts that still have words when stripped. Takes
 two minutes on 2 CPU cores. Writes OUT/explanations.json, OUT/leak.json and OUT/figures; for --text,
-OUT/user/NAME_KIND.{json,png}. OUT is the folder of the models, or OUT/other/OPTIONS if options
+OUT/user/NAME_HASH_KIND.{json,png}. OUT is the folder of the models, or OUT/other/OPTIONS if options
 differ from their defaults.
 """
 
+import hashlib
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -273,7 +274,8 @@ def summarize(samples: list[dict], kinds: list[str]) -> dict:
 def explain_user_text(args, models: dict[str, linear.LinearModel]) -> None:
     """Explains a user's text with each model."""
     body, name = text.read_user_text(args.text)
-    stem = "text" if args.text == "-" else Path(args.text).stem
+    digest = hashlib.sha256(body.encode()).hexdigest()[:8]  # texts of one name in two folders
+    stem = f"{'text' if args.text == '-' else Path(args.text).stem}_{digest}"
     item, news_post = ("own", body), text.is_news_post(body)
     panels = {
         k: explain(args, m, body, name, "", *item, news_post=news_post) for k, m in models.items()
@@ -287,7 +289,7 @@ def explain_user_text(args, models: dict[str, linear.LinearModel]) -> None:
         words = ", ".join(f"{w['word']} {w['weight']:+.2f}" for w in panel.sample["words"][:5])
         print(f"{kind}: {panel.sample['predicted']} {panel.sample['probability']:.0%}; {words}")
         print("\n".join(f"  {line}" for line in text_figures.describe(panel.sample)))
-    print(f"wrote {results.shown(out)}/{stem}_KIND.png and .json")
+    print(f"wrote a figure and a JSON file of each model in {results.shown(out)}")
 
 
 if __name__ == "__main__":

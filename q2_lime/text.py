@@ -112,27 +112,18 @@ def read_user_text(file: str) -> tuple[str, str]:
         The text with line ends as "\\n" and without a byte-order mark, and a name for messages.
 
     Raises:
-        UserError: no such file, not UTF-8, or too long.
+        UserError: no such file, or not UTF-8.
     """
-    limit = MAX_CHARACTERS * 4 + 1  # bytes; a character has at most four
-    if file == "-":
-        content, name = sys.stdin.buffer.read(limit), "standard input"
-    elif not file:
+    if not file:
         raise UserError("the text is empty: --text needs the name of a file, or -")
-    else:
-        path = Path(file)
-        if not path.is_file():
-            raise UserError(f"there is no text {path}")
-        with open(path, "rb") as opened:
-            content, name = opened.read(limit), str(path)
+    name = "standard input" if file == "-" else file
     try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        if len(content) == limit:
-            raise UserError(
-                f"{name} is too long: cut it to {MAX_CHARACTERS:,} characters or fewer"
-            ) from None
         raise UserError(f"{name} is not a text in UTF-8") from None
+    except OSError as error:
+        raise UserError(f"there is no text {name} ({error.strerror})") from None
     return re.sub(r"\r\n?", "\n", text).lstrip("\n"), name
 
 
