@@ -1,7 +1,6 @@
 """Explains predictions of an image classifier with LIME, and how far to trust each explanation.
 
     python q2_lime/explain.py                        one CIFAR-10 test image of each class
-    python q2_lime/explain.py --prefer-recognized    only images whose class the model recognizes
     python q2_lime/explain.py --image cat.jpg        your image, of any size
     python q2_lime/explain.py --samples 1000         a fixed number of masks
     python q2_lime/explain.py --engine lime          masks and fit by the `lime` package
@@ -26,8 +25,6 @@ from scipy.special import softmax
 from common import cli, data, figures, imagenet, results
 from q2_lime import core, image_figures, images, lime_package, stability
 
-CANDIDATES = 300  # images of a class that are tried with --prefer-recognized
-
 
 def sample_count(text: str) -> int | None:
     """An argparse type: a number of masks, or None for `auto`."""
@@ -50,7 +47,6 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--image", type=Path, metavar="FILE", help="explain this image instead of test images")
     add("--per-class", type=cli.positive, metavar="N", help="test images per class (default: 1)")
-    add("--prefer-recognized", "--prefer-recognised", action="store_true", default=None)
     add("--segmentation", choices=images.SEGMENTATIONS, help="default: slic; grid for 32 x 32")
     add("--n-segments", "--regions", type=cli.positive, metavar="N", help="grid: cells per side")
     add("--fill", choices=images.FILLS, help="replaces hidden segments (default: mean)")
@@ -64,10 +60,6 @@ def arguments() -> argparse.Namespace:
     parser.device_option()
     args = parser.parse_args()
 
-    if args.image and (args.prefer_recognized or args.per_class):
-        parser.error("--prefer-recognized and --per-class are for test images, not for --image")
-    if args.checkpoint and args.prefer_recognized:
-        parser.error("--prefer-recognized is for ImageNet models")
     package = args.engine == "lime"
     if package and (args.fill == "blur" or args.sampler or args.explained_value):
         parser.error(
@@ -87,7 +79,7 @@ def complete(args: argparse.Namespace) -> None:
     settings = images.SMALL_SETTINGS if small else images.SETTINGS
     defaults = vars(image_settings) | {"sampler": settings.sampler, "engine": "builtin"}
     defaults |= {"model": imagenet.DEFAULT, "weights": None, "per_class": 1, "samples": None}
-    defaults |= {"prefer_recognized": False, "seed": 0}
+    defaults["seed"] = 0
     if args.segmentation in ("slic", "grid"):
         defaults["n_segments"] = {"slic": 20, "grid": 8 if small else 4}[args.segmentation]
     if args.engine == "lime":
@@ -127,7 +119,7 @@ def main() -> None:
 
     dataset = data.load(name, args.data)
     samples, panels, arrays, scores = [], [], {}, []
-    for index in draw(args, dataset, model):
+    for index in draw(dataset, args.per_class, args.seed):
         true = dataset.classes[dataset.y_test[index]]
         sample, panel = explain_image(
             args, model, dataset.x_test[index], f"test image {index}", true, "test", index
@@ -150,48 +142,29 @@ def main() -> None:
     written.append(figures.save(sheet, out / "figures/overview.png", photographs=True))
     results.write_npz(out / "explanations.npz", **arrays)
     samples = results.plain(samples)  # so that the summary agrees with the rounded numbers
-    content = description(args, model) | {"summary": summarize(samples, args.settings)}
+    recognized = sum(sample["mapped_class"] == sample["true"] for sample in samples)
+    summary = {"n": len(samples), "n_recognized": recognized}
+    summary |= stability.summarize(samples, args.settings, "n_segments")
+    content = description(args, model) | {"summary": summary}
     if scores:
         content["ground_truth"] = {k: np.mean([row[k] for row in scores]) for k in scores[0]}
     origins = {"data_sha256": dataset.sha256, "weights_sha256": model.sha256}
     content["provenance"] = results.provenance(args.seed, device, **origins)
     figures.remove_stale(out, written)
     results.write_json(out / "explanations.json", content | {"samples": samples})
-    summary = content["summary"]
     print(
-        f"{summary['n_recognized']} of {len(samples)} images recognized; median fidelity"
-        f" {summary['median']['fidelity']:.2f}; {summary['n_trustworthy']} trustworthy"
+        f"{recognized} of {len(samples)} images recognized; {summary['n_trustworthy']} explanations"
+        " trustworthy"
     )
     print(f"wrote {results.shown(out / 'explanations.json')} and {len(written)} figures")
 
 
-def draw(args, dataset: data.Dataset, model: imagenet.ImageModel) -> list[int]:
-    """Indices of random test images, `per_class` of each class.
-
-    With --prefer-recognized, the first of them whose predicted ImageNet class belongs to the true
-    class. Raises UserError if there are too few.
-    """
+def draw(dataset: data.Dataset, per_class: int, seed: int) -> list[int]:
+    """Indices of random test images, `per_class` of each class."""
     chosen = []
     for k, name in enumerate(dataset.classes):
-        rng = np.random.default_rng(cli.seed_for(args.seed, "picture", name))
-        order = rng.permutation(np.flatnonzero(dataset.y_test == k))
-        n = min(args.per_class, len(order))
-        if args.prefer_recognized:
-            order, candidates = [], order[:CANDIDATES]
-            for start in range(0, len(candidates), images.BATCH):
-                part = candidates[start : start + images.BATCH]
-                inputs = [images.resize(dataset.x_test[i], model.side, args.resize) for i in part]
-                predicted = images.predict(model, np.stack(inputs)).argmax(1)
-                mapped = [imagenet.cifar_class(int(p)) for p in predicted]
-                order += [i for i, c in zip(part, mapped, strict=True) if c == name]
-                if len(order) >= n:
-                    break
-            if len(order) < n:
-                raise cli.UserError(
-                    f"the model recognizes {len(order)} of {CANDIDATES} {name} images: omit"
-                    " --prefer-recognized"
-                )
-        chosen += [int(i) for i in order[:n]]
+        rng = np.random.default_rng(cli.seed_for(seed, "picture", name))
+        chosen += rng.permutation(np.flatnonzero(dataset.y_test == k))[:per_class].tolist()
     return chosen
 
 
@@ -250,7 +223,6 @@ def explain_image(
 
 def description(args, model: imagenet.ImageModel) -> dict:
     """The part of the results that does not depend on the explanations."""
-    selection = f"{args.per_class} of each class, drawn at random (seed {args.seed})"
     settings = vars(args.settings)
     if args.sampler == "glime":
         settings = settings | {"share_shown": core.glime_probability(args.settings.kernel_width)}
@@ -264,36 +236,8 @@ def description(args, model: imagenet.ImageModel) -> dict:
         "settings": settings,
         "n_seeds": stability.N_SEEDS,
         "thresholds": dict(zip(("fidelity", "stability"), thresholds, strict=True)),
-        "prefer_recognized": args.prefer_recognized,
-        "selection": selection + ", among recognized images" * args.prefer_recognized,
+        "selection": f"{args.per_class} of each class, drawn at random (seed {args.seed})",
         "relatives_only": [] if args.checkpoint else imagenet.RELATIVES_ONLY,
-    }
-
-
-def summarize(samples: list[dict], settings: core.Settings) -> dict:
-    """Counts, ranges and medians over the samples of explanations.json."""
-    fidelity = [s["fidelity"] for s in samples if s["fidelity"] is not None]
-    most = settings.max_samples + settings.held_out + 1
-    settled = [s["model_calls"] for s in samples if s["settled"]]
-    keys = ("fidelity", "model_calls", "model_calls_total", "seconds", "seconds_total")
-    median = stability.medians(samples, *keys, "n_segments")
-    if "original" in samples[0]:  # the package does not store it
-        errors = [abs(s["original"][0] - s["surrogate_original"][0]) for s in samples]
-        median["surrogate_error"] = np.median(errors)
-    return {
-        "n": len(samples),
-        "n_recognized": sum(s["mapped_class"] == s["true"] for s in samples),
-        "n_trustworthy": sum(s["trustworthy"] for s in samples),
-        "n_not_trustworthy": sum(not s["trustworthy"] for s in samples),
-        "not_trustworthy": [s["true"] for s in samples if not s["trustworthy"]],
-        "n_stable": sum(
-            s["stability"]["jaccard"] >= stability.STABILITY_THRESHOLD for s in samples
-        ),
-        "n_settled": len(settled),
-        "n_settled_early": sum(calls < most for calls in settled),
-        "n_settled_at_max": sum(calls == most for calls in settled),
-        "fidelity_range": [min(fidelity), max(fidelity)] if fidelity else None,
-        "median": median,
     }
 
 

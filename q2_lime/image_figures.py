@@ -111,7 +111,7 @@ def _color_key(figure, box: tuple[float, ...]) -> None:
     ax.imshow(np.linspace(-1, 1, 256)[None], cmap=SIGNED, aspect="auto", extent=(-1, 1, 0, 1))
     ax.set(xticks=[-1, 0, 1], yticks=[])
     ax.set_xticklabels(["against", "0", "for"], fontsize=6.5)
-    ax.set_xlabel("weight of a segment,\nrelative to the largest", fontsize=6.5, labelpad=1)
+    ax.set_title("weight / largest weight", fontsize=6.5, pad=3)
     ax.tick_params(length=2)
 
 
@@ -146,14 +146,13 @@ def page(panel: Panel):
     bars.tick_params(axis="y", length=0)
     for k, value in enumerate(values):
         bars.text(value + 0.02, k, f"{value:.0%}", va="center", fontsize=6.5)
-    lines = [line for text in panel.card for line in textwrap.wrap(text, 66)]
-    lines[-1] = lines[-1].replace("$", r"\$")
+    lines = [line for text in panel.card for line in textwrap.wrap(text, 64)]
     frame = {"facecolor": "none", "edgecolor": FAINT if trustworthy else AGAINST}
     frame |= {"linewidth": 0.6, "boxstyle": "round,pad=0.6"}
     style = {"fontsize": 6.5, "va": "top", "linespacing": 1.35, "bbox": frame}
     color = INK if trustworthy else AGAINST
     figure.text(0.42, 0.33, "\n".join(lines), color=color, **style)
-    _color_key(figure, (0.855, 0.24, 0.13, 0.035))
+    _color_key(figure, (0.865, 0.22, 0.115, 0.035))
     return figure
 
 
@@ -198,7 +197,7 @@ def overview(panels: list[Panel]):
             points = size + 1 if style else size
             color = INK if good else AGAINST
             figure.text(x, y, text, fontsize=points, va="center", color=color, **style)
-    _color_key(figure, (0.43, 0.33 / height, 0.16, 0.09 / height))
+    _color_key(figure, (0.4, 0.2 / height, 0.2, 0.09 / height))
     return figure
 
 
@@ -210,7 +209,7 @@ def ablation(rows: list[dict], recognized: dict[str, float] | None = None):
     groups: dict[str, list[dict]] = {}
     for row in rows:
         groups.setdefault(row["factor"], []).append(row)
-    sizes = [len(group) for group in groups.values()] + [len(recognized)] * bool(recognized)
+    sizes = [len(group) for group in groups.values()] + ([len(recognized)] if recognized else [])
     columns = 3
     ratios = [max(sizes[i : i + columns]) + 1.2 for i in range(0, len(sizes), columns)]
     figure, axes = plt.subplots(
@@ -245,7 +244,7 @@ def ablation(rows: list[dict], recognized: dict[str, float] | None = None):
     style = {"linestyle": "none", "markersize": 4}
     handles = [
         plt.Line2D([], [], color=FOR, marker="o", label="held-out fidelity (R²)", **style),
-        plt.Line2D([], [], color=AGAINST, marker="s", label="top-5 overlap of seeds", **style),
+        plt.Line2D([], [], color=AGAINST, marker="s", label="top-5 overlap between seeds", **style),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
@@ -263,7 +262,7 @@ def _categories(ax, title: str, names: list[str]) -> None:
 def kernel(d: int, widths: tuple[float, ...], shown: float):
     """The kernel for several widths against the number of shown segments, of `d`; and how often
     masks of that size are drawn, with probability 1/2 per segment (LIME) and `shown` (GLIME)."""
-    figure, ax = plt.subplots(figsize=(4.92, 1.97), layout="constrained")
+    figure, ax = plt.subplots(figsize=(5.6, 1.97), layout="constrained")
     k = np.arange(d + 1)
     ax.bar(k - 0.17, binom.pmf(k, d, 0.5), 0.3, color=AGAINST, label="LIME masks, p = 0.5")
     ax.bar(k + 0.17, binom.pmf(k, d, shown), 0.3, color=FOR, label=f"GLIME masks, p = {shown:.2f}")
@@ -273,5 +272,5 @@ def kernel(d: int, widths: tuple[float, ...], shown: float):
         ax.plot(fine, weights, style, color=INK, linewidth=1, label=f"kernel, σ = {width:g}")
     ax.set(xlabel=f"segments shown, of {d}", ylabel="weight, probability")
     ax.set(xlim=(-0.5, d + 0.5), ylim=(0, 1.02), xticks=range(0, d + 1, 2), yticks=[0, 0.5, 1])
-    ax.legend(loc="upper left", fontsize=6.5)
+    figure.legend(loc="outside right upper", fontsize=6.5)
     return figure

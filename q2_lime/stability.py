@@ -112,3 +112,28 @@ def medians(samples: list[dict], *keys: str) -> dict[str, float | None]:
         rows[key] = [sample["stability"][key] for sample in samples]
     known = {key: [value for value in row if value is not None] for key, row in rows.items()}
     return {key: float(np.median(row)) if row else None for key, row in known.items()}
+
+
+def summarize(samples: list[dict], settings: core.Settings, *keys: str) -> dict:
+    """Counts, the range of fidelity and medians (also of `keys`) over samples of a results file."""
+    fidelity = [sample["fidelity"] for sample in samples if sample["fidelity"] is not None]
+    untrusted = [sample["true"] for sample in samples if not sample["trustworthy"]]
+    stable = [sample["stability"]["jaccard"] >= STABILITY_THRESHOLD for sample in samples]
+    settled = [sample["model_calls"] for sample in samples if sample["settled"]]
+    most = settings.max_samples + settings.held_out + 1
+    keys = ("fidelity", "model_calls", "model_calls_total", "seconds", "seconds_total", *keys)
+    median = medians(samples, *keys)
+    if "original" in samples[0]:  # explanations by the lime package lack it
+        errors = [abs(s["original"][0] - s["surrogate_original"][0]) for s in samples]
+        median["surrogate_error"] = float(np.median(errors))
+    return {
+        "n_trustworthy": len(samples) - len(untrusted),
+        "n_not_trustworthy": len(untrusted),
+        "not_trustworthy": untrusted,
+        "n_stable": sum(stable),
+        "n_settled": len(settled),
+        "n_settled_early": sum(calls < most for calls in settled),
+        "n_settled_at_max": sum(calls == most for calls in settled),
+        "fidelity_range": [min(fidelity), max(fidelity)] if fidelity else None,
+        "median": median,
+    }
