@@ -138,13 +138,15 @@ def ablate_images(args, device: torch.device) -> None:
     default = replace(images.SETTINGS, samples=128, held_out=64, seed=args.seed)
 
     def measure(**change) -> dict:
-        own = {k: v for k, v in change.items() if k in vars(images.IMAGE_SETTINGS)}
-        image_settings = replace(images.IMAGE_SETTINGS, **own)
-        settings = replace(default, **{k: v for k, v in change.items() if k not in own})
-        found = [
+        names = vars(images.IMAGE_SETTINGS)
+        image_settings = replace(
+            images.IMAGE_SETTINGS, **{k: v for k, v in change.items() if k in names}
+        )
+        settings = replace(default, **{k: v for k, v in change.items() if k not in names})
+        measured = [
             measure_image(model, dataset.x_train[k], k, image_settings, settings) for k in indices
         ]
-        fidelity, jaccard, n_segments, seconds = zip(*found, strict=True)
+        fidelity, jaccard, n_segments, seconds = zip(*measured, strict=True)
         row = spread("fidelity", list(fidelity)) | spread("jaccard", list(jaccard))
         row |= {"n_segments": float(np.median(n_segments)), "samples": settings.samples}
         return row | {"seconds": float(np.median(seconds))}

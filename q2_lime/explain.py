@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
     add("--image", type=Path, metavar="FILE", help="explain this image instead of test images")
     add("--per-class", type=cli.positive, metavar="N", help="test images per class (default: 1)")
     add("--segmentation", choices=images.SEGMENTATIONS, help="default: slic; grid for 32 x 32")
-    add("--n-segments", "--regions", type=cli.positive, metavar="N", help="grid: cells per side")
+    add("--n-segments", "--regions", type=cli.positive, metavar="N", help="for a grid: per side")
     add("--fill", choices=images.FILLS, help="replaces hidden segments (default: mean)")
     add("--resize", "--enlarge", choices=images.RESAMPLING, help="default: bicubic")
     add("--value", dest="explained_value", choices=images.VALUES, help="default: log_odds")

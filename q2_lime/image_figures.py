@@ -23,7 +23,7 @@ class Panel:
 
     Attributes:
         name: for the heading.
-        original: (h, w, 3) uint8 as given; image: (H, W, 3) uint8 as the model sees it.
+        original: (h, w, 3) uint8 as given; image: (H, W, 3) uint8, the model's input.
         segments: (H, W) int; weights: (d, 2) for the predicted class and the runner-up.
         sample: its entry in explanations.json; `true` is "" if the class is unknown, `mapped_class`
             the dataset's class that the predicted class belongs to, or None.

@@ -47,7 +47,7 @@ class ImageSettings:
     resize: str = "bicubic"
     # SLIC follows objects. Quickshift was less faithful; a 4 x 4 grid as faithful, but arbitrary.
     segmentation: str = "slic"
-    # About 14 result. Fidelity fell with 40 and 80; of the 7 that 10 gives, five say little.
+    # Gives about 14 segments. 40 and 80 lowered fidelity; 10 gives 7, too few for a top five.
     n_segments: int = 20
     fill: str = "mean"  # gray and black were less faithful, blur about as faithful
     explained_value: str = "log_odds"  # probabilities were far less faithful
