@@ -144,7 +144,7 @@ def on_imagenet(args, dataset, index, explained, stored, seed, device):
             "q2_lime/explain.py used other weights or pictures than these: run it again"
         )
     how = explained["choices"]["enlarge"]
-    pictures = np.stack([images.enlarged(dataset.x_test[k], model.side, how) for k in index])
+    pictures = np.stack([images.resize(dataset.x_test[k], model.side, how) for k in index])
 
     def predict(these: np.ndarray) -> np.ndarray:
         return softmax(images.predict(model, these), axis=1)

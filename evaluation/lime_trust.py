@@ -26,7 +26,7 @@ def main() -> None:
     cli.keep_freed_memory()
     device = cli.pick_device(args.device)
     out = results.output_folder(args.out)
-    content = {"choices": vars(images.SMALL_CHOICES), "settings": vars(images.SMALL_SETTINGS)}
+    content = {"choices": vars(images.SMALL_IMAGE_SETTINGS), "settings": vars(images.SMALL_SETTINGS)}
     work, origins = (
         {
             "faithfulness": faithfulness,
@@ -59,9 +59,9 @@ def maps_of(
     settings = replace(images.SMALL_SETTINGS, seed=seed)
     maps, found = [], []
     for picture, k, name in scoring.bar(zip(pictures, target, names, strict=True), what):
-        labels = images.segment(picture, images.SMALL_CHOICES)
-        logits = images.logits_of(model, picture, labels, images.SMALL_CHOICES.fill)
-        values = images.explained_values(logits, [int(k)], images.SMALL_CHOICES.value)
+        labels = images.segment(picture, images.SMALL_IMAGE_SETTINGS)
+        logits = images.masked_logits(model, picture, labels, images.SMALL_IMAGE_SETTINGS.fill)
+        values = images.explained_values(logits, [int(k)], images.SMALL_IMAGE_SETTINGS.explained_value)
         found.append(core.explain(values, int(labels.max()) + 1, settings, "trust", name))
         maps.append(found[-1].weights[:, 0][labels])
     return np.stack(maps), found
@@ -198,7 +198,7 @@ def forgetting(args, out: Path, device):
 
 def regions(painted: np.ndarray) -> np.ndarray:
     """The weights (d,) of a map (H, W) whose regions are squares of the usual grid."""
-    step = painted.shape[0] // images.SMALL_CHOICES.regions
+    step = painted.shape[0] // images.SMALL_IMAGE_SETTINGS.n_segments
     return painted[::step, ::step].ravel()
 
 

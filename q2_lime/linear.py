@@ -1,12 +1,12 @@
-"""A linear text classifier: TF-IDF, one coefficient for each word and class, a temperature. Trained by scikit-learn, stored as arrays.
+"""A linear text classifier: TF-IDF features, one coefficient per word and class, and a temperature.
 
-What it computes stands here in full, so that an explanation of it can be held against the right answer. For a text in which
-word j occurs c_j times,
+For a text in which word j occurs c_j times,
 
-    v_j = (1 + ln c_j) idf_j for c_j > 0, else 0;    x = v / |v|_2;    margin_k = b_k + sum_j x_j W_jk              (1)
+    v_j = (1 + ln c_j) idf_j if c_j > 0, else 0;  x = v / |v|_2;
+    margin_k = b_k + sum_j x_j W_jk                                                          (1)
 
-and the probabilities are the softmax of the margins divided by the temperature (for logistic regression 1). The contribution of
-word j to margin k is x_j W_jk: they add up to the margin, less the intercept.
+and the probabilities are softmax(margins / temperature). The contribution of word j to margin k is
+x_j W_jk. The contributions are the ground truth for explanations: they add up to margin_k - b_k.
 """
 
 import json
@@ -23,25 +23,33 @@ from scipy.special import softmax
 from common.cli import UserError, first_line
 from common.results import write_npz
 
-WORD = re.compile(r"(?u)\b\w\w+\b")  # scikit-learn's default: two letters or more, in lower case
+WORD = re.compile(r"(?u)\b\w\w+\b")  # scikit-learn's default token: two or more letters
 FORMAT = 1
 KINDS = ("svm", "logistic_regression")
+ARRAYS = ("idf", "coefficients", "intercept")
+ABOUT = ("kind", "classes", "ngrams", "temperature", "stripped", "dataset", "settings")
+UNREADABLE = (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
 
 
 @dataclass(frozen=True)
 class LinearModel:
-    """A trained classifier of V words and K classes.
+    """A trained classifier with V features and K classes.
 
     Attributes:
         kind: one of KINDS.
-        classes: names in the order of the margins.
-        vocabulary: word (or `ngrams` words joined by blanks) -> column.
-        idf: (V,); coefficients: (V, K); intercept: (K,).
-        temperature: what the margins are divided by before the softmax; it changes no decision.
-        ngrams: longest run of words that is a feature.
+        classes: (K) names in the order of the margins.
+        vocabulary: feature (a word, or up to `ngrams` words joined by spaces) -> column.
+        idf: (V,) inverse document frequencies.
+        coefficients: (V, K).
+        intercept: (K,).
+        temperature: divides the margins before the softmax; above zero.
+        ngrams: number of words in the longest features.
         stripped: whether it was trained on posts without headers, footers and quotes.
-        dataset: name of the posts it was trained on.
-        settings: what cross-validation chose.
+        dataset: name of the training posts.
+        settings: hyperparameters chosen by cross-validation.
+
+    Raises:
+        ValueError: shapes do not fit, a number is not finite, or the temperature is not positive.
     """
 
     kind: str
@@ -56,56 +64,54 @@ class LinearModel:
     dataset: str
     settings: dict
 
+    def __post_init__(self):
+        v, k = len(self.vocabulary), len(self.classes)
+        shapes = [getattr(self, name).shape for name in ARRAYS]
+        if shapes != [(v,), (v, k), (k,)]:
+            raise ValueError(f"shapes {shapes} do not fit {v} features and {k} classes")
+        if not all(np.isfinite(getattr(self, name)).all() for name in ARRAYS):
+            raise ValueError("a parameter is not finite")
+        if not 0 < self.temperature < np.inf:
+            raise ValueError(f"temperature {self.temperature} is not a positive number")
+
     def tokens(self, text: str) -> list[str]:
-        """The features of a text, in order, known or not."""
+        """The features of a text in order, including those outside the vocabulary."""
         words = WORD.findall(text.lower())
-        runs = (
-            words[i : i + n] for n in range(1, self.ngrams + 1) for i in range(len(words) - n + 1)
-        )
-        return [" ".join(run) for run in runs]
+        sizes = range(1, self.ngrams + 1)
+        return [" ".join(words[i : i + n]) for n in sizes for i in range(len(words) - n + 1)]
 
     def vectors(self, texts: list[str]) -> csr_array:
-        """x of equation 1 for each text: (N, V) sparse. A text without a known word gives zeros."""
+        """TF-IDF vectors x of equation 1, sparse (N, V). Texts without known words give zeros."""
         data, columns, ends = [], [], [0]
         for text in texts:
-            column, count = np.unique(
-                [c for t in self.tokens(text) if (c := self.vocabulary.get(t)) is not None],
-                return_counts=True,
-            )
-            column = column.astype(int)
+            known = [self.vocabulary[t] for t in self.tokens(text) if t in self.vocabulary]
+            column, count = np.unique(np.array(known, int), return_counts=True)
             value = (1 + np.log(count)) * self.idf[column]
             data.append(value / max(np.linalg.norm(value), 1e-12))
             columns.append(column)
             ends.append(ends[-1] + len(column))
-        return csr_array(
-            (np.concatenate(data), np.concatenate(columns), ends), shape=(len(texts), len(self.idf))
-        )
+        parts = (np.concatenate(data), np.concatenate(columns), ends)
+        return csr_array(parts, shape=(len(texts), len(self.idf)))
 
     def margins(self, texts: list[str]) -> np.ndarray:
-        """(N, K), equation 1."""
+        """Margins of equation 1, (N, K)."""
         return self.vectors(texts) @ self.coefficients + self.intercept
 
     def probabilities(self, texts: list[str]) -> np.ndarray:
-        """(N, K), rows adding up to 1."""
+        """Class probabilities (N, K)."""
         return softmax(self.margins(texts) / self.temperature, axis=1)
 
     def contributions(self, text: str, words: list[str]) -> np.ndarray:
-        """x_j W_jk for each of `words` (d, K): the right answer that an explanation of the margins should come to."""
+        """x_j W_jk of each of `words`, (d, K): the ground truth for explanations of the margins."""
         x = np.asarray(self.vectors([text]).todense())[0]
         columns = [self.vocabulary[word] for word in words]
         return x[columns, None] * self.coefficients[columns]
 
 
 def save(path: str | Path, model: LinearModel) -> Path:
-    """Writes a model as a compressed `.npz` of plain arrays; the coefficients in 16 bits, as `load` gives them back."""
+    """Writes a model as a compressed `.npz` of plain arrays, coefficients in 16 bits."""
     words = sorted(model.vocabulary, key=model.vocabulary.get)
-    about = {"format": FORMAT, "kind": model.kind, "classes": model.classes, "ngrams": model.ngrams}
-    about |= {
-        "temperature": model.temperature,
-        "stripped": model.stripped,
-        "dataset": model.dataset,
-    }
-    about |= {"settings": model.settings}
+    about = {"format": FORMAT} | {name: getattr(model, name) for name in ABOUT}
     return write_npz(
         path,
         about=_bytes(json.dumps(about)),
@@ -117,10 +123,10 @@ def save(path: str | Path, model: LinearModel) -> Path:
 
 
 def load(path: str | Path) -> LinearModel:
-    """Reads what `save` wrote. Nothing in the file can run code.
+    """Reads a model that `save` wrote. Nothing in the file is executed.
 
     Raises:
-        UserError: no such file; damaged; something else.
+        UserError: no such file, a damaged file, or something else than a text model.
     """
     if not Path(path).is_file():
         raise UserError(f"there is no text model {path}: train one with q2_lime/train_text.py")
@@ -128,32 +134,15 @@ def load(path: str | Path) -> LinearModel:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
             words = file["vocabulary"].tobytes().decode().split("\n")
-            arrays = {
-                name: file[name].astype(np.float64) for name in ("idf", "coefficients", "intercept")
-            }
-        shapes = ((len(words),), (len(words), len(about["classes"])), (len(about["classes"]),))
-        if (
-            about.pop("format") != FORMAT
-            or tuple(array.shape for array in arrays.values()) != shapes
-        ):
-            raise UserError(
-                f"{path} is not a text model of this project: train one with q2_lime/train_text.py"
-            )
+            arrays = {name: file[name].astype(np.float64) for name in ARRAYS}
+        if about.pop("format") != FORMAT:
+            raise ValueError("unknown format")
         about["classes"] = tuple(about["classes"])
-        return LinearModel(**about, vocabulary={word: k for k, word in enumerate(words)}, **arrays)
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        EOFError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise UserError(
-            f"{path} is damaged or not a text model ({first_line(error)}): train it again"
-        ) from None
+        vocabulary = {word: column for column, word in enumerate(words)}
+        return LinearModel(**about, vocabulary=vocabulary, **arrays)
+    except (*UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
+        problem = f"{path} is damaged or not a text model ({first_line(error)})"
+        raise UserError(f"{problem}: train it again with q2_lime/train_text.py") from None
 
 
 def _bytes(text: str) -> np.ndarray:

@@ -1,16 +1,18 @@
-"""LIME's front end for texts: the parts are the distinct words of a post; a hidden word is cut out wherever it stands.
+"""LIME's interface to texts: features are the distinct words of a text, and masking deletes words.
 
-Words are told apart as the models of this project do it, in lower case ("God" and "god" are one word; the `lime` package has two
-features there). Words that a linear model does not know can't change its answer and are left out from the start.
+Like the models of this project, it works in lower case: "God" and "god" are one word (the `lime`
+package has two features there). Words outside a linear model's vocabulary cannot change its output
+and are left out.
 """
 
+import re
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import logsumexp, softmax
 
 from common import newsgroups
 from common.cli import UserError
@@ -18,25 +20,33 @@ from q2_lime import core
 from q2_lime.linear import WORD, LinearModel
 
 VALUES = ("margin", "log_odds", "probability")
-# The defaults for texts. Their reasons are measured: q2_lime/ablate.py --half text, outputs/q2_lime/text/ablation.json.
+# Defaults for texts, chosen by q2_lime/ablate.py (outputs/q2_lime/text/ablation.json).
 SETTINGS = core.Settings(
-    sampler="glime", width=0.54, alpha=0.01, bound=4000, overlap=0.95, top=5, held_out=500
+    sampler="glime",
+    kernel_width=0.54,
+    alpha=0.01,
+    max_samples=4000,
+    min_overlap=0.95,
+    top_k=5,
+    held_out=500,
 )
-LONGEST = 200_000  # characters; a post of the collection has 160,000 at most
-MOST_WORDS = 2000  # different ones; the surrogate's equations grow with their cube
-CHUNK = 500  # strings at a time for a classifier that reads strings
+MAX_CHARACTERS = 200_000  # the longest post of 20newsgroups has 160,000
+MAX_WORDS = 2000  # distinct words; the cost of the regression grows with their cube
+CHUNK = 500  # texts per call of a classifier
+HEADER_LINE = re.compile(r"[A-Za-z][^\s:]*:(?!//)|[ \t]+\S")  # `Name: value` or its continuation
+POST_HEADER = re.compile(r"(from|subject|newsgroups|organization|date):", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Post:
-    """A text and its explainable words.
+    """A text and its features.
 
     Attributes:
-        text: as it is.
+        text: the text, unchanged.
         words: (d) distinct words in lower case, in order of appearance.
-        spans: (start, end, number of the word) of every occurrence, in order.
-        zones: the zone of every occurrence, as in `common.news.ZONES`.
-        parts: (start, end, zone) of the whole text, in order.
+        spans: (start, end, index into `words`) of every occurrence, in order.
+        zones: zone of every occurrence, one of `newsgroups.ZONES`.
+        parts: (start, end, zone) covering the whole text, in order.
     """
 
     text: str
@@ -46,7 +56,7 @@ class Post:
     parts: tuple[tuple[int, int, str], ...]
 
     def zone_shares(self) -> np.ndarray:
-        """(d, 4): how the occurrences of each word are spread over `common.news.ZONES`; rows add up to 1."""
+        """Share of each word's occurrences in each zone of `newsgroups.ZONES`, (d, 4)."""
         counts = np.zeros((len(self.words), len(newsgroups.ZONES)))
         for (_, _, word), zone in zip(self.spans, self.zones, strict=True):
             counts[word, newsgroups.ZONES.index(zone)] += 1
@@ -56,68 +66,75 @@ class Post:
 def read(
     text: str, known: Collection[str] | None = None, name: str = "the text", news_post: bool = True
 ) -> Post:
-    """Finds the words of a text, of those that are `known` where that is given. A text that is no `news_post` is body throughout.
+    """Finds the words of a text.
+
+    Args:
+        known: keep only these words; None keeps all.
+        name: what error messages call the text.
+        news_post: whether the text has header, quotes and footer; otherwise all of it is body.
 
     Raises:
-        UserError: the text is empty, binary or far too long, or has fewer than two (known) words.
+        UserError: the text is empty, binary, too long, or has fewer than two (known) words.
     """
     if not text.strip():
         raise UserError(f"{name} is empty: there is nothing to explain")
-    if len(text) > LONGEST:
-        raise UserError(f"{name} has {len(text):,} characters: cut it to {LONGEST:,} or fewer")
+    if len(text) > MAX_CHARACTERS:
+        raise UserError(
+            f"{name} has {len(text):,} characters: cut it to {MAX_CHARACTERS:,} or fewer"
+        )
     if "\0" in text:
-        raise UserError(f"{name} is not a text (it holds zero bytes)")
-    zone_of = np.empty(len(text), dtype=int)
+        raise UserError(f"{name} is not a text (it contains zero bytes)")
     parts = newsgroups.zones(text) if news_post else [(0, len(text), "body")]
-    for start, end, zone in parts:
-        zone_of[start:end] = newsgroups.ZONES.index(zone)
+    zone_at = [zone for start, end, zone in parts for _ in range(start, end)]
+    # Lower case can be longer than the original: the Turkish dotted capital I has two characters.
+    places = [place for place, letter in enumerate(text) for _ in letter.lower()] + [len(text)]
     numbers: dict[str, int] = {}
     spans, zones = [], []
-    for match in WORD.finditer(text):
-        word = match.group().lower()
-        if known is None or word in known:
-            spans.append((*match.span(), numbers.setdefault(word, len(numbers))))
-            zones.append(newsgroups.ZONES[zone_of[match.start()]])
+    for match in WORD.finditer(text.lower()):
+        if known is None or match.group() in known:
+            start, end = places[match.start()], places[match.end()]
+            spans.append((start, end, numbers.setdefault(match.group(), len(numbers))))
+            zones.append(zone_at[start])
     if len(numbers) < 2:
-        which = "words" if known is None else "words that the model knows"
+        kind = "words" if known is None else "words that the model knows"
+        raise UserError(f"{name} has {len(numbers) or 'no'} {kind}: at least two are needed")
+    if len(numbers) > MAX_WORDS:
         raise UserError(
-            f"{name} has {len(numbers) or 'no'} {which}: two are needed to tell them apart"
-        )
-    if len(numbers) > MOST_WORDS:
-        raise UserError(
-            f"{name} has {len(numbers):,} different words: cut it to {MOST_WORDS:,} or fewer"
+            f"{name} has {len(numbers):,} different words: cut it to {MAX_WORDS:,} or fewer"
         )
     return Post(text, tuple(numbers), tuple(spans), tuple(zones), tuple(parts))
 
 
-def from_user(file: str) -> tuple[str, str]:
-    """A user's text and what to call it; "-" stands for standard input.
+def read_user_text(file: str) -> tuple[str, str]:
+    """Reads a user's text from a file, or from standard input if `file` is "-".
+
+    Returns:
+        The text with line ends as "\\n" and without a byte-order mark, and a name for messages.
 
     Raises:
-        UserError: no such file; no UTF-8; far too long.
+        UserError: no such file, or not UTF-8.
     """
-    most = LONGEST * 4 + 1  # bytes; a character has four at most
-    if file == "-":
-        content, name = sys.stdin.buffer.read(most), "standard input"
-    else:
-        path = Path(file)
-        if not path.is_file():
-            raise UserError(f"there is no text {path}")
-        with open(path, "rb") as opened:
-            content, name = opened.read(most), str(path)
+    if not file:
+        raise UserError("the text is empty: --text needs the name of a file, or -")
+    name = "standard input" if file == "-" else file
     try:
-        body = content.decode("utf-8")
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        if len(content) == most:
-            raise UserError(
-                f"{name} is too long: cut it to {LONGEST:,} characters or fewer"
-            ) from None
         raise UserError(f"{name} is not a text in UTF-8") from None
-    return body.replace("\r\n", "\n"), name
+    except OSError as error:
+        raise UserError(f"there is no text {name} ({error.strerror})") from None
+    return re.sub(r"\r\n?", "\n", text).lstrip("\n"), name
+
+
+def is_news_post(text: str) -> bool:
+    """Whether a text starts with the header of a news post: lines `Name: value`, a blank line."""
+    lines = text.partition("\n\n")[0].split("\n")
+    return all(map(HEADER_LINE.match, lines)) and any(map(POST_HEADER.match, lines))
 
 
 def without(post: Post, mask: np.ndarray) -> str:
-    """The text with the words cut out that `mask` (d,) hides; what stands between words stays, as in the package."""
+    """The text without the words that `mask` (d,) hides; what stands between words stays."""
     pieces, place = [], 0
     for start, end, word in post.spans:
         if not mask[word]:
@@ -126,8 +143,10 @@ def without(post: Post, mask: np.ndarray) -> str:
     return "".join(pieces) + post.text[place:]
 
 
-def answer_by_strings(post: Post, classify: Callable[[list[str]], np.ndarray]) -> core.Answer:
-    """For any classifier, a function from texts to (n, K): builds the texts that the masks leave over."""
+def answer_by_strings(
+    post: Post, classify: Callable[[list[str]], np.ndarray]
+) -> core.ValueFunction:
+    """Outputs for masks of any classifier, given as a function from texts to (n, K)."""
 
     def answer(masks: np.ndarray) -> np.ndarray:
         parts = [masks[i : i + CHUNK] for i in range(0, len(masks), CHUNK)]
@@ -136,11 +155,11 @@ def answer_by_strings(post: Post, classify: Callable[[list[str]], np.ndarray]) -
     return answer
 
 
-def answer_linear(post: Post, model: LinearModel) -> core.Answer:
-    """Margins (n, K) of a linear model, straight from the masks (n, d): no text is built.
+def answer_linear(post: Post, model: LinearModel) -> core.ValueFunction:
+    """Margins (n, K) of a linear model, computed from the masks (n, d) without building texts.
 
-    Hiding word j leaves the counts of the others alone, so equation 1 of `linear.py` becomes
-    margin(z) = b + (z * v) W / |z * v|. Holds for single words as features; for runs of words `answer_by_strings` does.
+    Deleting a word does not change the counts of the others, so equation 1 of linear.py becomes
+    margin(z) = b + (z * v) W / |z * v|. This holds for single words; n-grams need the texts.
     """
     if model.ngrams > 1:
         return answer_by_strings(post, model.margins)
@@ -158,23 +177,18 @@ def answer_linear(post: Post, model: LinearModel) -> core.Answer:
 
 
 def explained_values(
-    margins: core.Answer, model: LinearModel, classes: list[int], value: str
-) -> core.Answer:
-    """What is explained, for each of `classes`: its margin; the log-odds of its probability; or the probability itself."""
+    margins: core.ValueFunction, model: LinearModel, classes: list[int], value: str
+) -> core.ValueFunction:
+    """The values to explain for `classes`: margins, log-odds or probabilities (see VALUES)."""
 
     def answer(masks: np.ndarray) -> np.ndarray:
-        found = margins(masks)
+        outputs = margins(masks)
         if value == "margin":
-            return found[:, classes]
-        scaled = found / model.temperature
+            return outputs[:, classes]
+        scaled = outputs / model.temperature
         if value == "probability":
             return softmax(scaled, axis=1)[:, classes]
         others = [logsumexp(np.delete(scaled, k, axis=1), axis=1) for k in classes]
         return scaled[:, classes] - np.stack(others, axis=1)
 
     return answer
-
-
-def log_probabilities(model: LinearModel, text: str) -> np.ndarray:
-    """(K,) for one text."""
-    return log_softmax(model.margins([text])[0] / model.temperature)

@@ -1,387 +1,299 @@
-"""The figures of Question 2's text half: measures of the classifiers, explained posts, where the weight lies."""
+"""Figures of Question 2, texts: quality of the classifiers, explained posts, weight by zone."""
 
 import re
 import textwrap
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.colors import to_rgba
-from matplotlib.patches import Rectangle
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Patch, Rectangle
 
 from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, plt
 from common.newsgroups import ZONES
+from q2_lime.text import Post
 
 FOR, AGAINST = ACCENT, SECOND
-ZONE_COLOURS = {"header": "#7b3294", "quote": "#c2185b", "footer": "#6b6b75", "body": "#2e7d32"}
+ZONE_COLORS = {"header": "#332288", "quote": "#aa3377", "footer": "#6b6b75", "body": "#117733"}
 KIND_NAMES = {"svm": "linear SVM", "logistic_regression": "logistic regression"}
-COLUMNS = 84  # characters to a line of a drawn post
-# As much of a line as fits, up to the end of a word; or, of a word that is longer than a line, as much as fits.
-FITTING = re.compile(rf"(.{{0,{COLUMNS - 1}}}\S)(?!\S)\s*|(.{{1,{COLUMNS}}})")
-PIECE = 20  # characters that are drawn at once
-LINES, EXCERPT = 34, 14  # lines of a post that are drawn, alone and beside others
+COLUMNS = 84  # characters per line of a drawn post
+# As many words as fit into a line; of a word longer than a line, as many characters as fit.
+LINE = re.compile(rf"(.{{0,{COLUMNS - 1}}}\S)(?!\S)\s*|(.{{1,{COLUMNS}}})")
+MAX_LINES, EXCERPT_LINES = 34, 14  # of a post alone, and of one of several
+LINE_HEIGHT, BAR_HEIGHT = 0.118, 0.19  # inches
+CHART, PAGE = (1.12, 1.15), (2.5, 4.65)  # left edge and width, inches
 
 
 @dataclass(frozen=True)
-class Word:
-    """An explained word: its text, its weight for the class, the zone where it mostly stands."""
-
-    text: str
-    weight: float
-    zone: str
-
-
-@dataclass(frozen=True)
-class Explained:
-    """A post ready to be drawn: `name`, `text`, spans (start, end, weight) of the leading words, `zones` as (start, end, zone),
-    the leading `words`, true class, what the model says with what probability, and lines on how far to trust it."""
+class Panel:
+    """An explained post: its name in figures, its text, and its entry in explanations.json."""
 
     name: str
-    text: str
-    spans: list[tuple[int, int, float]]
-    zones: list[tuple[int, int, str]]
-    words: list[Word]
-    true: str
-    predicted: str
-    probability: float
-    card: list[str]
+    post: Post
+    sample: dict
 
 
-def confusion(matrix: np.ndarray, names: tuple[str, ...], kind: str):
-    """Confusion matrix, counts; the diagonal uncoloured so that the mistakes can be told apart."""
+def confusion(matrix: np.ndarray, names: tuple[str, ...]):
+    """Confusion matrix (counts). The diagonal has no color, so that mistakes stand out."""
     figure, ax = plt.subplots(figsize=(WIDTH, WIDTH * 0.86), layout="constrained")
     mistakes = np.where(np.eye(len(names), dtype=bool), np.nan, matrix)
-    shown = ax.imshow(mistakes, cmap="Blues", vmin=0)
-    for t, p in np.ndindex(matrix.shape):
-        if matrix[t, p]:
-            light = t != p and matrix[t, p] > 0.6 * np.nanmax(mistakes)
-            ax.text(
-                p,
-                t,
-                matrix[t, p],
-                ha="center",
-                va="center",
-                fontsize=6,
-                color="white" if light else "black",
-                fontweight="bold" if t == p else "normal",
-            )
-    ax.set_xticks(
-        range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=7
-    )
-    ax.set_yticks(range(len(names)), names, fontsize=7)
-    ax.set(
-        xlabel="predicted class",
-        ylabel="true class",
-        title=f"{KIND_NAMES[kind]}, posts as they are",
-    )
-    figure.colorbar(shown, ax=ax, shrink=0.6, label="mistakes (test posts)")
+    image = ax.imshow(mistakes, cmap="Blues", vmin=0)
+    for row, column in np.argwhere(matrix):
+        dark = row != column and matrix[row, column] > 0.6 * np.nanmax(mistakes)
+        style = {"color": "white" if dark else "black", "fontsize": 6}
+        style["fontweight"] = "bold" if row == column else "normal"
+        ax.text(column, row, matrix[row, column], ha="center", va="center", **style)
+    ticks = range(len(names))
+    ax.set_xticks(ticks, names, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
+    ax.set_yticks(ticks, names, fontsize=7)
+    ax.set(xlabel="predicted class", ylabel="true class")
+    figure.colorbar(image, ax=ax, shrink=0.6, label="misclassified test posts")
     return figure
 
 
-def per_class(recalls: dict[str, np.ndarray], names: tuple[str, ...], kind: str):
-    """What each class loses when headers, footers and quotes are taken away, largest loss on top."""
-    order = np.argsort(recalls["full"] - recalls["stripped"])
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.2 * len(names) + 1.2), layout="constrained")
+def per_class(rows: dict[str, dict[str, float]]):
+    """Recall of each class on full and on stripped posts, largest difference on top."""
+    names = sorted(rows, key=lambda name: rows[name]["recall"] - rows[name]["recall_stripped"])
+    full, stripped = ([rows[n][key] for n in names] for key in ("recall", "recall_stripped"))
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.2 * len(names) + 1.0), layout="constrained")
     y = np.arange(len(names))
-    ax.hlines(y, recalls["stripped"][order], recalls["full"][order], color=FAINT, linewidth=1.2)
-    ax.plot(recalls["full"][order], y, "o", color=ACCENT, label="posts as they are")
-    ax.plot(
-        recalls["stripped"][order],
-        y,
-        "s",
-        color=SECOND,
-        markerfacecolor="white",
-        label="without headers, footers, quotes",
-    )
-    ax.set_yticks(y, np.array(names)[order])
-    ax.set(
-        xlim=(min(0.3, *recalls["stripped"]) - 0.02, 1.01),
-        xlabel=f"recognised test posts, {KIND_NAMES[kind]}",
-    )
+    ax.hlines(y, stripped, full, color=FAINT, linewidth=1.2)
+    ax.plot(full, y, "o", color=ACCENT, label="full posts")
+    label = "without headers, footers, quotes"
+    ax.plot(stripped, y, "s", color=SECOND, markerfacecolor="white", label=label)
+    ax.set_yticks(y, names)
+    ax.set(xlim=(min(0.3, *stripped) - 0.02, 1.01), ylim=(-0.7, len(names) - 0.3), xlabel="recall")
     ax.grid(axis="x", color="#e4e4e8")
     ax.set_axisbelow(True)
     figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
-def post(shown: Explained):
-    """One post: its leading words as bars, and the post itself with these words coloured."""
-    lines = _lines(shown)
-    head = 0.66 + 0.125 * (1 + len(shown.card))  # inches
-    height = head + max(0.118 * len(lines) + 0.15, 0.2 * len(shown.words) + 0.42)
-    figure = plt.figure(figsize=(WIDTH, height))
-    top = 1 - head / height
-    figure.text(
-        0.01,
-        1 - 0.10 / height,
-        f"{shown.name}: {_verdict_of(shown)}",
-        fontsize=8.5,
-        fontweight="bold",
-        va="top",
-        parse_math=False,
-    )
-    figure.text(
-        0.01,
-        1 - 0.28 / height,
-        "\n".join([f"Words for and against {shown.predicted!r}.", *shown.card]),
-        fontsize=6.6,
-        va="top",
-        linespacing=1.3,
-        parse_math=False,
-    )
-    bars_height = 0.2 * len(shown.words) / height
-    ax = figure.add_axes((0.145, top - bars_height, 0.165, bars_height))
-    _bars(ax, shown.words)
-    ax.set_xlabel("LIME weight", fontsize=6.5)
-    page_height = 0.118 * (len(lines) + 0.6) / height
-    page = figure.add_axes((0.345, top - page_height, 0.65, page_height))
-    _page(page, lines, shown)
-    _key(figure, 0.01, top + 0.14 / height)
+def leak(models: dict[str, dict]):
+    """Share of the explanation weight in each zone, by class, one panel per model of leak.json."""
+    per_class = [row["per_class"] for row in models.values()]
+    names = sorted(per_class[0], key=lambda name: -per_class[0][name]["body"])
+    rows = np.arange(len(names))
+    size = (WIDTH, 0.2 * len(names) + 1.0)
+    figure, axes = plt.subplots(1, len(models), figsize=size, sharey=True, layout="constrained")
+    for ax, row in zip(axes, models.values(), strict=True):
+        start = np.zeros(len(names))
+        for zone, color in ZONE_COLORS.items():
+            part = np.array([row["per_class"][name][zone] for name in names], float)
+            bars = ax.barh(rows, part, 0.78, start, color=color, edgecolor="white", label=zone)
+            letters = [zone[0].upper() if width > 0.05 else "" for width in part]
+            ax.bar_label(bars, letters, label_type="center", color="white", fontsize=5.5)
+            start += part
+        outside, words = f"{row['outside_body']:.0%}", f"{row['outside_body_words']:.0%}"
+        title = f"trained on {row['trained_on']}: {outside} of the weight\nand {words} of the words"
+        ax.set_title(f"{title} outside the body", fontsize=7.5)
+        ax.set(xlim=(0, 1), ylim=(-0.6, len(names) - 0.4))
+        ax.set_xlabel("share of the weight of the top 10 words", fontsize=7)
+    axes[0].set_yticks(rows, names)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure
 
 
-def _verdict_of(shown: Explained) -> str:
-    if shown.true in (shown.predicted, ""):
-        return f"the model says {shown.predicted} ({shown.probability:.0%})" + (
-            ", which is right" if shown.true else ""
-        )
-    return f"the model says {shown.predicted} ({shown.probability:.0%}), but it is {shown.true}"
+def post(panel: Panel):
+    """One post: how reliable its explanation is, word weights, class probabilities, the text."""
+    lines, words, top5 = page_lines(panel), panel.sample["words"], panel.sample["top5"]
+    notes = [line for note in describe(panel.sample) for line in textwrap.wrap(note, 125)]
+    top = 0.55 + 0.125 * len(notes)
+    # The probabilities go below the word weights or below the text, whichever is shorter.
+    heights = [BAR_HEIGHT * len(words) + 0.45, LINE_HEIGHT * len(lines) + 0.2]
+    column = int(heights[0] > heights[1])
+    chart_top = top + heights[column]
+    heights[column] += 0.16 * len(top5) + 0.3
+    figure = plt.figure(figsize=(WIDTH, top + max(heights)))
+    _write(figure, 0.08, 0.08, _outcome(panel), 8.5, fontweight="bold")
+    _write(figure, 0.08, 0.28, "\n".join(notes), 6.6, linespacing=1.3)
+    _key(figure, top - 0.22)
+    _page(_axes(figure, *PAGE, top, LINE_HEIGHT * len(lines)), lines, panel)
+    ax = _axes(figure, *CHART, top, BAR_HEIGHT * len(words))
+    _word_bars(ax, words)
+    ax.set_xlabel("LIME weight", fontsize=6.5)
+    ax = _axes(figure, 1.4 + column * 2.4, 0.8, chart_top, 0.16 * len(top5))
+    bars = ax.barh(range(len(top5)), [row["probability"] for row in top5], color=FAINT, height=0.7)
+    ax.bar_label(bars, [f"{row['probability']:.0%}" for row in top5], fontsize=5.5, padding=2)
+    ax.set_yticks(range(len(top5)), [row["class"] for row in top5], fontsize=6)
+    ax.set(xlim=(0, 1.15), ylim=(len(top5) - 0.5, -0.5), xticks=[])
+    ax.set_xlabel("class probability", fontsize=6.5)
+    return figure
 
 
-def _bars(ax, words: list[Word], size: float = 6.5) -> None:
-    """Words from the heaviest down: bars to the right speak for the class, to the left against it. A letter names the zone."""
-    y = np.arange(len(words))[::-1]
-    weights = np.array([word.weight for word in words])
-    ax.barh(y, weights, color=np.where(weights > 0, FOR, AGAINST), height=0.72)
+def describe(sample: dict) -> list[str]:
+    """How reliable an explanation is, in short lines."""
+    stable, truth = sample["stability"], sample["ground_truth_correlation"]
+    in_sample = f" (in-sample R² {sample['in_sample']:.2f})" if "in_sample" in sample else ""
+    fidelity = "undefined" if sample["fidelity"] is None else f"{sample['fidelity']:.2f}"
+    settled = {True: ", top words settled", False: ", stopped at the maximum", None: ""}
+    lines = [
+        f"Fidelity on held-out masks: {fidelity}{in_sample}",
+        f"Stability over seeds: top-5 overlap {stable['jaccard']:.2f}, rank correlation"
+        f" {stable['rank_correlation']:.2f}",
+        f"Model evaluations: {sample['model_calls']:,}{settled[sample['settled']]}",
+    ]
+    if truth is not None:
+        lines.append(f"Rank correlation with the ground truth (coefficient x TF-IDF): {truth:.2f}")
+    reasons = "; ".join(sample["reasons"])
+    return [*lines, "Trustworthy: yes" if sample["trustworthy"] else f"Trustworthy: no ({reasons})"]
+
+
+def telling(panels: list[Panel], n: int = 3):
+    """The `n` correct posts with most weight outside the body: top words and their lines."""
+    correct = [panel for panel in panels if panel.sample["true"] == panel.sample["predicted"]]
+    body = ZONES.index("body")
+    top_panels = sorted(correct, key=lambda panel: panel.sample["zone_weight"][body])[:n]
+    rows = [(p, p.sample["words"][:8], page_lines(p, EXCERPT_LINES)) for p in top_panels]
+    sizes = [max(LINE_HEIGHT * len(row[2]), BAR_HEIGHT * len(row[1]) + 0.15) for row in rows]
+    figure, top = plt.figure(figsize=(WIDTH, sum(sizes) + 0.38 * len(rows) + 0.26)), 0.26
+    _key(figure, 0.02)
+    for (panel, words, lines), size in zip(rows, sizes, strict=True):
+        outside = abs(1 - panel.sample["zone_weight"][body])
+        title = f"{_outcome(panel)}; {outside:.0%} of the weight outside the body"
+        _write(figure, 0.08, top, title, fontweight="bold")
+        _word_bars(_axes(figure, *CHART, top + 0.2, BAR_HEIGHT * len(words)), words)
+        _page(_axes(figure, *PAGE, top + 0.2, LINE_HEIGHT * len(lines)), lines, panel)
+        top += size + 0.38
+    return figure
+
+
+def overview(panels: list[Panel], n_words: int = 6):
+    """The top words of every post."""
+    columns, height = 4, 1.15
+    figure = plt.figure(figsize=(WIDTH, height * -(-len(panels) // columns) + 0.3))
+    _key(figure, 0.02)
+    for k, panel in enumerate(panels):
+        left, top = k % columns * 1.8 + 0.07, k // columns * height + 0.3
+        true, predicted = panel.sample["true"], panel.sample["predicted"]
+        outcome = "correct" if true == predicted else f"predicted {predicted}"
+        outcome += f", {panel.sample['probability']:.0%}"
+        _write(figure, left, top, true, 6.4, fontweight="bold")
+        _write(figure, left, top + 0.13, outcome, 5.8, color=INK if true == predicted else AGAINST)
+        ax = _axes(figure, left + 0.75, 0.93, top + 0.27, 0.68)
+        _word_bars(ax, panel.sample["words"][:n_words], size=5.6)
+    return figure
+
+
+def _axes(figure, left: float, width: float, top: float, height: float):
+    """Axes at a place given in inches from the top left corner."""
+    height, bottom = np.array([height, -top - height]) / figure.get_figheight()
+    return figure.add_axes((left / WIDTH, 1 + bottom, width / WIDTH, height))
+
+
+def _write(figure, left: float, top: float, text: str, size: float = 7.5, **style) -> None:
+    """Text at a place given in inches from the top left corner."""
+    y = 1 - top / figure.get_figheight()
+    figure.text(left / WIDTH, y, text, va="top", fontsize=size, parse_math=False, **style)
+
+
+def _outcome(panel: Panel) -> str:
+    true, sample = panel.sample["true"], panel.sample
+    correct = "" if not true else ", correct" if true == sample["predicted"] else f", true: {true}"
+    name = printable(panel.name if len(panel.name) <= 45 else panel.name[:44] + "…")
+    return f"{name}: predicted {sample['predicted']} ({sample['probability']:.0%}){correct}"
+
+
+def _key(figure, top: float) -> None:
+    """The meaning of colors and letters, in one line."""
+    labels = {"for the predicted class": FOR, "against it": AGAINST}
+    labels |= {f"{zone[0].upper()} = {zone}": color for zone, color in ZONE_COLORS.items()}
+    handles = [Patch(color=color, label=label) for label, color in labels.items()]
+    place = {"loc": "upper left", "bbox_to_anchor": (0.01, 1 - top / figure.get_figheight())}
+    style = {"ncols": 6, "fontsize": 6.6, "handlelength": 1, "borderaxespad": 0, "borderpad": 0.1}
+    figure.legend(handles=handles, **place, **style)
+
+
+def _word_bars(ax, words: list[dict], size: float = 6.5) -> None:
+    """Weights of words, largest first. The color and letter of a name tell the word's zone."""
+    weights = np.array([word["weight"] for word in words])
+    ax.barh(range(len(words)), weights, color=np.where(weights > 0, FOR, AGAINST), height=0.72)
     ax.axvline(0, color=INK, linewidth=0.6)
-    ax.set_yticks(
-        y,
-        [word.text if len(word.text) <= 16 else word.text[:15] + "…" for word in words],
-        fontsize=size,
-    )
-    for tick, word in zip(ax.get_yticklabels(), words, strict=True):
-        tick.set_color(ZONE_COLOURS[word.zone])
+    ax.set(ylim=(len(words) - 0.5, -0.5), yticks=range(len(words)))
+    for k, word in enumerate(words):
+        name = word["word"] if len(word["word"]) <= 16 else word["word"][:15] + "…"
+        label = f"{name} ({word['zone'][0].upper()}) "
+        style = {"ha": "right", "va": "center", "fontsize": size, "parse_math": False}
+        color, place = ZONE_COLORS[word["zone"]], ax.get_yaxis_transform()
+        ax.text(0, k, label, transform=place, color=color, **style)
     ax.spines["left"].set_visible(False)
-    ax.tick_params(axis="y", length=0)
-    ax.tick_params(axis="x", labelsize=size - 1, length=2)
+    ax.tick_params(axis="y", length=0, labelleft=False)
+    ax.tick_params(axis="x", length=2, labelsize=size - 1)
     ax.locator_params(axis="x", nbins=3)
 
 
 @dataclass(frozen=True)
-class _Line:
+class Line:
+    """A line of a drawn post: its place in the text, and how many lines before it are left out."""
+
     start: int
     text: str
-    gap: int = 0  # source lines left out before this one
+    gap: int = 0
 
 
-def _lines(shown: Explained, most: int = LINES) -> list[_Line]:
-    """The post in lines of COLUMNS characters at most; of a long one those with leading words, and the first ones, up to `most`."""
+def _marks(panel: Panel) -> list[tuple[int, int, float]]:
+    """(start, end, weight) of every occurrence of the top words."""
+    weights = {word["word"]: word["weight"] for word in panel.sample["words"]}
+    named = ((start, end, panel.post.words[k]) for start, end, k in panel.post.spans)
+    return [(start, end, weights[word]) for start, end, word in named if word in weights]
+
+
+def page_lines(panel: Panel, limit: int = MAX_LINES) -> list[Line]:
+    """The text in lines of at most COLUMNS characters, without repeated blank lines.
+
+    If there are more than `limit`, lines with top words are kept, and then the first ones.
+    """
     lines, place = [], 0
-    for source in shown.text.split("\n"):
-        lines += [
-            _Line(place + part.start(), part[1] or part[2]) for part in FITTING.finditer(source)
-        ]
-        lines += [] if source else [_Line(place, "")]
+    for source in panel.post.text.split("\n"):
+        lines += [Line(place + m.start(), m[1] or m[2]) for m in LINE.finditer(source)]
+        lines += [] if source else [Line(place, "")]
         place += len(source) + 1
-    lines = [
-        line
-        for k, line in enumerate(lines)
-        if line.text.strip() or (k and lines[k - 1].text.strip())
-    ]
-    if len(lines) <= most:
+    blank = [True] + [not line.text.strip() for line in lines]
+    lines = [line for k, line in enumerate(lines) if not (blank[k] and blank[k + 1])]
+    if len(lines) <= limit:
         return lines
-    marked = [
-        any(s < line.start + len(line.text) and e > line.start for s, e, _ in shown.spans)
-        for line in lines
-    ]
-    first = sorted(sorted(range(len(lines)), key=lambda k: (not marked[k], k))[:most])
-    kept, before = [], -1
-    for k in first:
-        kept.append(_Line(lines[k].start, lines[k].text, k - before - 1))
-        before = k
-    return kept
+    starts = np.array([start for start, _, _ in _marks(panel)])
+    begins = np.array([line.start for line in lines] + [len(panel.post.text)])
+    has_mark = np.diff(np.searchsorted(starts, begins)) > 0
+    kept = np.sort(np.argsort(~has_mark, kind="stable")[:limit])
+    gaps = np.diff(kept, prepend=-1) - 1
+    return [Line(lines[k].start, lines[k].text, gap) for k, gap in zip(kept, gaps, strict=True)]
 
 
-def _page(ax, lines: list[_Line], shown: Explained) -> None:
-    """The lines in a typewriter face, leading words on a coloured ground, the zone as a stripe at the left."""
-    ax.set(xlim=(-2.2, COLUMNS), ylim=(len(lines) + 0.3, -0.3))
+def _page(ax, lines: list[Line], panel: Panel) -> None:
+    """The lines in a monospaced font, top words highlighted, the zone at the left of each line."""
+    ax.set(xlim=(-2.2, COLUMNS), ylim=(len(lines), 0))
     ax.axis("off")
-    strongest = max((abs(w) for _, _, w in shown.spans), default=1.0) or 1.0
-    width = ax.get_position().width * WIDTH * 72 / (COLUMNS + 2.2)  # points to a character
-    font = {"family": "DejaVu Sans Mono", "fontsize": width / 0.602}
+    marks = _marks(panel)
+    strongest = max((abs(weight) for _, _, weight in marks), default=0) or 1.0
+    character = PAGE[1] * 72 / (COLUMNS + 2.2)  # points
+    font = {"family": "DejaVu Sans Mono", "fontsize": character / 0.602, "parse_math": False}
+    font |= {"va": "center_baseline"}
+    before = None
     for row, line in enumerate(lines):
+        end, clean = line.start + len(line.text), printable(line.text)
         if line.gap:
             ax.plot([-1.8, COLUMNS], [row, row], color=FAINT, linewidth=0.5, linestyle=":")
-        zone = next((z for s, e, z in shown.zones if s <= line.start < e), None)
-        if zone:
-            ax.add_patch(
-                Rectangle((-2.0, row + 0.04), 0.7, 0.94, color=ZONE_COLOURS[zone], linewidth=0)
-            )
-        end, clean = line.start + len(line.text), _printable(line.text)
-        marked = np.zeros(
-            len(clean) + 1, dtype=int
-        )  # which leading word a character belongs to, counted from 1
-        for number, (start, stop, weight) in enumerate(shown.spans, start=1):
+        zone = next((z for _, stop, z in panel.post.parts if line.start < stop), before)
+        ax.add_patch(Rectangle((-2.1, row), 1.2, 1, color=ZONE_COLORS[zone], linewidth=0))
+        if zone != before or line.gap:
+            letter = {"ha": "center", "va": "center_baseline", "fontsize": 5, "color": "white"}
+            ax.text(-1.5, row + 0.5, zone[0].upper(), fontweight="bold", **letter)
+        before = zone
+        # In short pieces, each at its column: the font's rounded widths would add up over a line.
+        for piece in re.finditer(r"\S{1,20}", clean):
+            ax.text(piece.start(), row + 0.5, piece[0], color="#55555c", **font)
+        for start, stop, weight in marks:
             a, b = max(start, line.start) - line.start, min(stop, end) - line.start
             if a < b:
-                marked[a:b] = number
-                ground = to_rgba(
-                    FOR if weight > 0 else AGAINST, min(1.0, 0.2 + 0.8 * abs(weight) / strongest)
-                )
-                ax.add_patch(
-                    Rectangle((a - 0.1, row + 0.05), b - a + 0.2, 0.92, color=ground, linewidth=0)
-                )
-        # Piece by piece, each at its own column: over a whole line the face's rounded widths would drift.
-        for match in re.finditer(r"\S+", clean):
-            begin, stop = match.span()
-            inside = range(begin + 1, stop)
-            cuts = [
-                begin,
-                *(k for k in inside if marked[k] != marked[k - 1] or (k - begin) % PIECE == 0),
-                stop,
-            ]
-            for a, b in zip(cuts, cuts[1:], strict=False):
-                weight = shown.spans[marked[a] - 1][2] if marked[a] else 0.0
-                colour = (
-                    "#55555c"
-                    if not marked[a]
-                    else "white"
-                    if abs(weight) > 0.6 * strongest
-                    else INK
-                )
-                ax.text(
-                    a, row + 0.5, clean[a:b], va="center", color=colour, parse_math=False, **font
-                )
+                share = abs(weight) / strongest
+                ground = np.array(to_rgb(FOR if weight > 0 else AGAINST)) * (0.2 + 0.8 * share)
+                box = Rectangle((a - 0.1, row + 0.05), b - a + 0.2, 0.92, linewidth=0)
+                box.set(color=ground + 0.8 * (1 - share), zorder=2.5)
+                ax.add_patch(box)
+                color = "white" if share > 0.6 else INK
+                ax.text(a, row + 0.5, clean[a:b], color=color, zorder=3, **font)
 
 
-def _printable(text: str) -> str:
-    """One column for each character: tabs and whatever the typewriter face lacks become single signs."""
-    return "".join(
-        c if " " <= c <= "~" or "\xa1" <= c <= "\u024f" else " " if c.isspace() else "·"
-        for c in text
-    )
-
-
-def telling(explained: list[Explained], shares: list[float], title: str, caption: str):
-    """The posts whose decision leans most on what is not the body: leading words and the lines where they stand."""
-    lines = [_lines(shown, EXCERPT) for shown in explained]
-    heights = [
-        max(0.118 * len(part), 0.19 * min(len(shown.words), 8)) + 0.62
-        for part, shown in zip(lines, explained, strict=True)
-    ]
-    height = sum(heights) + 1.0
-    figure = plt.figure(figsize=(WIDTH, height))
-    figure.text(0.01, 1 - 0.08 / height, title, fontsize=10, fontweight="bold", va="top")
-    top = 0.42
-    for shown, share, part, high in zip(explained, shares, lines, heights, strict=True):
-        judged = f"{shown.name}: {_verdict_of(shown)}; {share:.0%} of the weight outside the body"
-        figure.text(0.01, 1 - top / height, judged, fontsize=7.5, fontweight="bold", va="top")
-        words = shown.words[:8]
-        room = 0.19 * len(words) / height
-        ax = figure.add_axes((0.145, 1 - (top + 0.2) / height - room, 0.165, room))
-        _bars(ax, words)
-        page = figure.add_axes(
-            (0.345, 1 - (top + 0.2 + 0.118 * len(part)) / height, 0.65, 0.118 * len(part) / height)
-        )
-        _page(page, part, shown)
-        top += high
-    figure.text(
-        0.02,
-        0.30 / height,
-        "\n".join(textwrap.wrap(caption, 150)),
-        fontsize=6.6,
-        va="top",
-        linespacing=1.25,
-    )
-    _key(figure, 0.02, 0.40 / height)
-    return figure
-
-
-def _key(figure, x: float, y: float) -> None:
-    """What the colours of bars and of words mean, in one line from (x, y) of the figure."""
-    figure.text(x, y, "Bars, marked words:", fontsize=6.6)
-    for place, colour, text in ((0.138, FOR, "for"), (0.173, AGAINST, "against the class")):
-        figure.text(
-            x + place,
-            y,
-            text,
-            color="white",
-            fontsize=6.6,
-            bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.2},
-        )
-    figure.text(
-        x + 0.335, y, "Name of a word, stripe of a line: the part of the post:", fontsize=6.6
-    )
-    for place, (zone, colour) in zip(
-        (0.705, 0.768, 0.826, 0.882), ZONE_COLOURS.items(), strict=True
-    ):
-        figure.text(x + place, y, zone, color=colour, fontsize=6.6, fontweight="bold")
-
-
-def overview(explained: list[Explained], title: str, caption: str, words: int = 6):
-    """All posts at a glance: the leading words of each."""
-    columns = 4
-    rows = -(-len(explained) // columns)
-    height = 1.15 * rows + 1.0
-    figure = plt.figure(figsize=(WIDTH, height))
-    figure.text(
-        0.5, 1 - 0.08 / height, title, fontsize=10, fontweight="bold", ha="center", va="top"
-    )
-    for k, shown in enumerate(explained):
-        row, column = divmod(k, columns)
-        left, bottom = 0.105 + 0.25 * column, 1 - (0.34 + 1.15 * row + 1.0) / height
-        ax = figure.add_axes((left, bottom, 0.135, 0.68 / height))
-        _bars(ax, shown.words[:words], size=5.6)
-        right = shown.predicted == shown.true
-        x = left - 0.095
-        figure.text(
-            x, bottom + 0.90 / height, shown.true, fontsize=6.4, fontweight="bold", va="center"
-        )
-        says = f"{'says so' if right else 'says ' + shown.predicted}, {shown.probability:.0%}"
-        figure.text(
-            x,
-            bottom + 0.77 / height,
-            says,
-            fontsize=5.8,
-            va="center",
-            color=INK if right else AGAINST,
-        )
-    lines = textwrap.wrap(caption, 150)
-    figure.text(0.02, 0.36 / height, "\n".join(lines), fontsize=6.6, va="top", linespacing=1.25)
-    _key(figure, 0.02, 0.44 / height)
-    return figure
-
-
-def leak(shares: dict[str, np.ndarray], names: tuple[str, ...], labels: dict[str, str]):
-    """Where the weight of the explanations lies, class by class, for each model: shares of the zones, (K, 4) for each key of
-    `shares`, whose panel titles are `labels`."""
-    order = np.argsort(shares[next(iter(shares))][:, ZONES.index("body")])[::-1]
-    figure, axes = plt.subplots(
-        1,
-        len(shares),
-        figsize=(WIDTH, 0.2 * len(names) + 1.3),
-        sharey=True,
-        layout="constrained",
-        squeeze=False,
-    )
-    for ax, (key, share) in zip(axes[0], shares.items(), strict=True):
-        start = np.zeros(len(names))
-        for zone, colour in ZONE_COLOURS.items():
-            part = share[order, ZONES.index(zone)]
-            ax.barh(
-                range(len(names)),
-                part,
-                left=start,
-                color=colour,
-                height=0.78,
-                label=zone,
-                edgecolor="white",
-                linewidth=0.4,
-            )
-            start += part
-        ax.set_title(labels[key], fontsize=7.5)
-        ax.set(xlim=(0, 1), xlabel="share of the weight of the ten leading words")
-        ax.xaxis.label.set_size(7)
-    axes[0, 0].set_yticks(range(len(names)), np.array(names)[order])
-    handles, texts = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside upper center", ncols=4)
-    return figure
+def printable(text: str) -> str:
+    """One character per column: white space becomes spaces, letters the font lacks become dots."""
+    return re.sub(r"[^ -~\xa1-\u024f]", lambda m: " " if m[0].isspace() else "·", text)

@@ -1,0 +1,146 @@
+"""ImageNet models: checkpoints, padding, folded batch norm, and their CIFAR-10 classes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import ROOT
+from PIL import Image
+from scipy.special import softmax
+from torch import nn
+from torchvision import models as zoo
+from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+from common import imagenet
+from common.cli import UserError
+from q2_lime import images
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
+def test_folding_batch_norm_is_exact(name):
+    torch.manual_seed(1)
+    network = zoo.get_model(name, weights=None)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics as after training
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.2)
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+    folded = imagenet.folding(network.eval(), 64)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    x = torch.randn(3, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.allclose(folded(x), network(x), atol=1e-5 * network(x).abs().max())
+
+
+def test_tensorflow_padding_by_hand():
+    convolution = nn.Conv2d(2, 3, 3, stride=2, padding=1)
+    weight, bias, x = convolution.weight, convolution.bias, torch.randn(1, 2, 8, 8)
+    before = convolution(x)
+    after = imagenet.SamePadding(convolution)(x)
+    padded = torch.zeros(1, 2, 9, 9)
+    padded[:, :, :8, :8] = x
+    assert after.shape == before.shape and not torch.allclose(after, before)
+    assert torch.allclose(after, F.conv2d(padded, weight, bias, stride=2), atol=1e-6)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A function that writes an ImageNet checkpoint, with changes."""
+    content = {"arch": "mobilenet_v2", "state_dict": zoo.mobilenet_v2(weights=None).state_dict()}
+    content |= {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": 224, "padding": "torch"}
+    content |= {"categories": list(_IMAGENET_CATEGORIES), "source": "x"}
+
+    def write(**change):
+        torch.save(content | change, tmp_path / "w.pth")
+        return tmp_path / "w.pth"
+
+    return write
+
+
+def test_the_padding_of_a_checkpoint_is_applied(checkpoint):
+    state = zoo.mobilenet_v2(weights=None).state_dict()
+
+    def load(padding, fold=False):
+        file = checkpoint(state_dict=state, padding=padding)
+        return imagenet.load(file=file, fold=fold).network
+
+    plain, padded, folded = load("torch"), load("tf_same"), load("tf_same", fold=True)
+    strided = [m for m in plain.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
+    replaced = [m for m in padded.modules() if isinstance(m, imagenet.SamePadding)]
+    assert len(replaced) == len(strided) == 5
+    x = torch.randn(2, 3, 224, 224)
+    with torch.inference_mode():
+        before, after = plain.features[0][0](x), padded.features[0][0](x)
+        assert before.shape == after.shape
+        assert (before - after).abs().max() > 0.1 * before.abs().max()
+        assert torch.allclose(folded(x), padded(x), atol=1e-5 * padded(x).abs().max())
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"padding": "odd"}, "padding 'odd'"),
+        ({"arch": "resnet18"}, "resnet18"),
+        ({"arch": "no_such"}, "no_such"),
+        ({"state_dict": {}}, "does not fit"),
+        ({"categories": ["a"]}, "does not fit"),
+        ({"mean": None}, "does not fit"),
+        ({"std": [0.5, 0.5, 0.0]}, "does not fit"),
+        ({"input_size": []}, "does not fit"),
+    ],
+)
+def test_checkpoints_that_do_not_fit_are_refused(checkpoint, change, message):
+    with pytest.raises(UserError, match=message):
+        imagenet.load(file=checkpoint(**change))
+
+
+def test_files_that_are_no_checkpoints_are_refused(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "a.pth")
+    (tmp_path / "b.pth").write_bytes(b"nothing")
+    for name in ("a.pth", "b.pth", "c.pth"):
+        with pytest.raises(UserError, match=name):
+            imagenet.load(file=tmp_path / name)
+    with pytest.raises(UserError, match="no_such_net"):
+        imagenet.load("no_such_net")
+
+
+def test_imagenet_classes_of_the_ten_classes():
+    names = {k: _IMAGENET_CATEGORIES[k] for k in imagenet.CIFAR_CLASS}
+    expected = {404: "airliner", 407: "ambulance", 817: "sports car", 7: "cock", 281: "tabby"}
+    expected |= {24: "great grey owl", 80: "black grouse", 100: "black swan", 127: "white stork"}
+    expected |= {146: "albatross", 285: "Egyptian cat", 351: "hartebeest", 353: "gazelle"}
+    expected |= {151: "Chihuahua", 268: "Mexican hairless", 30: "bullfrog", 32: "tailed frog"}
+    expected |= {339: "sorrel", 403: "aircraft carrier", 914: "yawl", 555: "fire engine"}
+    expected |= {867: "trailer truck"}
+    assert all(names[k] == name for k, name in expected.items())
+    assert imagenet.cifar_class(717) is None and imagenet.cifar_class(281) == "cat"
+    assert [len(imagenet.CIFAR_TO_IMAGENET[name]) for name in ("bird", "dog")] == [59, 118]
+
+
+def test_weights_that_cannot_be_downloaded_give_one_line(script, tmp_path):
+    Image.new("RGB", (40, 40)).save(tmp_path / "image.png")
+    offline = {"TORCH_HOME": str(tmp_path / "torch"), "https_proxy": "http://127.0.0.1:9"}
+    options = ("--image", tmp_path / "image.png", "--data", tmp_path, "--out", tmp_path)
+    done = script("q2_lime/explain.py", *options, env=offline)
+    assert done.returncode == 2 and "could not be downloaded" in done.stderr
+    assert done.stderr.count("\n") == 1 and "mobilenet_v2" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_padding_improves_the_predictions(cifar10, imagenet_model):
+    """The true class's ImageNet classes get more probability with the checkpoint's padding."""
+    file = imagenet.local_weights(ROOT / "data", "mobilenet_v2")
+    plain = zoo.mobilenet_v2(weights=None)
+    plain.load_state_dict(torch.load(file, weights_only=True)["state_dict"])
+    chosen = np.random.default_rng(0).choice(10000, 100, replace=False)
+    inputs = np.stack([images.resize(cifar10.x_test[i], 224, "bicubic") for i in chosen])
+    kinds = [imagenet.CIFAR_TO_IMAGENET[cifar10.classes[cifar10.y_test[i]]] for i in chosen]
+
+    def share(model):
+        p = softmax(images.predict(model, inputs), axis=1)
+        return np.mean([row[list(k)].sum() for row, k in zip(p, kinds, strict=True)])
+
+    assert share(imagenet_model) > share(replace(imagenet_model, network=plain.eval())) + 0.03
