@@ -252,8 +252,8 @@ def explain_user_image(args, model: imagenet.ImageModel, image: np.ndarray, devi
     content = sample | description(args, model)
     content["provenance"] = results.provenance(args.seed, device, weights_sha256=model.sha256)
     results.write_json(path.with_name(path.name + ".json"), content)
-    for name, probability in panel.top5[:2]:
-        print(f"{name} {probability:.0%}")
+    for row in sample["top5"][:2]:
+        print(f"{row['class']} {row['probability']:.0%}")
     print("\n".join(panel.card))
     print(f"wrote {results.shown(path)}.png and .json")
 

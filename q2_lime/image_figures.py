@@ -264,8 +264,8 @@ def kernel(d: int, widths: tuple[float, ...], shown: float):
     masks of that size are drawn, with probability 1/2 per segment (LIME) and `shown` (GLIME)."""
     figure, ax = plt.subplots(figsize=(5.6, 1.97), layout="constrained")
     k = np.arange(d + 1)
-    ax.bar(k - 0.17, binom.pmf(k, d, 0.5), 0.3, color=AGAINST, label="LIME masks, p = 0.5")
-    ax.bar(k + 0.17, binom.pmf(k, d, shown), 0.3, color=FOR, label=f"GLIME masks, p = {shown:.2f}")
+    ax.bar(k - 0.17, binom.pmf(k, d, 0.5), 0.3, color=AGAINST, label="LIME package, ρ = 0.5")
+    ax.bar(k + 0.17, binom.pmf(k, d, shown), 0.3, color=FOR, label=f"GLIME, ρ = {shown:.2f}")
     fine = np.linspace(0, d, 8 * d + 1)
     for width, style in zip(widths, (":", "-", "--"), strict=True):
         weights = np.exp(-((1 - np.sqrt(fine / d)) ** 2) / (2 * width**2))
