@@ -97,6 +97,7 @@ def typed_numbers(text: str) -> list[str]:
     """Decimals, percentages and numbers of three digits or more in the prose of a Typst file."""
     text = re.sub(r'//[^\n]*|"[^"\n]*"|\$[^$]*\$|`[^`]*`|<[\w-]+>|@[\w-]+', "", text)
     text = re.sub(r"#about[\w-]*\([^\[]*", "", text)  # the index of an image
+    text = " ".join(text.split())
     for name in ALLOWED:
         text = text.replace(name, "")
     before = None
