@@ -10,7 +10,7 @@ from common import results
 
 REPORT = results.ROOT / "report"
 # Names and definitions with a number in them; none is a result.
-ALLOWED = ("95%", "SHA-256", "[2.1]", "[2.2]", "20% largest pixels", "steps of 10%")
+ALLOWED = ("95%", "SHA-256", "[2.1]", "[2.2]", "20% of pixels", "steps of 10%")
 CHAPTERS = sorted([REPORT / "report.typ", REPORT / "demo.typ", *REPORT.glob("chapters/*.typ")])
 
 
