@@ -10,7 +10,7 @@ from common import results
 
 REPORT = results.ROOT / "report"
 # Names and definitions with a number in them; none is a result.
-ALLOWED = ("95%", "SHA-256", "[2.1]", "[2.2]", "20% largest pixels", "steps of 10%")
+ALLOWED = ("95%", "SHA-256", "[2.1]", "[2.2]", "20% of pixels", "steps of 10%")
 CHAPTERS = sorted([REPORT / "report.typ", REPORT / "demo.typ", *REPORT.glob("chapters/*.typ")])
 
 
@@ -97,6 +97,7 @@ def typed_numbers(text: str) -> list[str]:
     """Decimals, percentages and numbers of three digits or more in the prose of a Typst file."""
     text = re.sub(r'//[^\n]*|"[^"\n]*"|\$[^$]*\$|`[^`]*`|<[\w-]+>|@[\w-]+', "", text)
     text = re.sub(r"#about[\w-]*\([^\[]*", "", text)  # the index of an image
+    text = " ".join(text.split())
     for name in ALLOWED:
         text = text.replace(name, "")
     before = None
