@@ -4,9 +4,10 @@
     python q1_gradcam/ablate.py --resume        continues an interrupted run
     python q1_gradcam/ablate.py --only "batch size"
 
-Trains a narrower network on 45,000 images and evaluates it on the 5,000 held-out ones; the test set is
-not used. Writes OUT/ablation.json, ablation.svg, and ablation.npz: which held-out images each training
-classifies correctly. OUT is outputs/q1_gradcam, or a folder in its `other` for other options.
+Trains a narrower network on 45,000 images and evaluates it on the 5,000 held out from them; the
+test set is not used. Writes OUT/ablation.json, ablation.svg, and ablation.npz (which held-out images
+each training classifies correctly). OUT is outputs/q1_gradcam, or other/ablation in it if options
+are not the default ones.
 """
 
 from collections.abc import Iterator
@@ -167,7 +168,7 @@ def compare(rows: list[dict[str, Any]], correct: np.ndarray) -> list[dict[str, A
 
 
 def read_finished(out: Path, plan: dict[str, Any]) -> tuple[list[dict], list[np.ndarray]]:
-    """The trainings in OUT and what each classified correctly; UserError if made with another plan."""
+    """The trainings in OUT and their correct images; UserError if made with another plan."""
     path = out / "ablation.json"
     if not path.is_file():
         return [], []

@@ -41,7 +41,7 @@ def per_class(evaluation: dict):
 
 
 def reliability(evaluation: dict):
-    """Accuracy against confidence, before and after the temperature, for bins of 20 or more images."""
+    """Accuracy against confidence before and after the temperature; bins of at least 20 images."""
     figure, ax = plt.subplots(figsize=(4, 2.8), layout="constrained")
     ax.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
     after = f"after (T = {evaluation['temperature']:.2f})"
@@ -54,7 +54,9 @@ def reliability(evaluation: dict):
         x, y = (np.array(diagram[axis], float)[drawn] for axis in ("confidence", "accuracy"))
         ax.plot(x, y, style, color=color, markersize=4, linewidth=1.2, label=label)
     ax.legend(loc="lower right", title="temperature scaling")
-    ax.set(xlabel="confidence in the predicted class", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    ax.set(
+        xlabel="confidence in the predicted class", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02)
+    )
     return figure
 
 
@@ -83,8 +85,8 @@ def training_curve(history: list[dict]):
 def ablation(trainings: list[dict], alternatives: list[dict]):
     """Held-out accuracy of each alternative minus the baseline recipe's, with its 95% interval.
 
-    Gray band: the range of the baseline over its seeds. On the right: FLOPs relative to the baseline,
-    if they differ.
+    Gray band: the range of the baseline over its seeds. On the right: FLOPs relative to the
+    baseline, if they differ.
     """
     rows = [row for row in alternatives if "against_baseline" in row]
     figure, ax = plt.subplots(figsize=(6, 0.6 + 0.17 * len(rows)), layout="constrained")
@@ -122,7 +124,7 @@ class PanelMap:
 
 @dataclass(frozen=True)
 class Panel:
-    """An explained image (H, W, 3) uint8: its name, true class ("" if unknown), prediction, maps."""
+    """An explained image (H, W, 3) uint8: name, true class ("" if unknown), prediction, maps."""
 
     image: np.ndarray
     name: str
