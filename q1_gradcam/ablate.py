@@ -5,9 +5,9 @@
     python q1_gradcam/ablate.py --only "batch size"
 
 Trains a narrower network on 45,000 images and evaluates it on the 5,000 held out from them; the
-test set is not used. Writes OUT/ablation.json, ablation.svg, and ablation.npz (which held-out images
-each training classifies correctly). OUT is outputs/q1_gradcam, or other/ablation in it if options
-are not the default ones.
+test set is not used. Writes OUT/ablation.json, ablation.svg, and ablation.npz (which held-out
+images each training classifies correctly). OUT is outputs/q1_gradcam, or other/ablation in it if
+options are not the default ones.
 """
 
 from collections.abc import Iterator

@@ -121,12 +121,11 @@ def write_sheets(
     pairs = ((explained.raw, explained.explained), (explained.raw_true, explained.labels))
     panels = {kind: {} for kind in samples.KINDS}
     for k, row in enumerate(rows):
-        maps = []
+        maps, titles = [], [f"#{row['index']}\n{row['true']}"]
         for raw, target in pairs[: NUMBER_OF_MAPS[row["kind"]]]:
-            name, confidence = classes[target[k]], explained.confidence[k, target[k]]
-            maps.append(figures.PanelMap(raw[k], name, confidence))
-        image, name = dataset.x_test[row["index"]], f"#{row['index']}"
-        panel = figures.Panel(image, name, row["true"], row["predicted"], maps)
+            maps.append(raw[k])
+            titles.append(map_title(classes[target[k]], explained.confidence[k, target[k]], row))
+        panel = figures.Panel(dataset.x_test[row["index"]], maps, titles)
         panels[row["kind"]].setdefault(row["true"], []).append(panel)
 
     note, written = describe_map(method, explained.layer, explained.raw), []
@@ -140,6 +139,12 @@ def write_sheets(
             overview = figures.grid(first, list(by_class), note, max(map(len, first)))
             written.append(save(overview, folder / f"overview_{kind}.png"))
     return written
+
+
+def map_title(name: str, confidence: float, row: dict) -> str:
+    """The title of a map: the role of the class that it explains, its name, its confidence."""
+    roles = {row["true"]: "true", row["predicted"]: "predicted"}
+    return f"{roles.get(name, 'explained')}\n{name} {confidence:.0%}"
 
 
 def describe_map(method: str, layer: str | None, raw) -> str:
@@ -172,8 +177,8 @@ def explain_user_image(args, model: models.Model, layer: str, target: str | int)
     maps = gradcam.explain(model.network, x, layer, explained, args.method)
     confidence = torch.softmax(logits.double() / model.temperature, 0).tolist()
     raw, name = maps.raw.cpu().numpy(), model.classes[explained]
-    shown = figures.PanelMap(raw[0], name, confidence[explained])
-    panel = figures.Panel(image, "network input", "", model.classes[order[0]], [shown])
+    title = f"explained\n{name} {confidence[explained]:.0%}"
+    panel = figures.Panel(image, [raw[0]], ["network input\n", title])
     top = ", ".join(f"{model.classes[k]} {confidence[k]:.0%}" for k in order[:3])
     note = f"{describe_map(args.method, maps.layer, raw)}. Predicted: {top}"
     path = output_path(results.output_folder(args.out / "user"), args.image)

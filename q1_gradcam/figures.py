@@ -114,37 +114,16 @@ def ablation(trainings: list[dict], alternatives: list[dict]):
 
 
 @dataclass(frozen=True)
-class PanelMap:
-    """A signed map (h, w) to draw, the class that it explains, and the confidence in that class."""
-
-    raw: np.ndarray
-    explained: str
-    confidence: float
-
-
-@dataclass(frozen=True)
 class Panel:
-    """An explained image (H, W, 3) uint8: name, true class ("" if unknown), prediction, maps."""
+    """An explained image (H, W, 3) uint8 and its signed maps (h, w).
+
+    `titles` are those of the image and of each map; a line break separates the class from what
+    comes before it.
+    """
 
     image: np.ndarray
-    name: str
-    true: str
-    predicted: str
-    maps: list[PanelMap]
-
-    def titles(self) -> list[str]:
-        """The titles of the image and of each map."""
-        roles = {self.true: "true", self.predicted: "predicted"}
-        return [f"{self.name}\n{self.true}"] + [
-            f"{roles.get(m.explained, 'explained')}\n{m.explained} {m.confidence:.0%}"
-            for m in self.maps
-        ]
-
-    def short_titles(self) -> list[str]:
-        """Titles for a row that names the true class."""
-        if len(self.maps) == 1:
-            return ["", f"{self.maps[0].confidence:.0%}"]
-        return [""] + [f"{m.explained}\n{m.confidence:.0%}" for m in self.maps]
+    maps: list[np.ndarray]
+    titles: list[str]
 
 
 def sheet(panels: list[Panel], note: str, columns: int):
@@ -156,11 +135,11 @@ def sheet(panels: list[Panel], note: str, columns: int):
 def grid(rows: list[list[Panel]], names: list[str], note: str, columns: int):
     """Rows of images, each next to its maps; below, a note and the color bar.
 
-    `names` are written to the left of the rows. Rows with names have short titles.
+    `names` are written to the left of the rows; the titles are then only class and confidence.
     """
-    tiles = 1 + len(rows[0][0].maps)
-    left, gap, bottom = 0.72 if any(names) else 0.0, 0.1, 0.4
-    titles = 0.15 if any(names) and tiles == 2 else 0.26
+    named, tiles = any(names), len(rows[0][0].titles)
+    left, gap, bottom = 0.72 if named else 0.0, 0.1, 0.4
+    titles = 0.15 if named and tiles == 2 else 0.26
     tile = (WIDTH - left - gap * (columns - 1)) / (columns * tiles)
     height = len(rows) * (tile + titles) + bottom
     figure = plt.figure(figsize=(WIDTH, height))
@@ -168,14 +147,16 @@ def grid(rows: list[list[Panel]], names: list[str], note: str, columns: int):
         y = height - (r + 1) * (tile + titles)
         figure.text((left - 0.06) / WIDTH, (y + tile / 2) / height, name, ha="right", va="center")
         for column, panel in enumerate(row):
-            for k, title in enumerate(panel.short_titles() if name else panel.titles()):
-                x = left + column * (tiles * tile + gap) + k * tile + 0.01
-                side = tile - 0.02
+            for k, title in enumerate(panel.titles):
+                x, side = left + column * (tiles * tile + gap) + k * tile + 0.01, tile - 0.02
                 ax = figure.add_axes((x / WIDTH, y / height, side / WIDTH, side / height))
+                if named:
+                    short = title.partition("\n")[2]
+                    title = "" if k == 0 else short if tiles == 2 else short.replace(" ", "\n")
                 if k == 0:
                     show_image(ax, panel.image, title)
                 else:
-                    show_raw(ax, panel.image, panel.maps[k - 1].raw, title)
+                    show_raw(ax, panel.image, panel.maps[k - 1], title)
                 ax.title.set_fontsize(6)
     figure.text(0, 0.05 / height, note, fontsize=6.5, color=FAINT, parse_math=False)
     color_bar(figure, (1 - 1.7 / WIDTH, 0.27 / height, 1.65 / WIDTH, 0.08 / height))

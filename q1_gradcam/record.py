@@ -23,14 +23,6 @@ def read_state(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def restore(current: dict[str, Any], network, steps) -> tuple[list[dict[str, Any]], float]:
-    """Loads weights and optimizers; returns the history and the seconds spent."""
-    network.load_state_dict(current["network"])
-    for step, saved in zip(steps, current["optimizers"], strict=True):
-        step.load_state_dict(saved)
-    return current["history"], current["seconds"]
-
-
 def read_finished(path: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
     """The runs in training.json; UserError if they had other settings or data."""
     content = results.read_json(path)

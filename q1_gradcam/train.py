@@ -135,7 +135,10 @@ def train_one(
     batches = Batches(images, labels, *augmentation, seed, device)
     history, seconds = [], 0.0
     if state["current"] and state["current"]["seed"] == seed:
-        history, seconds = record.restore(state["current"], network, steps)
+        history, seconds = state["current"]["history"], state["current"]["seconds"]
+        network.load_state_dict(state["current"]["network"])
+        for step, saved in zip(steps, state["current"]["optimizers"], strict=True):
+            step.load_state_dict(saved)
         print(f"continuing after epoch {len(history)}")
 
     for epoch, side in enumerate(chosen["sides"][len(history) :], start=len(history)):

@@ -170,7 +170,7 @@ G = torch.tensor([[[[1.0, 0.0], [0.0, 1.0]], [[-1.0, 0.0], [0.0, -3.0]]]])
         ("counterfactual", [[2.5, -1.0], [1.0, -0.5]]),
         ("hirescam", [[-2.0, 0.0], [0.0, 1.0]]),
         ("layercam", [[1.0, 0.0], [0.0, 1.0]]),
-        # channel 0: a = 1 / (2 + 4) where G = 1, so alpha = 1/6 + 1/6; channel 1: no positive gradient
+        # channel 0: a = 1 / (2 + 4) where G = 1, so alpha = 1/3; channel 1: no positive gradient
         ("gradcam++", [[1 / 3, 2 / 3], [0.0, 1 / 3]]),
     ],
 )

@@ -145,6 +145,28 @@ def test_a_user_image_is_explained_and_never_overwritten(shapes_model, script, t
     assert figure.read_bytes() == before and len(list((tmp_path / "user").iterdir())) == 2
 
 
+def test_images_of_every_mode_and_size_are_read(tmp_path):
+    """The ways in which people store images: all give the same array, or one of the right shape."""
+    image = Image.fromarray(data.load_shapes().x_test[0]).resize((90, 60))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be rotated by 90 degrees clockwise
+    image.save(tmp_path / "plain.png")
+    image.convert("RGBA").save(tmp_path / "alpha.png")
+    image.rotate(90, expand=True).save(tmp_path / "rotated.png", exif=exif)
+    image.convert("L").save(tmp_path / "gray.png")
+    image.convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "palette.gif")
+    image.convert("CMYK").save(tmp_path / "print.jpg")
+    wide = np.asarray(image.convert("L")).astype(np.uint16) * 200
+    Image.fromarray(wide).save(tmp_path / "sixteen.png")
+    for path in tmp_path.iterdir():
+        assert data.read_image(path).shape == (60, 90, 3)
+    for name in ("alpha.png", "rotated.png"):
+        assert np.array_equal(data.read_image(tmp_path / name), np.asarray(image))
+    Image.new("RGBA", (1, 1), (0, 0, 0, 0)).save(tmp_path / "tiny.png")
+    assert (data.read_image(tmp_path / "tiny.png") == 255).all(), "transparent means white"
+    assert data.fit_image(data.read_image(tmp_path / "tiny.png"), 32).shape == (32, 32, 3)
+
+
 def refused(done, *words) -> None:
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
@@ -184,8 +206,13 @@ def test_bad_places_and_files(shapes_model, script, tmp_path):
     for name in (EVALUATE, EXPLAIN):
         refused(script(name, "--model", shapes_model, "--out", inside), "can't write in")
         refused(script(name, "--model", tmp_path / "none.pt", "--out", tmp_path), "no checkpoint")
+    noise = np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "half.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "half.png").read_bytes()[:9000])
     options = ("--model", shapes_model, "--out", tmp_path, "--image")
-    refused(script(EXPLAIN, *options, tmp_path / "file"), "file")
+    refused(script(EXPLAIN, *options, tmp_path / "file"), "not an image")
+    refused(script(EXPLAIN, *options, tmp_path / "half.png"), "damaged")
+    assert not (tmp_path / "user").exists()
 
 
 def test_no_data_and_no_network(script, tmp_path):
