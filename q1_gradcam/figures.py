@@ -138,9 +138,9 @@ def grid(rows: list[list[Panel]], names: list[str], note: str, columns: int):
     `names` are written to the left of the rows; the titles are then only class and confidence.
     """
     named, tiles = any(names), len(rows[0][0].titles)
-    left, gap, bottom = 0.72 if named else 0.0, 0.1, 0.4
+    left, right, gap, bottom = 0.72 if named else 0.0, 0.08, 0.1, 0.5
     titles = 0.15 if named and tiles == 2 else 0.26
-    tile = (WIDTH - left - gap * (columns - 1)) / (columns * tiles)
+    tile = (WIDTH - left - right - gap * (columns - 1)) / (columns * tiles)
     height = len(rows) * (tile + titles) + bottom
     figure = plt.figure(figsize=(WIDTH, height))
     for r, (name, row) in enumerate(zip(names, rows, strict=True)):
@@ -159,7 +159,7 @@ def grid(rows: list[list[Panel]], names: list[str], note: str, columns: int):
                     show_raw(ax, panel.image, panel.maps[k - 1], title)
                 ax.title.set_fontsize(6)
     figure.text(0, 0.05 / height, note, fontsize=6.5, color=FAINT, parse_math=False)
-    color_bar(figure, (1 - 1.7 / WIDTH, 0.27 / height, 1.65 / WIDTH, 0.08 / height))
+    color_bar(figure, (1 - 1.8 / WIDTH, 0.36 / height, 1.65 / WIDTH, 0.08 / height))
     return figure
 
 
