@@ -18,19 +18,11 @@ class Batches:
     (seed, e), so a resumed run sees the same batches as an unbroken one.
 
     Args:
-        images: (N, 32, 32, 3) uint8; labels: (N,).
+        images, labels: (N, 32, 32, 3) uint8 and (N,).
+        batch, translate, flip: as in the recipe.
     """
 
-    def __init__(
-        self,
-        images,
-        labels,
-        batch: int,
-        translate: int,
-        flip: bool,
-        seed: int,
-        device: torch.device,
-    ):
+    def __init__(self, images, labels, batch, translate, flip, seed, device):
         x = torch.from_numpy(images).permute(0, 3, 1, 2)
         # Reflection padding needs floating point, so the images are converted in parts.
         margins = (translate,) * 4

@@ -113,14 +113,7 @@ def main() -> None:
 
 
 def train_one(
-    dataset: data.Dataset,
-    train,
-    held_out,
-    plan: dict[str, Any],
-    seed: int,
-    device: torch.device,
-    state: dict[str, Any],
-    state_file: Path | None,
+    dataset, train, held_out, plan: dict, seed: int, device, state: dict, state_file: Path | None
 ) -> tuple[models.Model, dict[str, Any]]:
     """Trains one network, continuing from state["current"] if that has the same seed.
 
@@ -147,18 +140,10 @@ def train_one(
         epoch_seconds = time.perf_counter() - epoch_started
         accuracy, mirror = accuracies(network, dataset.x_train[held_out], dataset.y_train[held_out])
         seen = len(batches) * batches.batch
-        history.append(
-            {
-                "epoch": epoch + 1,
-                "side": side,
-                "images": seen,
-                "loss": loss,
-                "held_out_accuracy": accuracy,
-                "held_out_accuracy_mirror": mirror,
-                "seconds": epoch_seconds,
-                "peak_memory_bytes": cost.peak_memory(device),
-            }
-        )
+        row = {"epoch": epoch + 1, "side": side, "images": seen, "loss": loss}
+        row |= {"held_out_accuracy": accuracy, "held_out_accuracy_mirror": mirror}
+        row |= {"seconds": epoch_seconds, "peak_memory_bytes": cost.peak_memory(device)}
+        history.append(row)
         left = sum(later**2 for later in chosen["sides"][epoch + 1 :]) / side**2 * epoch_seconds
         print(
             f"epoch {epoch + 1:2d}/{chosen['epochs']}  {side} px  loss {loss:.3f}  "
