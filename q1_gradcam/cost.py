@@ -1,7 +1,6 @@
-"""What a training costs: floating-point operations, the machine's speed, memory."""
+"""The cost of training: floating-point operations, the machine's speed, memory."""
 
 import time
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -9,12 +8,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from common import cli
 
 
-def count_flops(network, chosen: dict[str, Any]) -> tuple[int, dict[int, float]]:
-    """Floating-point operations (a multiply-add is two), counted by torch: of one picture's forward pass at 32 x 32, and of
-    one picture's training step at each size used."""
+def count_flops(network: torch.nn.Module, sides: list[int]) -> tuple[int, dict[int, float]]:
+    """FLOPs per image (a multiply-add counts as two), as counted by torch.
+
+    Returns the FLOPs of a forward pass at 32 x 32, and of a training step for each image side.
+    """
     device = next(network.parameters()).device
     training = {}
-    for side in sorted({*chosen["sides"], 32}):
+    for side in sorted({*sides, 32}):  # ends with 32, the largest
         x = torch.rand(2, 3, side, side, device=device)
         with torch.no_grad(), FlopCounterMode(display=False) as forward:
             network(x)
@@ -22,11 +23,11 @@ def count_flops(network, chosen: dict[str, Any]) -> tuple[int, dict[int, float]]
             network(x).sum().backward()
         network.zero_grad(set_to_none=True)
         training[side] = both.get_total_flops() / 2
-    return forward.get_total_flops() // 2, training  # the last side is 32, the largest
+    return forward.get_total_flops() // 2, training
 
 
 def matrix_product_speed(device: torch.device, precision: torch.dtype) -> float:
-    """FLOP/s of a 4096 x 4096 product: what the training's speed, in the same precision, is to be compared with."""
+    """FLOP/s of a 4096 x 4096 matrix product, as a reference for the speed of training."""
     a = torch.rand(4096, 4096, device=device).to(precision)
     times = []
     for _ in range(3):
@@ -37,4 +38,5 @@ def matrix_product_speed(device: torch.device, precision: torch.dtype) -> float:
 
 
 def peak_memory(device: torch.device) -> int | None:
+    """Bytes: the peak GPU memory, or the peak resident size of the process."""
     return torch.cuda.max_memory_allocated() if device.type == "cuda" else cli.peak_memory_bytes()

@@ -1,9 +1,10 @@
-"""Measures a trained classifier on the test set: accuracy, confusions, and how far its confidences can be believed.
+"""Evaluates a trained classifier on the test set: accuracy, confusions, calibration.
 
-    python q1_gradcam/evaluate.py                                          the committed CIFAR-10 network
+    python q1_gradcam/evaluate.py                                           the committed network
     python q1_gradcam/evaluate.py --model outputs/demo/q1_gradcam/model.pt
 
-Writes OUT/evaluation.json, the figures confusion.png, per_class.png and reliability.png and, for report/verify.py, OUT/receipts.json.
+Takes half a minute on two cores. Writes OUT/evaluation.json, confusion.svg, per_class.svg and
+reliability.svg, and training_curve.svg if training.json is next to the checkpoint.
 """
 
 from pathlib import Path
@@ -12,15 +13,17 @@ import numpy as np
 import torch
 
 from common import cli, data, models, results, statistics
-from common.figures import save as save_figure
+from common.figures import save
 from q1_gradcam import calibration, figures
+
+VEHICLES = ("airplane", "automobile", "ship", "truck")  # the other classes of CIFAR-10 are animals
+UNCERTAIN = (0.45, 0.95)  # mean confidence of the bins that are summarized separately
 
 
 def arguments():
     parser = cli.Parser(__doc__)
-    parser.add_argument(
-        "--model", type=Path, default=results.OUTPUTS / "q1_gradcam/model.pt", metavar="FILE"
-    )
+    default = results.OUTPUTS / "q1_gradcam/model.pt"
+    parser.add_argument("--model", type=Path, default=default, metavar="FILE")
     parser.data_option()
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the checkpoint's folder")
     parser.device_option()
@@ -33,53 +36,48 @@ def main() -> None:
     model = models.load(args.model, device)
     out = results.output_folder(args.out or args.model.parent)
     dataset = data.load(model.dataset, args.data)
-    content = measure(model, dataset)
+    content = evaluate(model, dataset)
 
-    matrix, endings = content["confusion_matrix"], {"as_trained": "_as_trained", "calibrated": ""}
-    diagrams = {kind: content[f"reliability{end}"] for kind, end in endings.items()}
-    errors = {kind: content[f"expected_calibration_error{end}"] for kind, end in endings.items()}
-    [
-        save_figure(figures.confusion(matrix, model.classes), out / "confusion.png"),
-        save_figure(figures.per_class(matrix, model.classes), out / "per_class.png"),
-        save_figure(
-            figures.reliability(diagrams, errors, model.temperature), out / "reliability.png"
-        ),
-    ]
+    drawn = {
+        "confusion": figures.confusion(content["confusion_matrix"], model.classes),
+        "per_class": figures.per_class(content),
+        "reliability": figures.reliability(content),
+    }
+    training = args.model.with_name("training.json")
+    if training.is_file():
+        with results.reading(training):
+            drawn["training_curve"] = figures.training_curve(results.read_json(training)["history"])
+    for name, figure in drawn.items():
+        save(figure, out / f"{name}.svg")
     hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.model)}
-    origin = results.provenance(model.training.get("seed", 0), device, **hashes)
-    results.write_json(out / "evaluation.json", content | {"provenance": origin})
-    pairs = ", ".join(
-        f"{p['true']} taken for {p['predicted']} ({p['count']})"
-        for p in content["most_confused"][:3]
-    )
-    print(
-        f"accuracy {content['accuracy']:.2%} (mirror-averaged {content['accuracy_mirror']:.2%}) on {content['n']} pictures"
-    )
-    print(
-        f"calibration error {errors['calibrated']:.1%} (as trained {errors['as_trained']:.1%}); most confused: {pairs}"
-    )
-    print(f"wrote {results.shown(out / 'evaluation.json')} and three figures beside it")
+    provenance = results.provenance(model.training.get("seed", 0), device, **hashes)
+    results.write_json(out / "evaluation.json", content | {"provenance": provenance})
+
+    accuracy, mirror, n = (content[key] for key in ("accuracy", "accuracy_mirror", "n"))
+    print(f"accuracy {accuracy:.2%} (mirror-averaged {mirror:.2%}) on {n} images")
+    error = content["expected_calibration_error"]
+    before = content["expected_calibration_error_as_trained"]
+    print(f"expected calibration error {error:.1%} (before the temperature {before:.1%})")
+    pairs = [f"{p['true']} as {p['predicted']} ({p['count']})" for p in content["most_confused"]]
+    print(f"most confused: {', '.join(pairs[:3])}")
+    print(f"wrote {results.shown(out / 'evaluation.json')} and {len(drawn)} figures beside it")
 
 
-def measure(model: models.Model, dataset: data.Dataset) -> dict:
-    """What evaluation.json says of a classifier on the test set."""
+def evaluate(model: models.Model, dataset: data.Dataset) -> dict:
+    """The content of evaluation.json."""
     names, labels = model.classes, dataset.y_test.astype(int)
     single = models.logits(model.network, dataset.x_test)
     both = single + models.logits(model.network, dataset.x_test, mirror=True)
-    predicted = single.argmax(1).numpy()
-    correct = predicted == labels
-
-    confusion = np.zeros(
-        (len(names), len(names)), int
-    )  # rows are true classes, columns predicted ones
-    np.add.at(confusion, (labels, predicted), 1)
-    confidences = {}
-    for kind, temperature in (("as_trained", 1.0), ("calibrated", model.temperature)):
-        confidences[kind] = torch.softmax(single.double() / temperature, 1).amax(1).numpy()
-    errors = {
-        kind: calibration.expected_calibration_error(c, correct) for kind, c in confidences.items()
-    }
-    diagrams = {kind: calibration.reliability(c, correct) for kind, c in confidences.items()}
+    correct = single.argmax(1).numpy() == labels
+    as_trained, calibrated = (
+        torch.softmax(single.double() / t, 1).amax(1).numpy() for t in (1.0, model.temperature)
+    )
+    confusion = np.zeros((len(names), len(names)), int)  # rows: true classes, columns: predicted
+    np.add.at(confusion, (labels, single.argmax(1).numpy()), 1)
+    hits, totals = confusion.diagonal(), confusion.sum(1)
+    per_class = dict(zip(names, hits / totals, strict=True))
+    intervals = [statistics.wilson_interval(k, n) for k, n in zip(hits, totals, strict=True)]
+    ece, diagram = calibration.expected_calibration_error, calibration.reliability
     return {
         "arch": model.arch,
         "dataset": dataset.name,
@@ -87,31 +85,65 @@ def measure(model: models.Model, dataset: data.Dataset) -> dict:
         "accuracy": correct.mean(),
         "accuracy_interval": statistics.wilson_interval(correct.sum(), len(correct)),
         "accuracy_mirror": (both.argmax(1).numpy() == labels).mean(),
-        "per_class_accuracy": {
-            name: confusion[k, k] / confusion[k].sum() for k, name in enumerate(names)
-        },
+        "per_class_accuracy": per_class,
+        "per_class_interval": dict(zip(names, intervals, strict=True)),
+        "classes_by_accuracy": sorted(names, key=per_class.get),
         "confusion_matrix": confusion,
-        "most_confused": most_confused(confusion, names),
+        "most_confused": most_confused(confusion, names, ~np.eye(len(names), dtype=bool)),
+        "mistakes": mistakes(confusion, names),
         "temperature": model.temperature,
-        "expected_calibration_error": errors["calibrated"],
-        "expected_calibration_error_as_trained": errors["as_trained"],
-        "mean_confidence": confidences["calibrated"].mean(),
-        "reliability": diagrams["calibrated"],
-        "reliability_as_trained": diagrams["as_trained"],
+        "expected_calibration_error": ece(calibrated, correct),
+        "expected_calibration_error_as_trained": ece(as_trained, correct),
+        "mean_confidence": calibrated.mean(),
+        "reliability": diagram(calibrated, correct),
+        "reliability_as_trained": diagram(as_trained, correct),
+        "uncertain": uncertain(diagram(calibrated, correct)),
     }
 
 
-def most_confused(confusion: np.ndarray, names: tuple[str, ...], most: int = 10) -> list[dict]:
-    """The largest cells off the diagonal, with the share of the true class that they are."""
-    off = confusion * (1 - np.eye(len(names), dtype=int))
-    cells = [
-        np.unravel_index(i, off.shape) for i in np.argsort(-off, axis=None, kind="stable")[:most]
-    ]
-    rows = [(int(t), int(p), int(off[t, p])) for t, p in cells if off[t, p]]
-    return [
-        {"true": names[t], "predicted": names[p], "count": n, "share": n / int(confusion[t].sum())}
-        for t, p, n in rows
-    ]
+def most_confused(confusion: np.ndarray, names: tuple[str, ...], among: np.ndarray) -> list[dict]:
+    """The ten most frequent mistakes `among` (K, K) bool; `share`: of the true class's images."""
+    rows = []
+    for cell in np.argsort(-confusion * among, axis=None, kind="stable")[:10]:
+        true, predicted = np.unravel_index(cell, confusion.shape)
+        if n := (confusion * among)[true, predicted]:
+            row = {"true": names[true], "predicted": names[predicted], "count": n}
+            rows.append(row | {"share": n / confusion[true].sum()})
+    return rows
+
+
+def mistakes(confusion: np.ndarray, names: tuple[str, ...]) -> dict:
+    """Number of mistakes, and the most confused pair of classes (both directions together).
+
+    For CIFAR-10 also: the share of mistakes within the animals or within the vehicles, the same by
+    chance (all wrong classes equally likely), and the most frequent mistake across.
+    """
+    n = confusion.sum() - np.trace(confusion)
+    mutual = np.triu(confusion + confusion.T, 1)
+    a, b = np.unravel_index(mutual.argmax(), mutual.shape)
+    share = mutual[a, b] / max(n, 1)
+    pair = {"classes": [names[a], names[b]], "count": mutual[a, b], "share": share}
+    content = {"n": n, "most_confused_pair": pair}
+    if names == data.CIFAR10_CLASSES:
+        vehicle = np.isin(names, VEHICLES)
+        across = vehicle[:, None] != vehicle
+        pairs = len(names) * (len(names) - 1)
+        content["within_kind"] = 1 - confusion[across].sum() / max(n, 1)
+        content["within_kind_by_chance"] = 1 - across.sum() / pairs
+        content["most_across"] = next(iter(most_confused(confusion, names, across)), None)
+    return content
+
+
+def uncertain(diagram: dict[str, list]) -> dict:
+    """Mean confidence and accuracy over the bins whose mean confidence lies within UNCERTAIN."""
+    low, high = UNCERTAIN
+    confidence, accuracy = (np.array(diagram[key], float) for key in ("confidence", "accuracy"))
+    count = np.where((confidence > low) & (confidence < high), diagram["count"], 0)
+    n = int(count.sum())
+    content = {"low": low, "high": high, "n": n}
+    for key, values in (("confidence", confidence), ("accuracy", accuracy)):
+        content[key] = float(np.nansum(values * count) / n) if n else None
+    return content
 
 
 if __name__ == "__main__":

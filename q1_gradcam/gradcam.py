@@ -1,25 +1,26 @@
-"""Grad-CAM and its relatives, from the papers.
+"""Grad-CAM and related methods, written from the papers.
 
-For a picture, a layer with activations A (N, C, h, w) and the logit y of a class, with G = dy/dA:
+For an image, a layer with activations A (N, C, h, w), the logit y of a class, and G = dy/dA:
 
-    Grad-CAM       alpha_c = mean of G_c over (h, w)      (1)     arXiv:1610.02391, eq. 1
-                   map     = sum_c alpha_c A_c            (2)     eq. 2 before its ReLU
-    Grad-CAM++     alpha_c = sum of a_c ReLU(G_c)         (3)     arXiv:1710.11063, section 3, with a_c from eq. 19
-    HiResCAM       map     = sum_c G_c A_c                (4)     arXiv:2011.08891, section 3
-    LayerCAM       map     = sum_c ReLU(G_c) A_c          (5)     Jiang et al., IEEE TIP 2021
-    Counterfactual map     = sum_c -alpha_c A_c           (6)     arXiv:1610.02391, section 3.3: what speaks against the class
+    Grad-CAM       alpha_c = mean of G_c over (h, w)    (1)  arXiv:1610.02391, eq. 1
+                   map     = sum_c alpha_c A_c          (2)  eq. 2 before its ReLU
+    Grad-CAM++     alpha_c = sum of a_c ReLU(G_c)       (3)  arXiv:1710.11063, sec. 3; a_c: eq. 19
+    HiResCAM       map     = sum_c G_c A_c              (4)  arXiv:2011.08891, section 3
+    LayerCAM       map     = sum_c ReLU(G_c) A_c        (5)  Jiang et al., IEEE TIP 2021
+    Counterfactual map     = sum_c -alpha_c A_c         (6)  arXiv:1610.02391, section 3.3
 
 and, on the pixels x instead of a layer:
 
-    Input gradient       map = max over colours of |dy/dx|                      arXiv:1312.6034, section 3
-    Guided backprop      the same with ReLUs that pass only positive gradients  arXiv:1412.6806
-    Guided Grad-CAM      guided backprop x enlarged ReLU(Grad-CAM)              arXiv:1610.02391, section 3.2
+    Input gradient    map = max over colors of |dy/dx|                 arXiv:1312.6034, section 3
+    Guided backprop   as above; ReLUs pass only positive gradients     arXiv:1412.6806
+    Guided Grad-CAM   guided backprop times upsampled ReLU(Grad-CAM)   arXiv:1610.02391, section 3.2
 
-Maps of a layer are signed and at the layer's own size; ReLU, enlargement and scaling are presentation, and functions of their
-own. Maps of pixels are at the picture's size and not negative.
+Layer maps are signed and have the layer's resolution; ReLU, upsampling and scaling are separate
+functions. Pixel maps have the image's resolution and are not negative.
 
-Where average pooling and a linear head follow the layer, as behind the last stage of the compact network, G is the same at
-every place: there HiResCAM equals Grad-CAM and the counterfactual map is its negative. Elsewhere they differ.
+If only average pooling and a linear head follow the layer, as after the last stage of the compact
+network, G is the same at every position. There HiResCAM equals Grad-CAM, and the counterfactual map
+is its negative. At other layers they differ.
 """
 
 import contextlib
@@ -34,37 +35,34 @@ from common.cli import UserError
 
 
 def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Equations 1 and 2. Arguments (N, C, h, w); returns the signed map (N, h, w)."""
+    """Equations 1 and 2: from (N, C, h, w) tensors, the signed map (N, h, w)."""
     alpha = gradients.mean((2, 3), keepdim=True)
     return (alpha * activations).sum(1)
 
 
 def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Equation 3, with the score taken as exp(y), which makes the second and third derivatives powers of the first (section
-    3.2 there). The factor exp(y), the same for the whole map, is left out, as it says nothing about places."""
+    """Equation 3 for the score exp(y), whose higher derivatives are powers of the first (sec. 3.2).
+    The common factor exp(y) is left out: it does not change where the map is high."""
     square, cube = gradients**2, gradients**3
-    below = 2 * square + activations.sum((2, 3), keepdim=True) * cube
-    a = torch.where(
-        below != 0,
-        square / torch.where(below != 0, below, torch.ones_like(below)),
-        torch.zeros_like(below),
-    )
+    denominator = 2 * square + activations.sum((2, 3), keepdim=True) * cube
+    nonzero = denominator != 0
+    a = torch.where(nonzero, square / torch.where(nonzero, denominator, 1.0), 0.0)
     alpha = (a * gradients.relu()).sum((2, 3), keepdim=True)
     return (alpha * activations).sum(1)
 
 
 def hires_cam(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Equation 4: each place keeps its own gradient instead of the channel's mean."""
+    """Equation 4: each position keeps its gradient instead of the channel's mean."""
     return (gradients * activations).sum(1)
 
 
 def layer_cam(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Equation 5: like HiResCAM, with positive gradients only."""
+    """Equation 5: HiResCAM with positive gradients only."""
     return (gradients.relu() * activations).sum(1)
 
 
 def counterfactual(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Equation 6: Grad-CAM of the negated gradient; its positive part marks what, if removed, would raise the class."""
+    """Equation 6, Grad-CAM of the negated gradient: high where evidence is against the class."""
     return grad_cam(activations, -gradients)
 
 
@@ -82,50 +80,43 @@ METHODS = (*LAYER_METHODS, *PIXEL_METHODS)
 
 @dataclass(frozen=True)
 class Maps:
-    """What `explain` returns, on the device of the pictures.
+    """The result of `explain`, on the device of the images."""
 
-    Attributes:
-        raw: (N, h, w) signed; h x w is the layer's size, for pixel methods the picture's.
-        logits: (N, K).
-        target: (N,) the class that each map explains.
-        method, layer: as asked; layer is None for methods that look at no layer.
-    """
-
-    raw: Tensor
-    logits: Tensor
-    target: Tensor
+    raw: Tensor  # (N, h, w) signed, at the resolution of the layer or, for pixel methods, the image
+    logits: Tensor  # (N, K)
+    target: Tensor  # (N,) the class that each map explains
     method: str
-    layer: str | None
+    layer: str | None  # None for methods that use no layer
 
     @property
     def dead(self) -> Tensor:
-        """(N,) bool: nothing is left of the map after the ReLU, so there is nothing to show."""
+        """(N,) bool: the map is zero everywhere after the ReLU, so there is nothing to show."""
         return ~(self.raw > 0).flatten(1).any(1)
 
 
 def explain(
     network: nn.Module,
-    pictures: Tensor,
+    images: Tensor,
     layer: str | None = None,
     target: Tensor | int | None = None,
     method: str = "gradcam",
     batch: int = 128,
 ) -> Maps:
-    """Explains the logit of one class for each picture.
+    """Explains the logit of one class for each image, `batch` images at a time.
 
-    The network is used in eval mode and comes back as it was (mode, hooks, `requires_grad`, `.grad`), even after an error.
-    Works inside `torch.no_grad()` and with frozen weights.
+    The network runs in eval mode and is then restored (mode, hooks, `requires_grad`, `.grad`), even
+    after an error. Works inside `torch.no_grad()` and with frozen weights.
 
     Args:
-        pictures: (N, 3, H, W), whatever the network takes.
-        layer: dotted name, as in `network.named_modules()`; needed by all methods but input_gradient and guided_backprop.
-        target: class per picture (N,), one class for all, or None for the predicted class.
+        images: (N, 3, H, W), in the range that the network expects.
+        layer: dotted name, as in `network.named_modules()`; required by all methods except
+            input_gradient and guided_backprop.
+        target: one class per image (N,), one class for all, or None for the predicted class.
         method: one of METHODS.
-        batch: how many pictures at a time; the maps don't depend on it.
 
     Raises:
-        UserError: unknown method, layer or class; a layer that gives no (N, C, h, w) map or runs more than once; guided
-            backpropagation of a network without ReLU modules.
+        UserError: unknown method, layer or class; a layer without a (N, C, h, w) output or that
+            runs more than once; no ReLU modules to guide; logits that are not finite or not (N, K).
     """
     if method not in METHODS:
         raise UserError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
@@ -133,14 +124,12 @@ def explain(
         layer = None
     else:
         find_layer(network, layer)
-    target = _as_targets(target, pictures)
+    target = _as_targets(target, images)
     parts = []
     with borrowed(network):
-        for start in range(0, len(pictures), batch):
-            x, y = (
-                pictures[start : start + batch],
-                None if target is None else target[start : start + batch],
-            )
+        for start in range(0, len(images), batch):
+            x = images[start : start + batch]
+            y = None if target is None else target[start : start + batch]
             if method in LAYER_METHODS:
                 activations, gradients, logits, y = at_layer(network, x, layer, y)
                 raw = LAYER_METHODS[method](activations, gradients)
@@ -158,43 +147,35 @@ def explain(
 def at_layer(
     network: nn.Module, x: Tensor, layer: str, target: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Activations A of a layer and gradients G of the target's logit there, both (N, C, h, w); logits (N, K); targets (N,).
+    """Activations and gradients of the target logit at a layer, both (N, C, h, w); logits; targets.
 
-    The layer's output is cut out of the graph and put back as a new leaf. Weights are frozen (see `borrowed`), so everything
-    below the layer runs without autograd and the backward pass ends at the layer.
+    The layer's output is replaced by a detached leaf. The weights are frozen (see `borrowed`), so
+    everything below the layer runs without autograd, and the backward pass ends at the layer.
     """
-    found: list[Tensor] = []
+    leaves: list[Tensor] = []
 
-    def cut(module, inputs, output):
-        if not isinstance(output, Tensor) or output.dim() != 4:
-            raise UserError(
-                f"layer {layer!r} gives no feature map (N, C, h, w), so there is nothing to weigh there"
-            )
-        if found:
-            raise UserError(
-                f"layer {layer!r} runs more than once in a forward pass, so its map is ambiguous"
-            )
-        found.append(output.detach().requires_grad_())
-        return found[
-            0
-        ].clone()  # a copy, so that an in-place ReLU after the layer leaves the activations alone
+    def detach(module, inputs, output):
+        _check_feature_map(layer, output, x)
+        if leaves:
+            raise UserError(f"layer {layer!r} runs more than once, so its map would be ambiguous")
+        leaves.append(output.detach().requires_grad_())
+        return leaves[0].clone()  # an in-place ReLU after the layer must not change the activations
 
-    hook = find_layer(network, layer).register_forward_hook(cut)
+    hook = find_layer(network, layer).register_forward_hook(detach)
     try:
         logits, target = _forward(network, x, target)
-        if not found:
+        if not leaves:
             raise UserError(f"layer {layer!r} does not run in a forward pass")
-        (gradients,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), found[0])
+        (gradients,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), leaves[0])
     finally:
         hook.remove()
-    return found[0].detach(), gradients, logits.detach(), target
+    return leaves[0].detach(), gradients, logits.detach(), target
 
 
 def at_pixels(
     network: nn.Module, x: Tensor, target: Tensor | None, guided: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient of the target's logit at the pixels (N, 3, H, W), logits (N, K), targets (N,). With `guided`, every ReLU passes
-    back only what is positive."""
+    """Gradient of the target logit at the pixels (N, 3, H, W), guided or not; logits; targets."""
     x = x.detach().clone().requires_grad_()
     with _guided(network) if guided else contextlib.nullcontext():
         logits, target = _forward(network, x, target)
@@ -203,68 +184,76 @@ def at_pixels(
 
 
 def find_layer(network: nn.Module, name: str | None) -> nn.Module:
-    """The module called `name`; an unknown name is answered with the stages there are, and how what is inside them is called."""
+    """The module called `name`; for an unknown name, the UserError lists the stages to choose."""
     modules = {key: module for key, module in network.named_modules() if key}
     if name not in modules:
         stages = [
             key
             for key, module in modules.items()
-            if key.count(".") <= 1
-            and key != "body"
-            and (isinstance(module, nn.Conv2d) or list(module.children()))
+            if key.count(".") <= 1 and key != "body"
+            if isinstance(module, nn.Conv2d) or list(module.children())
         ]
         inside = [key for key in modules if key.rpartition(".")[0] in stages]
-        more = (
-            f", or a module inside one of them by its whole name, such as {inside[0]}"
-            if inside
-            else ""
-        )
+        more = f", or a module inside one of them, such as {inside[0]}" if inside else ""
         raise UserError(f"unknown layer {name!r}: choose {', '.join(stages)}{more}")
     return modules[name]
 
 
 def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear enlargement of maps (N, h, w) to (N, H, W); cell centres stay where they are in the picture."""
-    return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=False)[
-        :, 0
-    ]
+    """Bilinear upsampling of maps (N, h, w) to (N, H, W); cell centers stay in place."""
+    maps = F.interpolate(maps[:, None], tuple(size), mode="bilinear", align_corners=False)
+    return maps[:, 0]
 
 
 def scale(maps: Tensor) -> Tensor:
-    """Positive part of maps (N, h, w), each divided by its own peak: 0 to 1. A dead map stays all zero."""
+    """Positive part of maps (N, h, w), each divided by its maximum: 0 to 1. Dead maps stay zero."""
     positive = maps.relu()
     peak = positive.flatten(1).amax(1)[:, None, None]
     return positive / torch.where(peak > 0, peak, torch.ones_like(peak))
 
 
-def _as_targets(target: Tensor | int | None, pictures: Tensor) -> Tensor | None:
+def _check_feature_map(layer: str, output: object, x: Tensor) -> None:
+    """Raises UserError unless `output` is (N, C, h, w), with about the aspect ratio of x."""
+    if not isinstance(output, Tensor) or output.dim() != 4:
+        raise UserError(f"layer {layer!r} gives no feature map (N, C, h, w)")
+    (h, w), (height, width) = output.shape[2:], x.shape[2:]
+    if not 0.5 <= (h * width) / (w * height) <= 2:
+        shape = tuple(output.shape)
+        raise UserError(f"layer {layer!r} gives {shape}, no (N, C, h, w): are its channels last?")
+
+
+def _as_targets(target: Tensor | int | None, images: Tensor) -> Tensor | None:
+    """Targets (N,) on the device of the images, or None."""
     if target is None:
         return None
-    target = torch.as_tensor(target, device=pictures.device).long()
-    target = target.expand(len(pictures)) if target.dim() == 0 else target
-    if target.shape != (len(pictures),):
-        raise UserError(
-            f"{len(pictures)} pictures need as many target classes, not {tuple(target.shape)}"
-        )
+    target = torch.as_tensor(target, device=images.device).long()
+    target = target.expand(len(images)) if target.dim() == 0 else target
+    if target.shape != (len(images),):
+        shape = tuple(target.shape)
+        raise UserError(f"{len(images)} images need as many target classes, not {shape}")
     return target
 
 
 def _forward(network: nn.Module, x: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Logits (N, K), with gradients recorded, and targets (N,), the predicted classes where none are given."""
+    """Logits (N, K), part of the graph, and targets (N,), by default the predicted classes."""
     logits = network(x)
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        raise UserError("the network does not return logits (N, K)")
+    if not logits.isfinite().all():
+        raise UserError("the network's logits are not finite numbers: its weights are damaged")
     if target is None:
         target = logits.detach().argmax(1)
     elif target.min() < 0 or target.max() >= logits.size(1):
+        wrong = target.min() if target.min() < 0 else target.max()
         raise UserError(
-            f"there is no class {int(target.min() if target.min() < 0 else target.max())}: "
-            f"the network knows 0 to {logits.size(1) - 1}"
+            f"there is no class {int(wrong)}: the classes are 0 to {logits.size(1) - 1}"
         )
     return logits, target
 
 
 @contextlib.contextmanager
 def borrowed(network: nn.Module) -> Iterator[None]:
-    """The network in eval mode with frozen weights and recording on; afterwards as it was."""
+    """Eval mode, frozen weights and autograd on; restores mode and `requires_grad` afterwards."""
     modes = [(module, module.training) for module in network.modules()]
     frozen = [(p, p.requires_grad) for p in network.parameters()]
     try:
@@ -276,12 +265,12 @@ def borrowed(network: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-        for p, needed in frozen:
-            p.requires_grad_(needed)
+        for p, required in frozen:
+            p.requires_grad_(required)
 
 
-class _PositiveOnly(torch.autograd.Function):
-    """The identity, whose gradient loses its negative part."""
+class _PositiveGradient(torch.autograd.Function):
+    """The identity whose backward pass keeps only positive gradients."""
 
     @staticmethod
     def forward(ctx, x):
@@ -294,16 +283,15 @@ class _PositiveOnly(torch.autograd.Function):
 
 @contextlib.contextmanager
 def _guided(network: nn.Module) -> Iterator[None]:
-    """While it lasts, gradients leave every ReLU module with their positive part only (arXiv:1412.6806)."""
+    """In this block, every ReLU module passes back only positive gradients (arXiv:1412.6806)."""
     relus = [module for module in network.modules() if isinstance(module, nn.ReLU)]
     if not relus:
-        raise UserError(
-            "guided backpropagation is defined for ReLU networks, and this one has no nn.ReLU modules"
-        )
-    hooks = [
-        relu.register_forward_hook(lambda module, inputs, output: _PositiveOnly.apply(output))
-        for relu in relus
-    ]
+        raise UserError("guided backpropagation needs nn.ReLU modules, and this network has none")
+
+    def guide(module, inputs, output):
+        return _PositiveGradient.apply(output)
+
+    hooks = [relu.register_forward_hook(guide) for relu in relus]
     try:
         yield
     finally:

@@ -1,18 +1,16 @@
-"""Muon for the convolution filters, Nesterov SGD for the rest, one schedule over both."""
+"""Muon for the convolution filters, Nesterov SGD for the rest, one schedule for both."""
 
 import torch
 from torch import Tensor, nn
 
 
 def orthogonalize(matrix: Tensor, steps: int = 3) -> Tensor:
-    """Brings a matrix towards the orthogonal one closest to it: same singular vectors, singular values towards 1.
+    """Moves the singular values of a matrix (m, n) towards 1 and keeps its singular vectors.
 
-    The quintic Newton-Schulz iteration X <- aX + b(XX')X + c(XX')^2 X of Muon (Jordan et al., "Muon: an optimizer for hidden
-    layers in neural networks", 2024). Its coefficients are made for speed: five steps bring all but the smallest values to
-    between 0.7 and 1.2; three, as airbench94_muon takes, leave the small ones smaller, at three fifths of the cost.
-
-    Args:
-        matrix: (m, n).
+    This is the quintic Newton-Schulz iteration X <- aX + b(XX')X + c(XX')^2 X of Muon (Jordan et
+    al., "Muon: an optimizer for hidden layers in neural networks", 2024). Its coefficients are
+    chosen for speed: five steps bring all but the smallest singular values to between 0.7 and 1.2.
+    Three steps, as in airbench94_muon, leave the small ones smaller and cost three fifths.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix / (matrix.norm() + 1e-7)
@@ -25,10 +23,11 @@ def orthogonalize(matrix: Tensor, steps: int = 3) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised momentum for convolution filters (outputs, inputs, kh, kw).
+    """Orthogonalized Nesterov momentum for convolution filters (outputs, inputs, kh, kw).
 
-    Before every step each layer's filters are scaled to a Frobenius norm of sqrt(outputs): batch norm makes the scale
-    meaningless, and a fixed one makes the learning rate an angle (as in airbench94, Jordan, arXiv:2404.00498).
+    Before every step, the filters of each layer are scaled to a Frobenius norm of sqrt(outputs).
+    Batch norm makes the output independent of this scale, and with a fixed scale the learning rate
+    is an angle (as in airbench94, Jordan, arXiv:2404.00498).
     """
 
     def __init__(self, params, lr: float, momentum: float):
@@ -45,79 +44,75 @@ class Muon(torch.optim.Optimizer):
                     state["momentum_buffer"] = torch.zeros_like(p)
                 buffer = state["momentum_buffer"].mul_(group["momentum"]).add_(p.grad)
                 update = p.grad + group["momentum"] * buffer  # Nesterov
-                p.mul_(p.size(0) ** 0.5 / p.norm())
-                p.sub_(
-                    orthogonalize(update.reshape(p.size(0), -1)).view(p.shape), alpha=group["lr"]
-                )
+                direction = orthogonalize(update.reshape(p.size(0), -1)).view(p.shape)
+                p.mul_(p.size(0) ** 0.5 / p.norm()).sub_(direction, alpha=group["lr"])
 
 
 def make(network: nn.Module, recipe: dict) -> list[torch.optim.Optimizer]:
-    """The optimisers for a network; each parameter group remembers its first learning rate as `initial_lr`.
+    """The optimizers for a network; `initial_lr` of each group is its base learning rate.
 
-    With `optimiser: muon`: filters by Muon; batch-norm biases, the whitening bias and the head by Nesterov SGD with rates of
-    their own. With `optimiser: nesterov`: the same, but filters by Nesterov SGD as well. With `optimiser: sgd`: everything by Nesterov
-    SGD at one rate, weight decay on weights alone.
+    recipe["optimizer"] is one of:
+        muon: Muon for the filters; Nesterov SGD, with separate learning rates, for biases,
+            batch-norm scales and the head.
+        nesterov: the same, with Nesterov SGD for the filters as well.
+        sgd: Nesterov SGD with one learning rate for all, and weight decay for weights only.
     """
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    if recipe["optimiser"] == "sgd":
+    if recipe["optimizer"] == "sgd":
+        weights = [p for _, p in named if p.dim() > 1]
+        others = [p for _, p in named if p.dim() == 1]
         groups = [
-            {
-                "params": [p for _, p in named if p.dim() > 1],
-                "weight_decay": recipe["weight_decay"],
-            },
-            {"params": [p for _, p in named if p.dim() == 1], "weight_decay": 0.0},
+            {"params": weights, "weight_decay": recipe["weight_decay"]},
+            {"params": others, "weight_decay": 0.0},
         ]
-        optimisers = [
-            torch.optim.SGD(groups, lr=recipe["lr"], momentum=recipe["momentum"], nesterov=True)
-        ]
-    else:
-        # Weight decay times learning rate is what counts, so it is given as one number per picture (airbench94_muon).
-        decay = recipe["decay_per_picture"] * recipe["batch"]
-        bias_rate, head_rate = (
-            recipe["bias_lr"] * recipe["batch"],
-            recipe["head_lr"] * recipe["batch"],
-        )
-        groups = [
-            {
-                "params": [p for name, p in named if test(name, p)],
-                "lr": rate,
-                "weight_decay": decay / rate,
-                "name": label,
-            }
-            for label, rate, test in (
-                ("whitening bias", bias_rate, lambda name, p: "whiten" in name),
-                ("biases", bias_rate, lambda name, p: p.dim() == 1 and "whiten" not in name),
-                ("head", head_rate, lambda name, p: p.dim() == 2),
-            )
-        ]
-        filters = [p for _, p in named if p.dim() == 4]
-        optimisers = [
-            torch.optim.SGD(groups, lr=bias_rate, momentum=recipe["momentum"], nesterov=True)
-        ]
-        if recipe["optimiser"] == "muon":
-            optimisers.append(Muon(filters, lr=recipe["lr"], momentum=recipe["muon_momentum"]))
-        else:
-            ways = {
-                "lr": recipe["lr"],
-                "momentum": recipe["filter_momentum"],
-                "weight_decay": recipe["weight_decay"],
-            }
-            optimisers.append(torch.optim.SGD(filters, nesterov=True, **ways))
-    for optimiser in optimisers:
-        for group in optimiser.param_groups:
+        sgd = torch.optim.SGD(groups, recipe["lr"], momentum=recipe["momentum"], nesterov=True)
+        return _with_initial_rates([sgd])
+
+    # What counts is weight decay times learning rate, so the recipe gives their product per image,
+    # as airbench94_muon does. The rates are for summed losses: `batch` times those for the mean.
+    decay = recipe["decay_per_image"] * recipe["batch"]
+    bias_lr, head_lr = recipe["bias_lr"] * recipe["batch"], recipe["head_lr"] * recipe["batch"]
+    filters, kinds = [], {"whitening bias": [], "biases": [], "scales": [], "head": []}
+    for name, p in named:
+        if p.dim() == 4:
+            filters.append(p)
+        elif "whiten" in name:
+            kinds["whitening bias"].append(p)
+        elif p.dim() == 2:
+            kinds["head"].append(p)
+        else:  # scales: trainable batch-norm weights, which the compact network does not have
+            kinds["biases" if name.endswith("bias") else "scales"].append(p)
+    groups = []
+    for kind, params in kinds.items():
+        lr = head_lr if kind == "head" else bias_lr
+        weight_decay = 0.0 if kind == "scales" else decay / lr
+        groups.append({"params": params, "lr": lr, "weight_decay": weight_decay, "name": kind})
+    sgd = torch.optim.SGD(groups, lr=bias_lr, momentum=recipe["momentum"], nesterov=True)
+    if recipe["optimizer"] == "muon":
+        return _with_initial_rates([sgd, Muon(filters, recipe["lr"], recipe["muon_momentum"])])
+    options = {"momentum": recipe["filter_momentum"], "weight_decay": recipe["weight_decay"]}
+    return _with_initial_rates(
+        [sgd, torch.optim.SGD(filters, recipe["lr"], nesterov=True, **options)]
+    )
+
+
+def _with_initial_rates(optimizers: list[torch.optim.Optimizer]) -> list[torch.optim.Optimizer]:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
-    return optimisers
+    return optimizers
 
 
-def set_rates(optimisers: list[torch.optim.Optimizer], recipe: dict, epoch: float) -> None:
-    """Sets every learning rate for a moment of the training, `epoch` counting from 0 with fractions.
+def set_rates(optimizers: list[torch.optim.Optimizer], recipe: dict, epoch: float) -> None:
+    """Sets every learning rate for a point in training; `epoch` counts from 0, with fractions.
 
-    Linear warm-up over `warmup` epochs, then linear to zero; the whitening bias is done after `whiten_bias_epochs`.
+    Linear warm-up over `warmup` epochs, then linear decay to zero. The learning rate of the
+    whitening bias reaches zero after `whiten_bias_epochs`.
     """
-    warm = recipe["warmup"]
-    rate = epoch / warm if epoch < warm else (recipe["epochs"] - epoch) / (recipe["epochs"] - warm)
-    for optimiser in optimisers:
-        for group in optimiser.param_groups:
+    warmup, epochs = recipe["warmup"], recipe["epochs"]
+    rate = epoch / warmup if epoch < warmup else (epochs - epoch) / (epochs - warmup)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
             factor = rate
             if group.get("name") == "whitening bias":
                 factor = max(0.0, 1 - epoch / recipe["whiten_bias_epochs"])

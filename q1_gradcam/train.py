@@ -1,16 +1,18 @@
-"""Trains a classifier from scratch and writes a checkpoint that the other scripts explain.
+"""Trains a classifier from scratch and writes a checkpoint for the other scripts.
 
-    python q1_gradcam/train.py                            CIFAR-10, the compact network, one seed
-    python q1_gradcam/train.py --seeds 0 1 2              three seeds; the first one's network is kept, whichever does best
-    python q1_gradcam/train.py --seeds 1 2 --add          two more seeds beside those in OUT/training.json, whose network stays
-    python q1_gradcam/train.py --resume                   go on after Ctrl-C or a power cut
-    python q1_gradcam/train.py --dataset shapes           built-in pictures: no download, about a minute
-    python q1_gradcam/train.py --quick                    a narrower network: ten minutes
-    python q1_gradcam/train.py --quick --dataset cifar10-marked      the same with a planted shortcut, for q1_gradcam/trust.py
-    python q1_gradcam/train.py --arch resnet18            a network for a GPU
+    python q1_gradcam/train.py                        CIFAR-10, the compact network, one seed
+    python q1_gradcam/train.py --seeds 0 1 2          three seeds; keeps the first one's network
+    python q1_gradcam/train.py --seeds 1 2 --add      adds two seeds to those in OUT/training.json
+    python q1_gradcam/train.py --resume               continues an interrupted run
+    python q1_gradcam/train.py --dataset shapes       built-in images: no download, a minute
+    python q1_gradcam/train.py --quick                a narrower network: ten minutes
+    python q1_gradcam/train.py --arch resnet18        ResNet-18
+    python q1_gradcam/train.py --quick --dataset cifar10-marked       with a planted shortcut
 
-Choices are made on a held-out part of the training pictures. The test set is looked at once, after the last epoch.
-Writes OUT/model.pt and OUT/training.json (unusual ones in OUT/other); OUT/seed*.state.pt holds the last whole epoch until a seed is done.
+Expect 93.8% on CIFAR-10 (94.3% averaged with the mirror image), after 20 minutes on two cores with
+bfloat16 instructions. Choices are made on held-out training images. The test set is evaluated once,
+after the last epoch. Writes OUT/model.pt and OUT/training.json; OUT/training.state.pt holds the
+last complete epoch until the run ends.
 """
 
 import math
@@ -20,10 +22,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 from common import cli, data, models, results
-from q1_gradcam import calibration, cost, optimizers
+from q1_gradcam import calibration, cost, optimizers, record
 from q1_gradcam.loader import Batches
 from q1_gradcam.recipes import recipe
 
@@ -32,60 +33,30 @@ HALF_PRECISION_ABOVE = 4_000_000  # parameters: larger networks are stored in 16
 
 def arguments():
     parser = cli.Parser(__doc__)
-    parser.add_argument("--dataset", choices=data.NAMES, default="cifar10")
+    add = parser.add_argument
+    add("--dataset", choices=data.NAMES, default="cifar10")
     parser.data_option()
-    parser.add_argument("--arch", choices=tuple(models.ARCHITECTURES), default="compact")
-    parser.add_argument(
-        "--quick", action="store_true", help="a narrower network, seven epochs: some ten minutes"
-    )
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        nargs="+",
-        default=[0],
-        metavar="N",
-        help="one training each (default: 0)",
-    )
-    parser.add_argument("--epochs", type=cli.positive, metavar="N", help="instead of the recipe's")
-    parser.add_argument(
-        "--held-out",
-        type=cli.positive,
-        metavar="N",
-        help="pictures kept from training (default: 1000; 500 of the shapes)",
-    )
-    parser.add_argument(
-        "--train-size", type=cli.positive, metavar="N", help="train on the first N pictures only"
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="default: outputs/q1_gradcam; /ARCH for other networks",
-    )
+    add("--arch", choices=tuple(models.ARCHITECTURES), default="compact")
+    add("--quick", action="store_true", help="a narrower network and seven epochs: ten minutes")
+    seeds = "one training for each seed (default: 0)"
+    add("--seeds", type=int, nargs="+", default=[0], metavar="N", help=seeds)
+    add("--epochs", type=cli.positive, metavar="N", help="instead of the recipe's")
+    held_out = "training images to hold out (default: 1000; 500 for the shapes)"
+    add("--held-out", type=cli.positive, metavar="N", help=held_out)
+    add("--train-size", type=cli.positive, metavar="N", help="use only the first N images")
+    add("--out", type=Path, metavar="DIR", help="default: outputs/q1_gradcam")
     parser.device_option()
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on from the last whole epoch of an interrupted run",
-    )
-    parser.add_argument(
-        "--add",
-        action="store_true",
-        help="keep the seeds in OUT/training.json and their network, and add these",
-    )
+    add("--resume", action="store_true", help="continue after the last complete epoch")
+    add("--add", action="store_true", help="add seeds to OUT/training.json and keep its network")
     args = parser.parse_args()
     args.held_out = args.held_out or (500 if args.dataset == "shapes" else 1000)
     if args.out is None:
-        args.out = results.OUTPUTS / (
-            "demo/q1_gradcam" if args.dataset == "shapes" else "q1_gradcam"
-        )
-        args.out = args.out if args.arch == "compact" else args.out / args.arch
-        unusual = [
-            word
-            for word, is_so in (("marked", args.dataset == "cifar10-marked"), ("quick", args.quick))
-            if is_so
-        ]
-        args.out = args.out / "other" / "-".join(unusual) if unusual else args.out
+        shapes, marked = args.dataset == "shapes", args.dataset == "cifar10-marked"
+        args.out = results.OUTPUTS / ("demo/q1_gradcam" if shapes else "q1_gradcam")
+        if args.arch != "compact":
+            args.out /= args.arch
+        if marked or args.quick:
+            args.out /= "other/" + "-".join(["marked"] * marked + ["quick"] * args.quick)
     return args
 
 
@@ -98,129 +69,122 @@ def main() -> None:
     chosen = recipe(args.arch, args.dataset, args.epochs, args.quick)
     train, held_out = data.held_out_split(dataset.y_train, args.held_out)
     train = train[: args.train_size]
-
-    # What has to be the same for an interrupted run to go on.
-    plan = {
+    plan = {  # has to be the same for a run to be continued or extended
         "arch": args.arch,
         "dataset": args.dataset,
         "data_sha256": dataset.sha256,
         "recipe": chosen,
+        "train_size": len(train),
+        "held_out": args.held_out,
     }
-    plan |= {"train_size": len(train), "held_out": args.held_out}
-    run_file = out / "run.state.pt"
-    done = finished(run_file, plan) if args.resume else []
-    if args.add and not done:
-        done = reported(out / "training.json", plan)
-    speed = cost.matrix_product_speed(
-        device, torch.bfloat16 if sixteen_bits(device, chosen) else torch.float32
-    )
-    where = cli.hardware(device)
-    print(
-        f"{args.arch} on {dataset.name}: {len(train)} pictures, {chosen['epochs']} epochs, {where}",
-        flush=True,
-    )
+    state_file = out / "training.state.pt"
+    state = {"plan": plan, "finished": [], "current": None}
+    if args.resume and state_file.is_file():
+        state = record.read_state(state_file, plan)
+    if args.add and not state["finished"]:
+        state["finished"] = record.read_finished(out / "training.json", plan)
+    precision = torch.bfloat16 if uses_bfloat16(device, chosen) else torch.float32
+    reference_speed = cost.matrix_product_speed(device, precision)
+    what = f"{args.arch} on {dataset.name}: {len(train)} images, {chosen['epochs']} epochs"
+    print(f"{what}, {cli.hardware(device)}", flush=True)
 
+    finished = state["finished"]
     for seed in args.seeds:
-        if any(run["row"]["seed"] == seed for run in done):
+        if any(run["row"]["seed"] == seed for run in finished):
             continue
-        model, run = train_one(dataset, train, held_out, plan, seed, out, device, args.resume)
-        run["row"] |= test_accuracy(model, dataset) | {"matrix_product_flops_per_second": speed}
-        if not done:
+        model, run = train_one(dataset, train, held_out, plan, seed, device, state, state_file)
+        accuracy, mirror = accuracies(model.network, dataset.x_test, dataset.y_test)
+        run["row"] |= {"accuracy": accuracy, "accuracy_mirror": mirror}
+        run["row"]["matrix_product_flops_per_second"] = reference_speed
+        if not finished:
             models.save(out / "model.pt", model, half=run["parameters"] > HALF_PRECISION_ABOVE)
-        done.append(run)
-        checkpoint = results.sha256(out / "model.pt")
-        origin = {
-            "data_source": dataset.source,
-            "data_sha256": dataset.sha256,
-            "checkpoint_sha256": checkpoint,
-        }
-        content = summary(done, plan)
-        content["provenance"] = results.provenance(done[0]["row"]["seed"], device, **origin)
+        finished.append(run)
+        origin = {"data_source": dataset.source, "data_sha256": dataset.sha256}
+        origin["checkpoint_sha256"] = results.sha256(out / "model.pt")
+        provenance = results.provenance(finished[0]["row"]["seed"], device, **origin)
+        content = record.summary(finished, plan) | {"provenance": provenance}
         results.write_json(out / "training.json", content)
-        state = {"plan": plan, "done": done}
-        results.write_whole(run_file, lambda file, state=state: torch.save(state, file))
-        state_file(out, seed).unlink(missing_ok=True)
-        row = run["row"]
-        print(
-            f"seed {seed}: test {row['accuracy']:.2%}, mirrored {row['accuracy_mirror']:.2%}, {row['seconds'] / 60:.0f} min"
-        )
-    run_file.unlink(missing_ok=True)
+        state["current"] = None
+        record.write_state(state_file, state)
+        minutes = run["row"]["seconds"] / 60
+        print(f"seed {seed}: test {accuracy:.2%}, mirrored {mirror:.2%}, {minutes:.0f} min")
+    state_file.unlink(missing_ok=True)
     print(f"wrote {results.shown(out / 'model.pt')} and training.json beside it")
 
 
 def train_one(
-    dataset, train, held_out, plan, seed, out, device, resume
+    dataset, train, held_out, plan: dict, seed: int, device, state: dict, state_file: Path | None
 ) -> tuple[models.Model, dict[str, Any]]:
-    """One training from the first epoch, or from the last whole one, to the last."""
-    chosen = plan["recipe"]
-    started = time.perf_counter()
-    network = fresh_network(dataset, train, plan, seed, device)
+    """Trains one network, continuing from state["current"] if that has the same seed.
+
+    After each epoch, the state is written to `state_file`, if given. Returns the model and its run:
+    `row` (one seed's row of training.json), `history` (one row per epoch), FLOPs and parameters.
+    """
+    chosen, started = plan["recipe"], time.perf_counter()
+    network = new_network(dataset, train, plan, seed, device)
     steps = optimizers.make(network, chosen)
-    pictures, labels = dataset.x_train[train], dataset.y_train[train]
-    batches = Batches(
-        pictures, labels, chosen["batch"], chosen["translate"], chosen["flip"], seed, device
-    )
-    history, spent, state = [], 0.0, state_file(out, seed)
-    if resume and state.is_file():
-        history, spent = restore(state, plan, network, steps)
-        print(f"going on after epoch {len(history)}")
+    images, labels = dataset.x_train[train], dataset.y_train[train]
+    augmentation = (chosen["batch"], chosen["translate"], chosen["flip"])
+    batches = Batches(images, labels, *augmentation, seed, device)
+    history, seconds = [], 0.0
+    if state["current"] and state["current"]["seed"] == seed:
+        history, seconds = state["current"]["history"], state["current"]["seconds"]
+        network.load_state_dict(state["current"]["network"])
+        for step, saved in zip(steps, state["current"]["optimizers"], strict=True):
+            step.load_state_dict(saved)
+        print(f"continuing after epoch {len(history)}")
 
     for epoch, side in enumerate(chosen["sides"][len(history) :], start=len(history)):
         epoch_started = time.perf_counter()
-        loss = one_epoch(network, steps, batches, chosen, epoch, side)
-        seconds = time.perf_counter() - epoch_started
-        accuracy, mirrored = held_out_accuracy(network, dataset, held_out)
+        loss = train_epoch(network, steps, batches, chosen, epoch, side)
+        epoch_seconds = time.perf_counter() - epoch_started
+        accuracy, mirror = accuracies(network, dataset.x_train[held_out], dataset.y_train[held_out])
         seen = len(batches) * batches.batch
-        row = {"epoch": epoch + 1, "side": side, "pictures": seen, "loss": loss}
-        row |= {
-            "held_out_accuracy": accuracy,
-            "held_out_accuracy_mirror": mirrored,
-            "seconds": seconds,
-        }
-        history.append(row | {"peak_memory_bytes": cost.peak_memory(device)})
-        left = sum(later**2 for later in chosen["sides"][epoch + 1 :]) / side**2 * seconds
+        row = {"epoch": epoch + 1, "side": side, "images": seen, "loss": loss}
+        row |= {"held_out_accuracy": accuracy, "held_out_accuracy_mirror": mirror}
+        row |= {"seconds": epoch_seconds, "peak_memory_bytes": cost.peak_memory(device)}
+        history.append(row)
+        left = sum(later**2 for later in chosen["sides"][epoch + 1 :]) / side**2 * epoch_seconds
         print(
-            f"epoch {epoch + 1:2d}/{chosen['epochs']}  {side} px  loss {loss:.3f}  held out {accuracy:.2%}"
-            f" (mirrored {mirrored:.2%})  {seen / seconds:.0f} pictures/s  about {left / 60:.0f} min left",
+            f"epoch {epoch + 1:2d}/{chosen['epochs']}  {side} px  loss {loss:.3f}  "
+            f"held out {accuracy:.2%} (mirrored {mirror:.2%})  "
+            f"{seen / epoch_seconds:.0f} images/s  about {left / 60:.0f} min left",
             flush=True,
         )
-        spent, started = spent + time.perf_counter() - started, time.perf_counter()
-        keep(state, plan, network, steps, history, spent)
+        seconds, started = seconds + time.perf_counter() - started, time.perf_counter()
+        # Batches depend on (seed, epoch) and the learning rates on the epoch, so this is all.
+        state["current"] = {"seed": seed, "history": history, "seconds": seconds}
+        state["current"]["network"] = network.state_dict()
+        state["current"]["optimizers"] = [step.state_dict() for step in steps]
+        if state_file:
+            record.write_state(state_file, state)
 
     network.eval()
-    held_out_logits = models.logits(network, dataset.x_train[held_out])
-    temperature = calibration.fit_temperature(held_out_logits, dataset.y_train[held_out])
-    spent += time.perf_counter() - started
-
+    logits = models.logits(network, dataset.x_train[held_out])
+    temperature = calibration.fit_temperature(logits, dataset.y_train[held_out])
+    seconds += time.perf_counter() - started
     training = plan | {"seed": seed, "epochs": len(history)}
-    model = models.Model(
-        network,
-        plan["arch"],
-        chosen["options"],
-        dataset.classes,
-        dataset.name,
-        temperature,
-        training,
-    )
-    per_image, per_step = cost.count_flops(network, chosen)
-    flops = sum(per_step[epoch["side"]] * epoch["pictures"] for epoch in history)
+    identity = (plan["arch"], chosen["options"], dataset.classes, dataset.name)
+    model = models.Model(network, *identity, temperature, training)
+    per_image, per_step = cost.count_flops(network, chosen["sides"])
+    flops = sum(per_step[row["side"]] * row["images"] for row in history)
     row = {
         "seed": seed,
-        "seconds": spent,
+        "seconds": seconds,
         "held_out_accuracy": history[-1]["held_out_accuracy"],
         "held_out_accuracy_mirror": history[-1]["held_out_accuracy_mirror"],
         "temperature": temperature,
-        "train_flops_per_second": flops / sum(epoch["seconds"] for epoch in history),
-        "peak_memory_bytes": max(epoch["peak_memory_bytes"] or 0 for epoch in history) or None,
-        "precision": "bfloat16" if sixteen_bits(device, chosen) else "float32",
+        "train_flops_per_second": flops / sum(row["seconds"] for row in history),
+        "peak_memory_bytes": max(row["peak_memory_bytes"] or 0 for row in history) or None,
+        "precision": "bfloat16" if uses_bfloat16(device, chosen) else "float32",
         "hardware": cli.hardware(device),
     }
     run = {"row": row, "history": history, "flops_per_image": per_image, "train_flops": flops}
     return model, run | {"parameters": sum(p.numel() for p in network.parameters())}
 
 
-def fresh_network(dataset, train, plan, seed: int, device) -> models.Classifier:
-    """The network as it is before the first step; it depends on the seed alone."""
+def new_network(dataset, train, plan, seed: int, device) -> models.Classifier:
+    """The network before its first step; depends only on the seed and the training images."""
     mean, std = data.channel_statistics(dataset.x_train[train])
     torch.manual_seed(cli.seed_for(seed, "weights"))
     network = models.build(plan["arch"], len(dataset.classes), mean, std, plan["recipe"]["options"])
@@ -231,20 +195,15 @@ def fresh_network(dataset, train, plan, seed: int, device) -> models.Classifier:
     return network
 
 
-def one_epoch(
-    network, steps, batches: Batches, chosen: dict[str, Any], epoch: int, side: int
-) -> float:
-    """Shows the network every batch of an epoch once. Returns the mean loss; raises UserError where it is not finite."""
+def train_epoch(network, steps, batches: Batches, chosen: dict, epoch: int, side: int) -> float:
+    """One pass over the training images. Returns the mean loss; UserError if it is not finite."""
     network.train()
     total_loss = torch.zeros((), device=batches.device)
-    bar = tqdm(
-        batches.epoch(epoch, side), total=len(batches), disable=not cli.interactive(), leave=False
-    )
+    bfloat16 = uses_bfloat16(batches.device, chosen)
+    bar = cli.progress(batches.epoch(epoch, side), f"epoch {epoch + 1}", total=len(batches))
     for number, (x, y) in enumerate(bar):
         optimizers.set_rates(steps, chosen, epoch + number / len(batches))
-        with torch.autocast(
-            batches.device.type, torch.bfloat16, enabled=sixteen_bits(batches.device, chosen)
-        ):
+        with torch.autocast(batches.device.type, torch.bfloat16, enabled=bfloat16):
             logits = network(x)
         loss = F.cross_entropy(logits.float(), y, label_smoothing=chosen["label_smoothing"])
         network.zero_grad(set_to_none=True)
@@ -252,21 +211,16 @@ def one_epoch(
         for step in steps:
             step.step()
         total_loss += loss.detach()
-        if number % 10 == 9:
-            bar.set_description(f"epoch {epoch + 1}, loss {total_loss.item() / (number + 1):.3f}")
     mean_loss = total_loss.item() / len(batches)
     if not math.isfinite(mean_loss):
-        raise cli.UserError(
-            f"the loss became infinite in epoch {epoch + 1}: lower `lr` in q1_gradcam/recipes.py"
-        )
+        advice = "lower `lr` in q1_gradcam/recipes.py"
+        raise cli.UserError(f"the loss became infinite in epoch {epoch + 1}: {advice}")
     return mean_loss
 
 
-def sixteen_bits(device: torch.device, chosen: dict[str, Any]) -> bool:
-    """Whether filters and activations are multiplied in bfloat16: where the hardware does so itself, on a processor for long recipes only.
-
-    Weights, their updates and the loss stay in 32 bits. A processor without such instructions would only be slower.
-    """
+def uses_bfloat16(device: torch.device, chosen: dict[str, Any]) -> bool:
+    """Whether layers compute in bfloat16: only if the hardware does so natively, and on a CPU only
+    for recipes that ask for it. Weights, their updates and the loss stay in float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     features = getattr(torch.cpu, "get_capabilities", dict)()  # not in every version of torch
@@ -274,109 +228,13 @@ def sixteen_bits(device: torch.device, chosen: dict[str, Any]) -> bool:
     return device.type == "cpu" and bool(native) and chosen.get("bfloat16_on_cpu", False)
 
 
-def state_file(out: Path, seed: int) -> Path:
-    """Where a seed's last whole epoch is kept until the seed is done."""
-    return out / f"seed{seed}.state.pt"
-
-
-def keep(path: Path, plan, network, steps, history, seconds: float) -> None:
-    """Writes down the run as it stands after an epoch. Each epoch draws from a generator made from (seed, epoch), and the
-    schedule follows from the epoch's number, so weights, optimisers and history are the whole state."""
-    state = {"plan": plan, "history": history, "seconds": seconds, "network": network.state_dict()}
-    state["optimisers"] = [step.state_dict() for step in steps]
-    results.write_whole(path, lambda file: torch.save(state, file))
-
-
-def restore(path: Path, plan, network, steps) -> tuple[list[dict[str, Any]], float]:
-    """Puts a run back to where `keep` left it; returns its history and the seconds spent."""
-    state = read_state(path, plan)
-    network.load_state_dict(state["network"])
-    for step, saved in zip(steps, state["optimisers"], strict=True):
-        step.load_state_dict(saved)
-    return state["history"], state["seconds"]
-
-
-def finished(path: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
-    """The seeds that an interrupted run has finished, in order."""
-    return read_state(path, plan)["done"] if path.is_file() else []
-
-
-def reported(path: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
-    """The seeds in a results file, in order; of all but the first the row alone. Refused where they had other settings or data."""
-    content = results.read_json(path)
-    theirs = {key: content.get(key) for key in plan} | {
-        "data_sha256": content.get("provenance", {}).get("data_sha256")
-    }
-    if theirs != results.plain(plan):
-        raise cli.UserError(
-            f"{path} was made with other settings or data: use the same, or another --out, or leave out --add"
-        )
-    first = {
-        key: content[key] for key in ("history", "flops_per_image", "train_flops", "parameters")
-    }
-    where = {key: content[key] for key in ("hardware", "matrix_product_flops_per_second")}
-    return [first | {"row": where | row} for row in content["seeds"]]
-
-
-def read_state(path: Path, plan: dict[str, Any]) -> dict[str, Any]:
-    """A file of an interrupted run; refused where that run had other settings or data."""
-    state = models.read_torch(path)
-    if not isinstance(state, dict) or state.get("plan") != plan:
-        raise cli.UserError(
-            f"{path} was made with other settings or data: use the same, or start without --resume"
-        )
-    return state
-
-
-def held_out_accuracy(network, dataset, held_out) -> tuple[float, float]:
-    """Accuracy on the held-out pictures, from a single view and averaged with the mirrored one."""
+def accuracies(network, images, labels) -> tuple[float, float]:
+    """Accuracy from a single view, and from logits averaged with those of the mirror image."""
     network.eval()
-    pictures, labels = dataset.x_train[held_out], torch.from_numpy(dataset.y_train[held_out])
-    return accuracies(network, pictures, labels)
-
-
-def test_accuracy(model: models.Model, dataset) -> dict[str, float]:
-    """The one look at the test set."""
-    single, mirrored = accuracies(model.network, dataset.x_test, torch.from_numpy(dataset.y_test))
-    return {"accuracy": single, "accuracy_mirror": mirrored}
-
-
-def accuracies(network, pictures, labels) -> tuple[float, float]:
-    single = models.logits(network, pictures)
-    both = single + models.logits(network, pictures, mirror=True)
+    labels = torch.from_numpy(labels)
+    single = models.logits(network, images)
+    both = single + models.logits(network, images, mirror=True)
     return tuple((logits.argmax(1) == labels).float().mean().item() for logits in (single, both))
-
-
-def summary(done: list[dict[str, Any]], plan) -> dict[str, Any]:
-    """The contents of training.json: the first seed's run, whose network is kept, then one row per seed and their mean."""
-    first, rows = done[0], [run["row"] for run in done]
-    means = (
-        "accuracy",
-        "accuracy_mirror",
-        "held_out_accuracy",
-        "held_out_accuracy_mirror",
-        "seconds",
-    )
-    return {
-        "arch": plan["arch"],
-        "dataset": plan["dataset"],
-        "parameters": first["parameters"],
-        "epochs": plan["recipe"]["epochs"],
-        "seconds": first["row"]["seconds"],
-        "hardware": first["row"]["hardware"],
-        "flops_per_image": first["flops_per_image"],
-        "train_flops": first["train_flops"],
-        "train_flops_per_second": first["row"]["train_flops_per_second"],
-        "matrix_product_flops_per_second": first["row"]["matrix_product_flops_per_second"],
-        "peak_memory_bytes": first["row"]["peak_memory_bytes"],
-        "seed": first["row"]["seed"],
-        "train_size": plan["train_size"],
-        "held_out": plan["held_out"],
-        "recipe": plan["recipe"],
-        "history": first["history"],
-        "seeds": rows,
-        "mean": {key: sum(row[key] for row in rows) / len(rows) for key in means},
-    }
 
 
 if __name__ == "__main__":

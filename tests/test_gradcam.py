@@ -1,4 +1,4 @@
-"""Grad-CAM and its relatives against Captum, pytorch-grad-cam and examples worked by hand."""
+"""Grad-CAM and related methods against Captum, pytorch-grad-cam and hand-worked examples."""
 
 import copy
 
@@ -15,7 +15,7 @@ from common.cli import UserError
 from q1_gradcam import gradcam
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-NETWORKS = {  # architecture: two layers
+NETWORKS = {  # architecture -> two layers
     "compact": ("body.stage2", "body.stage3"),
     "resnet18": ("body.layer3", "body.layer4"),
     "vgg16": ("body.features.22", "body.features.32"),
@@ -25,7 +25,7 @@ CASES = [(arch, layer) for arch, layers in NETWORKS.items() for layer in layers]
 
 @pytest.fixture(scope="module")
 def networks():
-    """Untrained networks of each architecture whose batch norms have seen some pictures, in eval mode."""
+    """Untrained networks in eval mode; their batch norms have statistics of random images."""
     torch.manual_seed(0)
     made = {}
     for arch in NETWORKS:
@@ -49,10 +49,10 @@ def x():
 
 
 def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = 1e-5) -> None:
-    """Relative to the peak of each map."""
+    """The difference, relative to the maximum of each map."""
     ours, theirs = ours.flatten(1), theirs.flatten(1)
     peak = theirs.abs().amax(1, keepdim=True)
-    assert (peak > 0).all(), "an empty map proves nothing"
+    assert (peak > 0).all(), "a zero map proves nothing"
     assert ((ours - theirs).abs() / peak).max() < tolerance
 
 
@@ -66,7 +66,7 @@ def test_raw_maps_agree_with_captum(networks, x, arch, layer):
 
 
 @pytest.mark.parametrize("arch, layer", CASES)
-def test_normalised_maps_agree_with_pytorch_grad_cam(networks, x, arch, layer):
+def test_normalized_maps_agree_with_pytorch_grad_cam(networks, x, arch, layer):
     network, y = networks[arch], [0, 3, 3, 9, 5]
     theirs = GradCAM(network, [gradcam.find_layer(network, layer)])(
         x, [ClassifierOutputTarget(k) for k in y]
@@ -79,7 +79,7 @@ def test_normalised_maps_agree_with_pytorch_grad_cam(networks, x, arch, layer):
 
 
 def like_pytorch_grad_cam(raw: torch.Tensor) -> np.ndarray:
-    """That library's presentation: ReLU, min-max, bilinear enlargement, min-max again."""
+    """The library's presentation: ReLU, min-max, bilinear upsampling, min-max again."""
 
     def min_max(maps):
         low = maps - maps.flatten(1).amin(1)[:, None, None]
@@ -93,8 +93,8 @@ def like_pytorch_grad_cam(raw: torch.Tensor) -> np.ndarray:
     "method, reference",
     [("gradcam++", GradCAMPlusPlus), ("hirescam", HiResCAM), ("layercam", LayerCAM)],
 )
-def test_relatives_agree_with_pytorch_grad_cam(networks, x, arch, method, reference):
-    network, layer = Louder(networks[arch]), "network." + NETWORKS[arch][0]
+def test_related_methods_agree_with_pytorch_grad_cam(networks, x, arch, method, reference):
+    network, layer = Scaled(networks[arch]), "network." + NETWORKS[arch][0]
     y = [0, 3, 3, 9, 5]
     theirs = reference(network, [gradcam.find_layer(network, layer)])(
         x, [ClassifierOutputTarget(k) for k in y]
@@ -105,8 +105,9 @@ def test_relatives_agree_with_pytorch_grad_cam(networks, x, arch, method, refere
     assert np.abs(ours[alive] - theirs[alive]).max() < (1e-3 if method == "gradcam++" else 1e-5)
 
 
-class Louder(nn.Module):
-    """Logits times 10,000: that library's Grad-CAM++ adds 1e-6 to a denominator that untrained networks make as small."""
+class Scaled(nn.Module):
+    """Logits times 10,000. The library adds 1e-6 to the denominator of Grad-CAM++, which would
+    matter for the small gradients of an untrained network."""
 
     def __init__(self, network):
         super().__init__()
@@ -123,13 +124,13 @@ def test_pixel_methods_agree_with_captum(networks, x, arch):
         gradcam.explain(network, x, None, y, "input_gradient").raw,
         Saliency(network).attribute(x, y).amax(1),
     )
-    separate = unshare_relus(network)  # Captum needs a ReLU module for each place, not in place
+    separate = unshare_relus(network)  # Captum needs one out-of-place ReLU module per use
     theirs = GuidedBackprop(separate).attribute(x, y).abs().amax(1)
     close(gradcam.explain(network, x, None, y, "guided_backprop").raw, theirs.detach())
 
 
 def unshare_relus(network):
-    """A copy whose ReLUs work out of place, and whose ResNet blocks have one ReLU for each use."""
+    """A copy with out-of-place ReLUs, and one ReLU module for each use in ResNet blocks."""
     import types
 
     from torchvision.models.resnet import BasicBlock
@@ -156,7 +157,7 @@ def test_guided_grad_cam_is_the_product(networks, x):
     assert torch.equal(gradcam.explain(network, x, layer, 3, "guided_gradcam").raw, guided * coarse)
 
 
-# Worked by hand: two channels on a 2 x 2 grid.
+# A hand-worked example: two channels on a 2 x 2 grid.
 A = torch.tensor([[[[1.0, 2.0], [0.0, 1.0]], [[3.0, 0.0], [1.0, 0.0]]]])
 G = torch.tensor([[[[1.0, 0.0], [0.0, 1.0]], [[-1.0, 0.0], [0.0, -3.0]]]])
 
@@ -169,7 +170,7 @@ G = torch.tensor([[[[1.0, 0.0], [0.0, 1.0]], [[-1.0, 0.0], [0.0, -3.0]]]])
         ("counterfactual", [[2.5, -1.0], [1.0, -0.5]]),
         ("hirescam", [[-2.0, 0.0], [0.0, 1.0]]),
         ("layercam", [[1.0, 0.0], [0.0, 1.0]]),
-        # channel 0: a = 1 / (2 + 4) where G = 1, so alpha = 1/6 + 1/6; channel 1 has no positive gradient
+        # channel 0: a = 1 / (2 + 4) where G = 1, so alpha = 1/3; channel 1: no positive gradient
         ("gradcam++", [[1 / 3, 2 / 3], [0.0, 1 / 3]]),
     ],
 )
@@ -178,7 +179,7 @@ def test_by_hand(method, expected):
 
 
 def test_the_map_adds_up_to_the_logit(networks, x):
-    """Behind average pooling and a linear head without bias, the cells of the raw map are the logit's summands."""
+    """Before average pooling and a linear head without bias, the map adds up to the logit."""
     maps = gradcam.explain(networks["compact"], x, "body.stage3", 7)
     assert torch.allclose(maps.raw.sum((1, 2)), maps.logits[:, 7], rtol=1e-4, atol=1e-5)
     network = networks["resnet18"]
@@ -200,7 +201,7 @@ def test_batch_equals_one_by_one(networks, x, method):
 
 
 @pytest.mark.parametrize("method", gradcam.METHODS)
-def test_the_network_comes_back_as_it_was(networks, x, method):
+def test_the_network_is_restored(networks, x, method):
     network = copy.deepcopy(networks["resnet18"])
     network.body.layer2.train()
     network.body.conv1.weight.requires_grad_(False)
@@ -209,11 +210,9 @@ def test_the_network_comes_back_as_it_was(networks, x, method):
     gradcam.explain(network, x, "body.layer4", None, method)
     assert snapshot(network) == before
     with pytest.raises(UserError):
-        gradcam.explain(
-            network, x, "body.layer4", 10, method
-        )  # no such class: noticed in the middle of the work
+        gradcam.explain(network, x, "body.layer4", 10, method)  # no such class
     with pytest.raises(RuntimeError):
-        gradcam.explain(network, x[:, :2], "body.layer4", 1, method)  # two colours
+        gradcam.explain(network, x[:, :2], "body.layer4", 1, method)  # two channels
     assert snapshot(network) == before
 
 
@@ -266,7 +265,7 @@ def test_an_in_place_relu_after_the_layer_leaves_the_activations_alone(x):
     assert torch.equal(activations, network[0](x).detach()) and (activations < 0).any()
 
 
-def test_dead_maps_are_named(x):
+def test_dead_maps_are_marked(x):
     network = nn.Sequential(
         nn.Conv2d(3, 4, 3),
         nn.ReLU(),
@@ -291,7 +290,7 @@ def test_figures_enlarge_as_the_method_does():
 
 
 def test_enlarging_keeps_places():
-    """A single hot cell of an 8 x 8 map is centred on the 4 x 4 block of pixels that it stands for."""
+    """A single positive cell of an 8 x 8 map is centered on its 4 x 4 block of pixels."""
     small = torch.zeros(1, 8, 8)
     small[0, 2, 5] = 1
     large = gradcam.enlarge(small, (32, 32))[0]
@@ -314,7 +313,7 @@ def test_enlarging_keeps_places():
         ({"target": torch.tensor([1, 2])}, "as many target classes"),
     ],
 )
-def test_wrong_arguments_are_named(networks, x, change, message):
+def test_wrong_arguments(networks, x, change, message):
     with pytest.raises(UserError, match=message):
         gradcam.explain(networks["compact"], x, **{"layer": "body.stage3"} | change)
 
@@ -328,3 +327,28 @@ def test_guided_backpropagation_needs_relus(x):
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(UserError, match="ReLU"):
         gradcam.explain(network, x, None, None, "guided_backprop")
+
+
+def test_channels_last_features_and_other_outputs_are_refused(x):
+    class ChannelsLast(nn.Module):
+        def forward(self, x):
+            return x.permute(0, 2, 3, 1)
+
+    class Tuple(nn.Module):
+        def forward(self, x):
+            return (x,)
+
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network = nn.Sequential(nn.Conv2d(3, 96, 3), ChannelsLast(), *head)
+    with pytest.raises(UserError, match="channels last"):
+        gradcam.explain(network, x, "1")
+    with pytest.raises(UserError, match="does not return logits"):
+        gradcam.explain(nn.Sequential(nn.Conv2d(3, 4, 3), *head, Tuple()), x, "0")
+
+
+def test_weights_that_are_not_finite_are_refused(x):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with torch.no_grad():
+        network[0].weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(UserError, match="not finite"):
+        gradcam.explain(network, x, "0")

@@ -1,0 +1,249 @@
+"""The scripts of Question 1 as a user types them: results on good input, one line on bad input."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import accuracy_score, confusion_matrix
+
+from common import data, models, results
+from common.metrics import pointing_game
+from q1_gradcam import evaluate, gradcam
+
+EVALUATE, EXPLAIN = "q1_gradcam/evaluate.py", "q1_gradcam/explain.py"
+
+
+@pytest.fixture(scope="module")
+def explained(shapes_model, script):
+    """The folder with the results of `make demo` for Question 1."""
+    for name in (EVALUATE, EXPLAIN):
+        done = script(name, "--model", shapes_model, "--device", "cpu")
+        assert done.returncode == 0, done.stderr
+    return shapes_model.parent
+
+
+def test_the_demo_network_is_98_percent_accurate(explained):
+    training = results.read_json(explained / "training.json")
+    assert training["seeds"][0]["accuracy"] > 0.98
+    assert not list(explained.glob("*.part")) and not list(explained.glob("*.state.pt"))
+
+
+def test_evaluation_agrees_with_scikit_learn(explained, shapes_model):
+    content = results.read_json(explained / "evaluation.json")
+    dataset, model = data.load_shapes(), models.load(shapes_model)
+    predicted = models.logits(model.network, dataset.x_test).argmax(1).numpy()
+    matrix = confusion_matrix(dataset.y_test, predicted, labels=range(10))
+    assert content["n"] == len(dataset.y_test)
+    assert content["accuracy"] == pytest.approx(accuracy_score(dataset.y_test, predicted))
+    assert content["confusion_matrix"] == matrix.tolist()
+    assert content["provenance"]["checkpoint_sha256"] == results.sha256(shapes_model)
+    for name in ("confusion", "per_class", "reliability", "training_curve"):
+        assert (explained / f"{name}.svg").stat().st_size > 5000
+
+
+def test_mistakes_by_hand():
+    """Cats as dogs (4) and back (2), birds as airplanes (2): six of eight stay among animals."""
+    names = data.CIFAR10_CLASSES
+    matrix = np.diag([10] * 10)
+    for true, predicted, n in (("cat", "dog", 4), ("dog", "cat", 2), ("bird", "airplane", 2)):
+        matrix[names.index(true), names.index(predicted)] = n
+    content = evaluate.mistakes(matrix, names)
+    assert content["most_confused_pair"] == {"classes": ["cat", "dog"], "count": 6, "share": 0.75}
+    assert content["within_kind"] == 0.75
+    assert content["within_kind_by_chance"] == pytest.approx((6 * 5 + 4 * 3) / 90)
+    across = content["most_across"]
+    assert (across["true"], across["predicted"], across["count"]) == ("bird", "airplane", 2)
+    assert across["share"] == pytest.approx(2 / 12)
+
+
+def test_uncertain_bins_by_hand():
+    """Of three bins, those at 0.5 (two images) and 0.9 (six images) count."""
+    diagram = {"confidence": [None, 0.5, 0.9, 0.99], "accuracy": [None, 0.0, 1.0, 1.0]}
+    content = evaluate.uncertain(diagram | {"count": [0, 2, 6, 100]})
+    assert (content["n"], content["accuracy"]) == (8, 0.75)
+    assert content["confidence"] == pytest.approx(0.8)
+
+
+def test_maps_point_at_the_shape(shapes_model):
+    """For correctly classified images, at least 90% of the maps have their maximum on the shape,
+    grown by one cell. For the shape of another image it is far less."""
+    model, dataset = models.load(shapes_model), data.load_shapes()
+    maps = gradcam.explain(model.network, models.to_input(dataset.x_test), model.layer)
+    correct = (maps.logits.argmax(1).numpy() == dataset.y_test).nonzero()[0]
+    truth = dataset.ground_truth_test
+
+    def share(truth, cells):
+        return np.mean([pointing_game(maps.raw[k].numpy(), truth[k], cells) for k in correct])
+
+    other = np.roll(truth, -1, axis=0)
+    assert share(truth, cells=1) >= 0.9 and share(other, cells=1) < 0.6
+    assert share(truth, cells=0.25) > 2 * share(other, cells=0.25)
+
+
+def test_explanations_match_the_network(explained, shapes_model):
+    content = results.read_json(explained / "explanations.json")
+    dataset, model = data.load_shapes(), models.load(shapes_model)
+    arrays = results.read_npz(explained / "explanations.npz")
+    logits = models.logits(model.network, dataset.x_test).double()
+    confidence = torch.softmax(logits / model.temperature, 1)
+    for name in model.classes:
+        rows = [s for s in content["samples"] if s["kind"] == "correct" and s["true"] == name]
+        assert len({s["index"] for s in rows}) == 10
+    for k, sample in enumerate(content["samples"]):
+        index, true = sample["index"], model.classes.index(sample["true"])
+        assert arrays["index"][k] == index and dataset.y_test[index] == true
+        assert (sample["predicted"] == sample["true"]) == (sample["kind"] == "correct")
+        expected = confidence[index, true].item()
+        assert sample["confidence_true"] == pytest.approx(expected, rel=1e-3, abs=1e-6)
+        assert (explained / sample["figure"]).is_file()
+        x = models.to_input(dataset.x_test[index : index + 1])
+        for key, target in (("map", model.classes.index(sample["predicted"])), ("map_true", true)):
+            alone = gradcam.explain(model.network, x, sample["layer"], target).raw[0].numpy()
+            assert np.abs(alone - arrays[key][k]).max() <= 1e-4 * np.abs(alone).max()
+    assert content["maps_summary"]["sum_correct"] == pytest.approx(
+        np.median([arrays["map"][k].sum() for k in range(100)]), rel=1e-4
+    )
+
+
+def test_other_options_do_not_replace_the_results(explained, shapes_model, script):
+    """The draw depends on the seed, whatever the method; stale figures are removed, others stay."""
+    before = results.read_json(explained / "explanations.json")
+    out = explained / "other/method-hirescam_layer-body.stage2_target-second_correct-2"
+    (out / "figures").mkdir(parents=True)
+    for name in ("old.png", "mine.png"):
+        (out / "figures" / name).write_text("")
+    earlier = {"samples": [{"figure": "figures/old.png"}, {"figure": "../../model.pt"}]}
+    results.write_json(out / "explanations.json", earlier)
+    options = ("--target", "second", "--method", "hirescam", "--layer", "body.stage2")
+    done = script(EXPLAIN, "--model", shapes_model, "--correct", 2, *options)
+    assert done.returncode == 0, done.stderr
+    assert results.read_json(explained / "explanations.json") == before
+    content = results.read_json(out / "explanations.json")
+    assert all(s["explained"] != s["predicted"] for s in content["samples"])
+    assert (content["layer"], content["map_size"]) == ("body.stage2", [8, 8])
+    index, fewer = (
+        [s["index"] for s in c["samples"] if s["kind"] == "correct"] for c in (before, content)
+    )
+    assert fewer == [k for i, k in enumerate(index) if i % 10 < 2]
+    names = {path.name for path in (out / "figures").iterdir()}
+    assert "old.png" not in names and {"mine.png", "overview_correct.png"} <= names
+    assert shapes_model.exists()
+
+
+def test_a_user_image_is_explained_and_never_overwritten(shapes_model, script, tmp_path):
+    name = "my $5 image$.png"  # not a formula
+    image = Image.fromarray(data.load_shapes().x_test[0]).resize((200, 120))
+    image.save(tmp_path / name)
+    options = ("--model", shapes_model, "--out", tmp_path, "--image")
+    done = script(EXPLAIN, *options, tmp_path / name)
+    assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
+    figure = tmp_path / "user" / name
+    assert f"wrote {figure}" in done.stdout and "predicted: " in done.stdout
+    assert Image.open(figure).width > 1000
+    before = figure.read_bytes()
+    assert script(EXPLAIN, *options, figure).returncode == 0  # the figure is now the input
+    assert figure.read_bytes() == before and len(list((tmp_path / "user").iterdir())) == 2
+
+
+def test_images_of_every_mode_and_size_are_read(tmp_path):
+    """The ways in which people store images: all give the same array, or one of the right shape."""
+    image = Image.fromarray(data.load_shapes().x_test[0]).resize((90, 60))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be rotated by 90 degrees clockwise
+    image.save(tmp_path / "plain.png")
+    image.convert("RGBA").save(tmp_path / "alpha.png")
+    image.rotate(90, expand=True).save(tmp_path / "rotated.png", exif=exif)
+    image.convert("L").save(tmp_path / "gray.png")
+    image.convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "palette.gif")
+    image.convert("CMYK").save(tmp_path / "print.jpg")
+    wide = np.asarray(image.convert("L")).astype(np.uint16) * 200
+    Image.fromarray(wide).save(tmp_path / "sixteen.png")
+    for path in tmp_path.iterdir():
+        assert data.read_image(path).shape == (60, 90, 3)
+    for name in ("alpha.png", "rotated.png"):
+        assert np.array_equal(data.read_image(tmp_path / name), np.asarray(image))
+    Image.new("RGBA", (1, 1), (0, 0, 0, 0)).save(tmp_path / "tiny.png")
+    assert (data.read_image(tmp_path / "tiny.png") == 255).all(), "transparent means white"
+    assert data.fit_image(data.read_image(tmp_path / "tiny.png"), 32).shape == (32, 32, 3)
+
+
+def refused(done, *words) -> None:
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ("--layer body.stage9", ("unknown layer 'body.stage9': choose body.whiten, body.stage1,",)),
+        ("--layer body.head", ("no feature map",)),
+        ("--target unicorn", ("unknown class 'unicorn'", "disk", "predicted")),
+        ("--target 10", ("unknown class '10'",)),
+        ("--device tpu", ("unknown device 'tpu'", "cpu")),
+        ("--method magic", ("magic", "gradcam")),
+        ("--correct 2000", ("--correct 2000", "only")),
+        ("--correct 0", ("--correct",)),
+        ("--image nowhere.png", ("nowhere.png",)),
+        ("--image x.png --target true", ("--image explains one image",)),
+        ("--sed 3", ("--sed",)),
+        ("--method input_gradient --layer body.stage3", ("uses no layer",)),
+    ],
+)
+def test_bad_arguments(shapes_model, script, tmp_path, arguments, words):
+    out = tmp_path / "out"
+    done = script(EXPLAIN, "--model", shapes_model, "--out", out, *arguments.split())
+    refused(done, *words)
+    assert not [path for path in out.rglob("*") if path.is_file()]
+
+
+def test_bad_places_and_files(shapes_model, script, tmp_path):
+    (tmp_path / "file").write_text("not an image")
+    inside = tmp_path / "file" / "out"
+    refused(script("q1_gradcam/train.py", "--dataset", "shapes", "--out", inside), "can't write in")
+    for name in (EVALUATE, EXPLAIN):
+        refused(script(name, "--model", shapes_model, "--out", inside), "can't write in")
+        refused(script(name, "--model", tmp_path / "none.pt", "--out", tmp_path), "no checkpoint")
+    noise = np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "half.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "half.png").read_bytes()[:9000])
+    options = ("--model", shapes_model, "--out", tmp_path, "--image")
+    refused(script(EXPLAIN, *options, tmp_path / "file"), "not an image")
+    refused(script(EXPLAIN, *options, tmp_path / "half.png"), "damaged")
+    assert not (tmp_path / "user").exists()
+
+
+def test_no_data_and_no_network(script, tmp_path):
+    """The proxy set here refuses every connection immediately."""
+    names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+    offline = dict.fromkeys(names, "http://127.0.0.1:9")
+    options = ("--data", tmp_path, "--out", tmp_path / "out")
+    done = script("q1_gradcam/train.py", *options, env=offline)
+    refused(done, "cifar10.npz", "cifar-10-python.tar.gz", "make demo")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.slow
+def test_committed_results_can_be_recomputed(cifar10):
+    """Accuracy on the real test set, and some of the maps, from the committed checkpoint."""
+    folder = results.OUTPUTS / "q1_gradcam"
+    model = models.load(folder / "model.pt")
+    evaluation = results.read_json(folder / "evaluation.json")
+    assert evaluation["provenance"]["checkpoint_sha256"] == results.sha256(folder / "model.pt")
+    accuracy = (
+        models.logits(model.network, cifar10.x_test).argmax(1).numpy() == cifar10.y_test
+    ).mean()
+    same_data = evaluation["provenance"]["data_sha256"] == cifar10.sha256
+    # Another copy of CIFAR-10 may differ from the official one in a few images.
+    assert accuracy == pytest.approx(evaluation["accuracy"], abs=3e-4 if same_data else 3e-3)
+    samples = results.read_json(folder / "explanations.json")["samples"]
+    arrays = results.read_npz(folder / "explanations.npz")
+    kinds = [sample["kind"] for sample in samples]
+    assert kinds.count("correct") == 100 and kinds.count("incorrect") == 50
+    for k in range(0, len(samples) if same_data else 0, 10):
+        x = models.to_input(cifar10.x_test[samples[k]["index"]][None])
+        target = model.classes.index(samples[k]["predicted"])
+        raw = gradcam.explain(model.network, x, samples[k]["layer"], target).raw[0].numpy()
+        assert np.abs(raw - arrays["map"][k]).max() <= 1e-3 * np.abs(arrays["map"][k]).max()
