@@ -1,63 +1,57 @@
-"""Seeds, devices, errors meant for people, command lines."""
+"""Command lines, user errors, seeds, devices, progress bars."""
 
 import argparse
 import ctypes
 import hashlib
 import os
 import platform
+import re
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
+DOWNLOAD_TIMEOUT = 8  # seconds without a byte before a download is given up
 
 
 class UserError(Exception):
-    """Something the user can put right. The message is one line: what was wrong, with which file or value, what to do."""
+    """A mistake the user can fix. The message is one line: what is wrong and what to do."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, on one line; its type where it says nothing."""
+    """The first line of an error's message, or its type if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that shows the script's own docstring and answers a mistake with one line and status 2."""
+    """Prints a script's docstring as help, and reports errors in one line."""
 
     def __init__(self, description: str):
-        super().__init__(
-            description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
 
-    def data_option(self, what: str = "CIFAR-10 is or goes") -> None:
-        self.add_argument(
-            "--data",
-            type=Path,
-            default=ROOT / "data",
-            metavar="DIR",
-            help=f"where {what} (default: data)",
-        )
+    def data_option(self, what: str = "CIFAR-10") -> None:
+        text = f"folder with {what}, or where to download it (default: data)"
+        self.add_argument("--data", type=Path, default=ROOT / "data", metavar="DIR", help=text)
 
     def device_option(self) -> None:
-        self.add_argument(
-            "--device",
-            default="auto",
-            metavar="NAME",
-            help="auto, cpu, cuda or mps (default: auto)",
-        )
+        text = "auto, cpu, cuda or mps (default: auto)"
+        self.add_argument("--device", default="auto", metavar="NAME", help=text)
 
     def error(self, message: str):
         self.exit(2, f"error: {message} (see --help)\n")
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a script's `main`: a UserError becomes one line on stderr and exit status 2, Ctrl-C a line and status 130."""
+    """Calls `main`. A UserError is printed in one line with exit status 2; Ctrl-C gives 130."""
     try:
         main()
+        sys.stdout.flush()
     except UserError as error:
         sys.stdout.flush()
         print(f"error: {error}", file=sys.stderr)
@@ -65,38 +59,46 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has closed it, for example `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def positive(text: str) -> int:
-    """An argparse type: a whole number above zero."""
+    """An argparse type: an integer above zero."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
     return int(text)
 
 
-def seed_for(seed: int, *key: object) -> int:
-    """A 63-bit seed that depends on `seed` and on what it is for, and on nothing else.
+def out_folder(base: Path, args: argparse.Namespace, defaults: dict[str, object]) -> Path:
+    """`base` if all options are at their `defaults` or None, otherwise base/other/NAME-VALUE_..."""
+    changed = []
+    for name, default in defaults.items():
+        value = getattr(args, name)
+        if value not in (None, default):
+            values = value if isinstance(value, list) else [value]
+            changed.append("-".join([name, *(Path(str(v)).name for v in values)]))
+    return base / "other" / "_".join(changed) if changed else base
 
-    Every random choice draws from a generator made from such a seed, so that any one of them can be repeated alone.
-    """
+
+def seed_for(seed: int, *key: object) -> int:
+    """A 63-bit seed for one purpose, so that each random choice can be repeated alone."""
     digest = hashlib.sha256(repr((int(seed), *key)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(seed: int, *key: object) -> torch.Generator:
-    """A torch generator (CPU) for one purpose; see `seed_for`."""
+    """A torch CPU generator seeded with `seed_for(seed, *key)`."""
     return torch.Generator().manual_seed(seed_for(seed, *key))
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` takes CUDA, then an Apple GPU, then the CPU; any other name is taken as given or refused."""
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
+    """The device called `name`; `auto` takes CUDA, else an Apple GPU, else the CPU."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    available = {"cuda": cuda, "mps": mps, "cpu": True}
     if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+        return torch.device(next(kind for kind, usable in available.items() if usable))
     if name not in available:
         raise UserError(f"unknown device {name!r}: choose auto, {', '.join(available)}")
     if not available[name]:
@@ -105,28 +107,18 @@ def pick_device(name: str) -> torch.device:
 
 
 def hardware(device: torch.device) -> str:
-    """What the work ran on, in words."""
+    """The name of the GPU, or of the processor with its vector unit and number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{cpu_name()}, {torch.get_num_threads()} threads" + (
-        " + Apple GPU" if device.type == "mps" else ""
-    )
-
-
-def cpu_name() -> str:
-    """The processor's name and its widest vector unit, as far as the system tells."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            name = next(
-                (line.split(":")[1].strip() for line in file if line.startswith("model name")), ""
-            )
-    except OSError:
-        name = ""
-    return f"{name or platform.processor() or platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
+    info = Path("/proc/cpuinfo")  # Linux only
+    names = re.findall("(?m)^model name\\s*: (.+)", info.read_text()) if info.is_file() else []
+    name = names[0] if names else platform.processor() or platform.machine()
+    cpu = f"{name} ({torch.backends.cpu.get_cpu_capability()}), {torch.get_num_threads()} threads"
+    return cpu + " + Apple GPU" * (device.type == "mps")
 
 
 def peak_memory_bytes() -> int | None:
-    """The largest resident size of this process so far; None where the system does not tell (Windows)."""
+    """The peak resident size of this process, or None on Windows, which does not report it."""
     try:
         import resource
     except ImportError:
@@ -136,18 +128,34 @@ def peak_memory_bytes() -> int | None:
 
 
 def interactive() -> bool:
-    """Whether somebody is watching: progress bars are drawn only then."""
+    """Whether a person is watching stderr."""
     return sys.stderr.isatty() and not os.environ.get("CI")
 
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+def progress(iterable: Iterable | None = None, description: str = "", **options) -> tqdm:
+    """A tqdm progress bar over `iterable`, shown only if a person is watching."""
+    return tqdm(iterable, desc=description, leave=False, disable=not interactive(), **options)
+
+
+@contextmanager
+def download_timeout() -> Iterator[None]:
+    """Inside this block, network connections time out after DOWNLOAD_TIMEOUT seconds."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc's allocator to keep freed memory for the next use; whether it could be told (on Linux with glibc alone).
+    """Makes glibc's allocator reuse freed memory; returns False where that is not possible.
 
-    Large arrays otherwise come from the system one by one, which clears every page first: for a network's activations, freed and asked for
-    again in every batch, that costs much of the time (measured by benchmarks/lime.py). The process keeps its peak size until it ends.
+    By default each large array gets new pages from the system, which have to be cleared; this slows
+    down a network on the CPU. The process keeps its peak size until it ends.
     """
     if not sys.platform.startswith("linux"):
         return False

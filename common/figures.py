@@ -1,148 +1,130 @@
-"""One visual style for every figure: pictures, maps over pictures, colour bars, saving.
+"""One style for all figures: images, maps over images, the color bar, saving.
 
-Maps are shown in colour over the picture in grey, so that colour means one thing only: how much. Where a map is low the picture
-shows through. The colours run evenly from dark violet to light yellow (matplotlib's `inferno`), which colour-blind readers and
-grey printers keep in order; a thin white line runs where the map reaches half of its peak.
+A map is drawn in color over its image in gray; low values are nearly transparent. The lightness of
+the colormap `inferno` increases steadily, which helps color-blind readers and gray prints. A white
+line marks half of the map's maximum.
 """
 
 import io
 from pathlib import Path
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
 from common.cli import UserError
 from common.results import read_json, write_whole
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (the backend has to be chosen first)
-
-WIDTH = 7.2  # inches: the width of a page's text
+WIDTH = 7.2  # inches, the width of the text on a page
 DPI = 200
 NEARLY_WHITE = 247
 INK, FAINT, ACCENT, SECOND = "#1b1b1e", "#8a8a93", "#1f5fa8", "#c2571a"
-plt.rcParams.update(
-    {
-        "font.family": "DejaVu Sans",
-        "font.size": 8,
-        "axes.titlesize": 8,
-        "axes.labelsize": 8,
-        "axes.edgecolor": FAINT,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "text.color": INK,
-        "axes.labelcolor": INK,
-        "legend.frameon": False,
-        "figure.dpi": DPI,
-    }
-)
-COLOURS = matplotlib.colormaps["inferno"]
-LOWEST_COLOUR = 0.25  # `inferno` below this is black, which would look like shadow
+COLORS = plt.get_cmap("inferno")
+LOWEST_COLOR = 0.25  # `inferno` below this is black and would look like a shadow
+plt.rc("font", family="DejaVu Sans", size=8)
+plt.rc("axes", titlesize=8, labelsize=8, edgecolor=FAINT, labelcolor=INK)
+plt.rc("axes.spines", top=False, right=False)
+plt.rc("text", color=INK)
+plt.rc("legend", frameon=False)
+plt.rc("figure", dpi=DPI)
+plt.rc("svg", fonttype="path", hashsalt="common.figures")  # without a salt, ids are random
 
 
 def save(figure, path: Path, photographs: bool = False) -> Path:
-    """Writes a figure as PNG with the 256 colours that fit it best (a quarter of the size), whole or not at all; closes it.
+    """Writes a figure and closes it: SVG if `path` ends in .svg, otherwise PNG.
 
-    With `photographs` the colours are dithered, which keeps smooth enlarged pictures from falling into bands (half of the size)."""
+    An SVG is the same in every run. A PNG is reduced to 256 colors, a quarter of the size;
+    `photographs` dithers them, which avoids bands in smooth images.
+    """
     buffer = io.BytesIO()
+    if Path(path).suffix == ".svg":
+        figure.savefig(buffer, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+        return write_whole(path, lambda file: file.write(buffer.getvalue()))
     figure.savefig(buffer, format="png", dpi=DPI)
     plt.close(figure)
     full = Image.open(buffer).convert("RGB")
     image = full.quantize(256, kmeans=2)
     if photographs:
         image = full.quantize(palette=image, dither=Image.Dither.FLOYDSTEINBERG)
-    colours = np.array(image.getpalette(), dtype=np.uint8).reshape(-1, 3)
-    colours[(colours >= NEARLY_WHITE).all(1)] = (
-        255  # the paper is not among the colours that fit best
-    )
-    image.putpalette(colours.ravel().tolist())
+    palette = np.array(image.getpalette(), dtype=np.uint8).reshape(-1, 3)
+    palette[(palette >= NEARLY_WHITE).all(1)] = 255  # quantizing makes a white background grayish
+    image.putpalette(palette.ravel().tolist())
     return write_whole(path, lambda file: image.save(file, format="PNG", optimize=True))
 
 
 def remove_stale(out: Path, written: list[Path]) -> None:
-    """Removes the figures that OUT/explanations.json of an earlier run names and that were not made again; nothing else, for in a user's own
-    folder lie other pictures. To be called before that file is replaced."""
+    """Deletes the figures listed in `out`/explanations.json that are not in `written`.
+
+    Call it before explanations.json is replaced. Other files in a user's folder are not touched.
+    """
     try:
-        earlier = read_json(out / "explanations.json").get("samples", [])
+        samples = read_json(out / "explanations.json").get("samples", [])
     except UserError:
         return
-    kept = {path.resolve() for path in written}
-    for name in {sample["figure"] for sample in earlier if "figure" in sample}:
-        path = (out / name).resolve()
-        if (
-            path not in kept
-            and path.is_relative_to((out / "figures").resolve())
-            and path.suffix == ".png"
-        ):
+    listed = {(out / sample["figure"]).resolve() for sample in samples if "figure" in sample}
+    for path in listed - {path.resolve() for path in written}:
+        inside = path.is_relative_to((out / "figures").resolve())
+        if inside and path.suffix in (".png", ".svg"):
             path.unlink(missing_ok=True)
 
 
-def grey(image: np.ndarray) -> np.ndarray:
-    """Lightness (H, W) in 0 to 1 of a picture (H, W, 3) uint8 (Rec. 709 weights)."""
+def to_gray(image: np.ndarray) -> np.ndarray:
+    """Lightness (H, W) in 0 to 1 of an image (H, W, 3) uint8 (Rec. 709 weights)."""
     return image.astype(float) @ [0.2126, 0.7152, 0.0722] / 255
 
 
 def blend(lightness: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Colours (H, W, 3) for a map `level` (H, W) in 0 to 1 over a grey picture; the higher the level, the less shows through."""
-    colour = COLOURS(LOWEST_COLOUR + (1 - LOWEST_COLOUR) * level)[..., :3]
+    """Colors (H, W, 3) of a map `level` (H, W) in 0 to 1 over `lightness` (H, W) in 0 to 1."""
+    color = COLORS(LOWEST_COLOR + (1 - LOWEST_COLOR) * level)[..., :3]
     opacity = (0.10 + 0.70 * np.sqrt(level))[..., None]
-    return (1 - opacity) * (0.15 + 0.7 * lightness[..., None]) + opacity * colour
+    return (1 - opacity) * (0.15 + 0.7 * lightness[..., None]) + opacity * color
 
 
-def show_picture(ax, image: np.ndarray, title: str = "") -> None:
-    """A picture (H, W, 3) uint8, enlarged without smoothing, so that its pixels can be seen."""
+def show_image(ax, image: np.ndarray, title: str = "") -> None:
+    """Draws an image (H, W, 3) uint8 without smoothing."""
     ax.imshow(image, interpolation="nearest")
     _bare(ax, title)
 
 
 def show_map(ax, image: np.ndarray, level: np.ndarray, title: str = "", dead: bool = False) -> None:
-    """A map `level` (h, w) in 0 to 1 over its picture (H, W, 3). A dead map is said to be one, not drawn."""
+    """Draws a map (h, w) in 0 to 1 over an image (H, W, 3), or a note if it is `dead` (zero)."""
+    gray = to_gray(image)
     if dead:
-        ax.imshow(0.5 + 0.4 * grey(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        ax.text(
-            0.5,
-            0.5,
-            "zero after\nReLU: no\nevidence",
-            transform=ax.transAxes,
-            ha="center",
-            va="center",
-            fontsize=7,
-        )
-        _bare(ax, title)
-        return
-    fine = np.kron(grey(image), np.ones((8, 8)))
-    smooth = enlarge(level, fine.shape)
-    ax.imshow(blend(fine, smooth), extent=(-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5))
-    steps = [
-        np.linspace(-0.5, n - 0.5, m)
-        for n, m in ((image.shape[1], fine.shape[1]), (image.shape[0], fine.shape[0]))
-    ]
-    ax.contour(*steps, smooth, levels=[0.5 * smooth.max()], colors="white", linewidths=0.7)
+        ax.imshow(0.5 + 0.4 * gray, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        place = {"transform": ax.transAxes, "ha": "center", "va": "center"}
+        ax.text(0.5, 0.5, "zero after\nReLU: no\nevidence", fontsize=7, **place)
+    else:
+        fine = np.kron(gray, np.ones((8, 8)))
+        smooth = enlarge(level, fine.shape)
+        height, width = gray.shape
+        ax.imshow(blend(fine, smooth), extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+        x, y = (np.linspace(-0.5, n - 0.5, 8 * n) for n in (width, height))
+        half = [0.5 * smooth.max()]
+        ax.contour(x, y, smooth, levels=half, colors="white", linewidths=0.7)
     _bare(ax, title)
 
 
 def enlarge(level: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear enlargement (H, W) of a map (h, w), cell centres staying in place."""
+    """A map (h, w) bilinearly resized to `size` (H, W)."""
     source = Image.fromarray(level.astype(np.float32))
     return np.asarray(source.resize(size[::-1], Image.Resampling.BILINEAR))
 
 
-def colour_bar(
-    figure, box: tuple[float, float, float, float], label: str = "share of the map's peak"
+def color_bar(
+    figure, box: tuple[float, float, float, float], label: str = "share of the map's maximum"
 ) -> None:
-    """The meaning of the colours, drawn over the middle grey, in `box` (left, bottom, width, height) of the figure."""
+    """Draws the colors over medium gray in `box` (left, bottom, width, height) of the figure."""
     ax = figure.add_axes(box)
     ramp = np.linspace(0, 1, 256)[None]
     ax.imshow(blend(np.full_like(ramp, 0.5), ramp), aspect="auto", extent=(0, 1, 0, 1))
-    ax.set(xticks=[0, 0.5, 1], yticks=[], xlabel=label)
+    ax.set(xticks=[0, 0.5, 1], yticks=[])
+    ax.set_xlabel(label, size=7)
     ax.axvline(0.5, color="white", linewidth=0.8)
     ax.tick_params(length=2, labelsize=7)
-    ax.xaxis.label.set_size(7)
 
 
 def _bare(ax, title: str) -> None:
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=7, pad=2.5)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+    ax.spines[:].set_visible(False)

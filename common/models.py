@@ -1,11 +1,8 @@
-"""Networks for 32 x 32 pictures, and checkpoints that carry all that is needed to use them again.
-
-Every network takes pictures as (N, 3, H, W) float in 0 to 1 and gives logits (N, K); the normalisation is its first layer,
-so that nobody who uses it later can forget it.
-"""
+"""Networks for 32 x 32 images, and their checkpoints."""
 
 import pickle
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +18,8 @@ from common.results import write_whole
 CHECKPOINT_FORMAT = 1
 
 
-class Normalise(nn.Module):
-    """(x - mean) / std per channel, for x in 0 to 1."""
+class Normalize(nn.Module):
+    """(x - mean) / std per channel."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
@@ -34,11 +31,10 @@ class Normalise(nn.Module):
 
 
 class PatchWhitening(nn.Conv2d):
-    """A frozen 2 x 2 convolution whose 24 filters are the whitened principal patches of the training pictures, and their
-    negatives (Jordan, arXiv:2404.00498; only the bias is trained).
+    """A 2 x 2 convolution that whitens patches (Jordan, arXiv:2404.00498); only its bias learns.
 
-    One replicated row and column, right and below, keep the grid at 32 x 32, so that two halvings end at 8 x 8 with nothing
-    dropped. (A cell so stands for pixels half a pixel to the right and below; a cell of the last map is four pixels wide.)
+    The 24 filters are the 12 whitened principal components of the training patches and their
+    negatives. The input is padded at the bottom and right, so the output stays 32 x 32.
     """
 
     def __init__(self):
@@ -50,41 +46,31 @@ class PatchWhitening(nn.Conv2d):
         return super().forward(F.pad(x, (0, 1, 0, 1), mode="replicate"))
 
     @torch.no_grad()
-    def fit(self, pictures: Tensor, eps: float = 5e-4) -> None:
-        """Sets the filters from normalised `pictures` (N, 3, H, W): the eigenvectors of the 12 x 12 second moments of their
-        2 x 2 patches, each divided by the square root of its eigenvalue."""
-        patches = (
-            pictures.cpu()
-            .double()
-            .unfold(2, 2, 1)
-            .unfold(3, 2, 1)
-            .permute(0, 2, 3, 1, 4, 5)
-            .reshape(-1, 12)
-        )
+    def fit(self, images: Tensor, eps: float = 5e-4) -> None:
+        """Sets the filters, eigenvectors / sqrt(eigenvalue + eps), from normalized images."""
+        patches = images.cpu().double().unfold(2, 2, 1).unfold(3, 2, 1)  # (N, 3, H-1, W-1, 2, 2)
+        patches = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, 12)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         filters = (vectors.T / (values[:, None] + eps).sqrt()).view(12, 3, 2, 2)
         self.weight.copy_(torch.cat((filters, -filters)))
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
-    """3 x 3, no bias, starting as the identity on its first channels (Dirac initialisation; arXiv:2404.00498)."""
+    """3 x 3 without bias; its first channels start as the identity (Dirac; arXiv:2404.00498)."""
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     nn.init.dirac_(convolution.weight[: min(inputs, outputs)])
     return convolution
 
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Batch norm whose scale stays at 1 (a ReLU network can absorb it) and whose running statistics follow a short training.
-
-    The learning rate ends at zero, so they fit the last weights: taken afresh over thirty batches they moved the held-out
-    accuracy of a trained network by less than a tenth of a point."""
+    """Batch norm with the scale fixed at 1, and a large momentum for short trainings."""
     norm = nn.BatchNorm2d(channels, momentum=0.6)
     norm.weight.requires_grad_(False)
     return norm
 
 
 class Stage(nn.Module):
-    """Widen, halve the grid (before batch norm and ReLU, which then work on a quarter of the numbers), refine."""
+    """Two 3 x 3 convolutions with batch norm and ReLU; pooling right after the first saves time."""
 
     def __init__(self, inputs: int, outputs: int, halve: bool):
         super().__init__()
@@ -102,13 +88,13 @@ class Stage(nn.Module):
 
 
 class Compact(nn.Module):
-    """A network made to be trained on a laptop and to be explained.
+    """A small network whose logits Grad-CAM decomposes exactly.
 
-    Patch whitening, three stages at 16 x 16, 8 x 8 and 8 x 8, global average pooling and a linear head: the logit is the sum
-    over the last map of weight x activation, so that Grad-CAM there shows exactly how the logit came about.
+    Patch whitening, three stages (16 x 16, 8 x 8, 8 x 8), global average pooling and a linear head
+    without bias: a logit is the mean over the last feature map of weight x activation.
     """
 
-    LOGIT_SCALE = 1 / 50  # keeps the first steps gentle; a fixed factor on the head
+    LOGIT_SCALE = 1 / 50  # a fixed factor that keeps the first steps small
 
     def __init__(self, classes: int, widths: tuple[int, int, int] = (64, 192, 192)):
         super().__init__()
@@ -128,7 +114,7 @@ class Compact(nn.Module):
 
 
 def _resnet18(classes: int) -> nn.Module:
-    """ResNet-18 (He et al., arXiv:1512.03385) in its CIFAR form: a 3 x 3 first layer of stride 1, no max-pool."""
+    """ResNet-18 (He et al., arXiv:1512.03385) with a 3 x 3 first layer of stride 1, no max-pool."""
     from torchvision.models import resnet18
 
     network = resnet18(num_classes=classes)
@@ -138,7 +124,7 @@ def _resnet18(classes: int) -> nn.Module:
 
 
 def _vgg16(classes: int) -> nn.Module:
-    """VGG-16 with batch norm (Simonyan & Zisserman, arXiv:1409.1556) for 32 x 32: one linear layer on the last 1 x 1 map."""
+    """VGG-16 with batch norm (Simonyan & Zisserman, arXiv:1409.1556), with one linear layer."""
     from torchvision.models import vgg16_bn
 
     network = vgg16_bn(num_classes=classes)
@@ -149,19 +135,17 @@ def _vgg16(classes: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class Architecture:
-    """How to build a network, which layer to explain unless told otherwise, and which are worth comparing."""
+    """`build(classes, **options)`, the layer explained by default, and the layers to compare."""
 
-    build: Any  # (classes, **options) -> nn.Module
+    build: Callable[..., nn.Module]
     layer: str
     stages: tuple[str, ...]
 
 
 ARCHITECTURES = {
-    "compact": Architecture(Compact, "body.stage3", ("body.stage1", "body.stage2", "body.stage3")),
-    "resnet18": Architecture(
-        _resnet18, "body.layer4", tuple(f"body.layer{k}" for k in (1, 2, 3, 4))
-    ),
-    # The layer before each max-pool; the last one is 2 x 2, too coarse to point at anything, so the one before is taken.
+    "compact": Architecture(Compact, "body.stage3", tuple(f"body.stage{k}" for k in "123")),
+    "resnet18": Architecture(_resnet18, "body.layer4", tuple(f"body.layer{k}" for k in "1234")),
+    # The layer before each max-pool. The last one is 2 x 2, too coarse to localize anything.
     "vgg16": Architecture(
         _vgg16, "body.features.32", tuple(f"body.features.{k}" for k in (5, 12, 22, 32, 42))
     ),
@@ -169,11 +153,11 @@ ARCHITECTURES = {
 
 
 class Classifier(nn.Module):
-    """Normalisation and a network (`body`): pictures (N, 3, H, W) in 0 to 1 in, logits (N, K) out."""
+    """Maps images (N, 3, H, W) in 0 to 1 to logits (N, K); normalization is the first layer."""
 
     def __init__(self, body: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
-        self.normalise = Normalise(mean, std)
+        self.normalise = Normalize(mean, std)  # this name is a key of the checkpoints
         self.body = body
 
     def forward(self, x: Tensor) -> Tensor:
@@ -182,106 +166,77 @@ class Classifier(nn.Module):
 
 @dataclass
 class Model:
-    """A classifier with what belongs to it; what a checkpoint holds.
-
-    Attributes:
-        network: the classifier, in `eval()` mode when it comes from a checkpoint.
-        arch, options: key of ARCHITECTURES and the arguments of its `build`.
-        classes: class names in the order of the logits.
-        dataset: name of the data set it was trained on.
-        temperature: what logits are divided by before the softmax (Guo et al., arXiv:1706.04599, section 4.2), fitted on
-            held-out pictures; it changes no decision, only how sure the network says it is.
-        training: seed, recipe, held-out size, data hash, and what else the training script wrote down.
-    """
+    """A classifier and its metadata, as stored in a checkpoint."""
 
     network: Classifier
-    arch: str
-    options: dict[str, Any]
-    classes: tuple[str, ...]
-    dataset: str
-    temperature: float = 1.0
-    training: dict[str, Any] = field(default_factory=dict)
+    arch: str  # key of ARCHITECTURES
+    options: dict[str, Any]  # the arguments of its `build`
+    classes: tuple[str, ...]  # in the order of the logits
+    dataset: str  # name of the training data
+    temperature: float = 1.0  # divides the logits before the softmax; see q1_gradcam/calibration.py
+    training: dict[str, Any] = field(default_factory=dict)  # seed, recipe, hash of the data, ...
 
     @property
     def layer(self) -> str:
-        """The layer explained unless told otherwise."""
+        """The layer explained by default."""
         return ARCHITECTURES[self.arch].layer
 
 
 def build(arch: str, classes: int, mean, std, options: dict[str, Any] | None = None) -> Classifier:
-    """A fresh network of one of the ARCHITECTURES, randomly initialised from torch's global generator."""
+    """A new network of one of ARCHITECTURES, initialized from torch's global generator."""
     if arch not in ARCHITECTURES:
         raise UserError(f"unknown architecture {arch!r}: choose {', '.join(ARCHITECTURES)}")
-    return Classifier(
-        ARCHITECTURES[arch].build(classes, **(options or {})), tuple(mean), tuple(std)
-    )
+    body = ARCHITECTURES[arch].build(classes, **(options or {}))
+    return Classifier(body, tuple(mean), tuple(std))
 
 
 def untrained(model: Model, images: np.ndarray, seed: int) -> Classifier:
-    """The network of a model before its first step, in `eval()`. What the data alone determine is kept (normalisation, whitening filters; their
-    bias is learnt) or taken from `images` (N, H, W, 3) (batch norm)."""
+    """A randomly initialized network like `model`'s, in `eval()` mode.
+
+    Normalization and whitening filters are copied, since they are computed from the data and not
+    trained. Batch norm takes its statistics from `images` (N, H, W, 3).
+    """
     torch.manual_seed(seed_for(seed, "untrained"))
-    fresh = build(model.arch, len(model.classes), (0.0,) * 3, (1.0,) * 3, model.options)
-    by_data = ("normalise.", "body.whiten.weight")
-    kept = {
-        key: value for key, value in model.network.state_dict().items() if key.startswith(by_data)
-    }
-    fresh.load_state_dict(kept, strict=False)
+    network = build(model.arch, len(model.classes), (0.0,) * 3, (1.0,) * 3, model.options)
+    trained, fixed = model.network.state_dict(), ("normalise.", "body.whiten.weight")
+    network.load_state_dict({k: v for k, v in trained.items() if k.startswith(fixed)}, strict=False)
     device = next(model.network.parameters()).device
-    return with_fresh_statistics(fresh.eval().to(device, memory_format=torch.channels_last), images)
+    network = network.eval().to(device, memory_format=torch.channels_last)
+    return with_fresh_statistics(network, images)
 
 
 def with_fresh_statistics(network: nn.Module, images: np.ndarray) -> nn.Module:
-    """The network, changed in place: its batch norms take their statistics from `images` (N, H, W, 3) alone.
-
-    With those of trained filters other filters would be far out of range, and maps would change for that reason alone.
-    """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum, norm.training = None, True  # the plain mean over what it is shown
+    """Recomputes the batch norm statistics of `network`, in place, from `images` (N, H, W, 3)."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum, module.training = None, True  # None: the plain mean over all batches
     logits(network, images)
     return network.eval()
 
 
 def save(path: str | Path, model: Model, half: bool = False) -> Path:
-    """Writes a checkpoint, whole or not at all; `half` stores floating-point weights in 16 bits."""
-    state = {
-        key: value.detach().cpu().contiguous() for key, value in model.network.state_dict().items()
-    }
+    """Writes a checkpoint atomically; `half` stores floating-point weights in 16 bits."""
+    state = {k: v.detach().cpu().contiguous() for k, v in model.network.state_dict().items()}
     if half:
-        state = {
-            key: value.half() if value.is_floating_point() else value
-            for key, value in state.items()
-        }
+        state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     content = {name: value for name, value in vars(model).items() if name != "network"}
     content |= {"format": CHECKPOINT_FORMAT, "classes": list(model.classes), "state_dict": state}
     return write_whole(path, lambda file: torch.save(content, file))
 
 
-def load(path: str | Path, device: torch.device | str = "cpu", arch: str | None = None) -> Model:
-    """Reads a checkpoint written by `save`; never runs code from it (`weights_only=True`).
-
-    Args:
-        arch: refuse a checkpoint of any other architecture.
-
-    Raises:
-        UserError: no such file; damaged; a pickle with code in it; not a checkpoint of this project; another architecture.
-    """
+def load(path: str | Path, device: torch.device | str = "cpu") -> Model:
+    """Reads a checkpoint written by `save`. Raises UserError for any other file."""
     content = read_torch(path)
-    if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
-        raise UserError(
-            f"{path} is not a checkpoint of this project: train one with q1_gradcam/train.py"
-        )
-    if arch is not None and content.get("arch") != arch:
-        raise UserError(f"{path} holds a {content.get('arch')!r} network, not {arch!r}")
+    if not isinstance(content, dict) or content.pop("format", None) != CHECKPOINT_FORMAT:
+        advice = "train one with q1_gradcam/train.py"
+        raise UserError(f"{path} is not a checkpoint of this project: {advice}")
     try:
-        state = content.pop("state_dict")
+        state, classes = content.pop("state_dict"), tuple(content.pop("classes"))
         mean, std = (state[f"normalise.{part}"].flatten().tolist() for part in ("mean", "std"))
-        network = build(content["arch"], len(content["classes"]), mean, std, content["options"])
+        network = build(content["arch"], len(classes), mean, std, content["options"])
         network.load_state_dict(state)
-        content = {key: value for key, value in content.items() if key != "format"}
-        model = Model(network.eval().to(device), **content | {"classes": tuple(content["classes"])})
+        model = Model(network.eval().to(device), classes=classes, **content)
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(f"{path} does not fit its architecture ({first_line(error)})") from None
     network.to(memory_format=torch.channels_last)
@@ -289,40 +244,29 @@ def load(path: str | Path, device: torch.device | str = "cpu", arch: str | None 
 
 
 def read_torch(path: str | Path) -> Any:
-    """`torch.load` with `weights_only=True`, its failures as UserErrors."""
+    """`torch.load` with `weights_only=True`; failures become UserErrors."""
     if not Path(path).is_file():
-        raise UserError(
-            f"there is no checkpoint {path}: train one with q1_gradcam/train.py, or give its path"
-        )
+        raise UserError(f"there is no checkpoint {path}: train one with q1_gradcam/train.py")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what it raises depends on which byte is wrong
-        if isinstance(error, pickle.UnpicklingError) and re.search(
-            "GLOBAL|global|blocked", str(error)
-        ):
-            raise UserError(
-                f"{path} holds more than weights, so it is not loaded: it could run code"
-            ) from None
+    except Exception as error:  # the type depends on which byte is damaged
+        text = str(error)
+        if isinstance(error, pickle.UnpicklingError) and re.search("(?i)global|blocked", text):
+            raise UserError(f"{path} is not loaded: it contains code, not only weights") from None
         raise UserError(f"{path} is damaged or not a checkpoint: get it again") from None
 
 
 def to_input(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """Pictures (N, H, W, 3) uint8 as network input (N, 3, H, W) float in 0 to 1, channels last in memory."""
-    # A copy, because torch warns of arrays that can't be written to, as pictures read by PIL are.
-    return (
-        torch.from_numpy(np.array(images, order="C"))
-        .to(device)
-        .permute(0, 3, 1, 2)
-        .float()
-        .div(255)
-    )
+    """Images (N, H, W, 3) uint8 as float (N, 3, H, W) in 0 to 1, channels last in memory."""
+    copy = np.array(images, order="C")  # torch warns about read-only arrays such as PIL's
+    return torch.from_numpy(copy).to(device).permute(0, 3, 1, 2).float().div(255)
 
 
 @torch.inference_mode()
 def logits(
     network: nn.Module, images: np.ndarray, batch: int = 500, mirror: bool = False
 ) -> Tensor:
-    """Logits (N, K) on the CPU for pictures (N, H, W, 3) uint8; with `mirror`, of the pictures turned left to right."""
+    """Logits (N, K) on the CPU for images (N, H, W, 3) uint8; `mirror` flips them left to right."""
     device = next(network.parameters()).device
     parts = []
     for start in range(0, len(images), batch):

@@ -1,13 +1,10 @@
-"""Results files: whole or not at all, with their provenance inside.
-
-A results file is the only thing that passes from a script to the report. Numbers are JSON, arrays are `.npz`, pictures
-are PNG; nothing is pickled.
-"""
+"""Results files: JSON for numbers, NPZ for arrays. Written atomically, with their provenance."""
 
 import hashlib
 import importlib.metadata
 import json
 import os
+import platform
 import shlex
 import subprocess
 import sys
@@ -24,142 +21,126 @@ import torch
 from common.cli import ROOT, UserError, first_line, hardware
 
 OUTPUTS = ROOT / "outputs"
-LIBRARIES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "scikit-image",
-    "matplotlib",
-    "lime",
-)
+LIBRARIES = "torch torchvision numpy scipy scikit-learn scikit-image matplotlib lime".split()
 
 
-def write_whole(path: str | Path, write: Callable[[IO[bytes]], None]) -> Path:
-    """Calls `write(file)` on a file beside `path` and renames it into place, so that `path` is never half-written.
-
-    Raises:
-        UserError: the folder or the file can't be written.
-    """
+def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
+    """Writes a file atomically: `write(file)` fills a temporary file that then replaces `path`."""
     path = Path(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    with _writable(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise UserError(
-            f"can't write {path}: {error.strerror or error}; choose another folder with --out"
-        ) from error
-    finally:
-        if part.is_file():
-            part.unlink()
+        try:
+            with open(part, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
     return path
 
 
 def output_folder(folder: str | Path) -> Path:
-    """Makes `folder` and tries to write in it, before any work is spent. Raises UserError where that fails."""
-    folder = Path(folder)
-    probe = folder / f".probe.{os.getpid()}.part"
+    """Creates `folder` and checks that it is writable, so that a script fails before its work."""
+    return write_whole(Path(folder) / f".probe.{os.getpid()}", lambda file: None).parent
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        yield
     except OSError as error:
-        raise UserError(
-            f"can't write in {folder}: {error.strerror or error}; choose another with --out"
-        ) from error
-    return folder
+        reason = error.strerror or error
+        raise UserError(f"can't write in {folder}: {reason}; choose another --out") from error
 
 
 def write_json(path: str | Path, content: dict[str, Any]) -> Path:
-    """Writes `content` as JSON: one line per key at the top, short lists on one line, numbers rounded to 6 digits."""
-    lines = ",\n".join(
-        f"  {json.dumps(key)}: {_layout(plain(value), '  ')}" for key, value in content.items()
-    )
-    return write_whole(path, lambda file: file.write(f"{{\n{lines}\n}}\n".encode()))
+    """Writes `content` as JSON: floats with 6 significant digits, short lists on one line."""
+    lines = (f"  {json.dumps(k)}: {_layout(v, '  ')}" for k, v in plain(content).items())
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    return write_whole(path, lambda file: file.write(text.encode()))
 
 
 def _layout(value: Any, indent: str) -> str:
-    """JSON text that a person can read and a diff can follow: what fits on a line stays on one."""
+    """`value` as JSON on one line if it fits, otherwise with one line per item."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     if len(text) + len(indent) <= 118 or not isinstance(value, dict | list) or not value:
         return text
     inner = indent + "  "
     if isinstance(value, dict):
-        parts, (start, end) = (
-            [f"{json.dumps(k)}: {_layout(v, inner)}" for k, v in value.items()],
-            "{}",
-        )
+        parts = [f"{json.dumps(k)}: {_layout(v, inner)}" for k, v in value.items()]
     else:
-        parts, (start, end) = [_layout(v, inner) for v in value], "[]"
-    return start + "\n" + ",\n".join(inner + part for part in parts) + "\n" + indent + end
+        parts = [_layout(v, inner) for v in value]
+    body = ",\n".join(inner + part for part in parts)
+    return f"{text[0]}\n{body}\n{indent}{text[-1]}"
 
 
 def plain(value: Any) -> Any:
-    """NumPy and torch scalars and arrays as plain Python; floats to 6 significant digits."""
+    """Converts NumPy, torch and Path objects to JSON types; floats get 6 significant digits."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | torch.Tensor):
+    if isinstance(value, np.ndarray | torch.Tensor | np.generic):
         return plain(value.tolist())
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, Path):
         return value.as_posix()
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    return value
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def without_nan(value: Any) -> Any:
-    """The same numbers, lists and dictionaries with None where a number is not finite, which JSON can't say."""
+    """Replaces numbers that are not finite, which JSON cannot express, by None."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | np.ndarray):
         return [without_nan(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return without_nan(value.tolist())
-    if isinstance(value, float | np.floating) and not np.isfinite(value):
-        return None
-    return value
+    return None if isinstance(value, float | np.floating) and not np.isfinite(value) else value
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """Reads a results file. Raises UserError where it is missing or damaged."""
-    try:
+    """Reads a JSON file. Raises UserError if it is missing or damaged."""
+    with _readable(path):
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"there is no {path}: run the script that writes it first") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"can't read {path}: {error}") from error
 
 
 def write_npz(path: str | Path, **arrays: np.ndarray) -> Path:
-    """Writes arrays as a compressed `.npz`."""
+    """Writes arrays as a compressed NPZ file."""
     return write_whole(path, lambda file: np.savez_compressed(file, **arrays))
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads the arrays of an `.npz`. Raises UserError where it is missing or damaged."""
+    """Reads the arrays of an NPZ file. Raises UserError if it is missing or damaged."""
+    with _readable(path), np.load(path, allow_pickle=False) as archive:
+        return {key: archive[key] for key in archive.files}
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
+        yield
     except FileNotFoundError:
         raise UserError(f"there is no {path}: run the script that writes it first") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"can't read {path}: {error}") from error
 
 
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Inside this block, missing or unexpected content becomes a UserError that names `path`."""
+    try:
+        yield
+    except KeyError as error:
+        raise UserError(f"{path} lacks {error}: run the script that writes it again") from error
+    except (IndexError, AttributeError, TypeError, ValueError) as error:
+        message = f"{path} is not as its script writes it ({first_line(error)}): run that again"
+        raise UserError(message) from error
+
+
 def shown(path: str | Path) -> str:
-    """A path as a person would type it from where they are."""
-    path = Path(path).resolve()
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    """A path for messages, relative to the working directory if it is inside it."""
+    path, here = Path(path).resolve(), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def sha256(path: str | Path) -> str:
@@ -168,78 +149,41 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sha256_of_rooms() -> dict[str, str]:
-    """The project's Python files, each with the start of its SHA-256."""
-    rooms = ("common", "q1_gradcam", "q2_lime", "evaluation", "report")
-    paths = sorted(path for room in rooms for path in (ROOT / room).glob("*.py"))
-    return {path.relative_to(ROOT).as_posix(): sha256(path)[:16] for path in paths}
+def git_state(root: Path = ROOT) -> dict[str, Any]:
+    """`git_revision`, and `git_dirty`: whether Python files differ from it.
+
+    Both are None unless `root` is the top of a git repository: the project may be inside another.
+    """
+
+    def git(*arguments: str) -> list[str]:
+        command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+        options = {"capture_output": True, "text": True, "timeout": 10, "check": True}
+        return subprocess.run(command, **options).stdout.splitlines()
+
+    try:
+        top, revision = git("rev-parse", "--show-toplevel", "HEAD")
+        if Path(top).resolve() == root.resolve():
+            dirty = bool(git("status", "--porcelain", "--", "*.py"))
+            return {"git_revision": revision, "git_dirty": dirty}
+    except (OSError, subprocess.SubprocessError):
+        pass
+    return {"git_revision": None, "git_dirty": None}
 
 
-CODE_AT_START = sha256_of_rooms()  # a file may be edited while a long script is running
+GIT_STATE = git_state()  # at the start, since files may be edited while a long script runs
 
 
 def provenance(seed: int, device: torch.device, **origins: str) -> dict[str, Any]:
-    """Where a result comes from: command, code, seed, versions, device, and what it was made from (`origins`: the
-    data's source, hashes)."""
+    """How a result was made; `origins` are the sources and hashes of the data and weights."""
+    script = Path(sys.argv[0]).resolve()
+    name = script.relative_to(ROOT).as_posix() if script.is_relative_to(ROOT) else script.name
+    versions = {library: importlib.metadata.version(library) for library in LIBRARIES}
     return {
-        "command": command(),
-        "git_revision": git("rev-parse", "HEAD"),
-        "code": code_hashes(),
+        "command": shlex.join(["python", name, *sys.argv[1:]]),
+        **GIT_STATE,
         "seed": seed,
-        "versions": {"python": ".".join(map(str, sys.version_info[:3]))}
-        | {name: importlib.metadata.version(name) for name in LIBRARIES if _installed(name)},
+        "versions": {"python": platform.python_version()} | versions,
         "device": device.type,
         "hardware": hardware(device),
         **origins,
     }
-
-
-def command() -> str:
-    """The command line that is running, with the script's path as seen from the project's root."""
-    script = Path(sys.argv[0]).resolve()
-    name = script.relative_to(ROOT).as_posix() if script.is_relative_to(ROOT) else script.name
-    return shlex.join(["python", name, *sys.argv[1:]])
-
-
-def code_hashes() -> dict[str, str]:
-    """Those of the project's files that are loaded, the running script among them, with their hashes at the start.
-
-    Results made by other code than the one beside them can so be told apart, file by file.
-    """
-    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())} | {
-        sys.argv[0]
-    }
-    loaded = {Path(file).resolve() for file in files if file}
-    return {name: digest for name, digest in CODE_AT_START.items() if ROOT / name in loaded}
-
-
-def git(*arguments: str) -> str | None:
-    """The answer of a git command in the project's root, or None outside a git checkout."""
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None if answer.returncode == 0 else None
-
-
-def _installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-@contextmanager
-def reading(path: str | Path) -> Iterator[None]:
-    """Around lines that read from the content of `path`: what it lacks, or has of another kind, is a UserError that names the file."""
-    try:
-        yield
-    except KeyError as error:
-        raise UserError(f"{path} lacks {error}: run the script that writes it again") from error
-    except (IndexError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path} is not as its script writes it ({first_line(error)}): run that script again"
-        ) from error

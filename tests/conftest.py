@@ -1,4 +1,4 @@
-"""What several tests share: a place for data, a network trained on the shapes, and the command line as a user types it."""
+"""Shared fixtures: scripts run as a user runs them, a trained network, real data."""
 
 import os
 import subprocess
@@ -7,64 +7,51 @@ from pathlib import Path
 
 import pytest
 
+from common import data, imagenet
+from common.newsgroups import load_20newsgroups
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
 
 
 @pytest.fixture(scope="session")
 def script():
-    """Runs a script of the project in a process of its own: script("q1_gradcam/train.py", "--seed", 1)."""
+    """Runs a script in a new process: script("q1_gradcam/train.py", "--seed", 1)."""
 
     def run(name: str, *arguments, cwd=ROOT, **options) -> subprocess.CompletedProcess:
         command = [sys.executable, str(ROOT / name), *map(str, arguments)]
-        environment = os.environ | {"CI": "true"} | options.pop("env", {})
-        return subprocess.run(
-            command,
-            cwd=cwd,
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=600,
-            **options,
-        )
+        env = os.environ | {"CI": "true"} | options.pop("env", {})
+        options |= {"cwd": cwd, "env": env, "timeout": 600}
+        return subprocess.run(command, capture_output=True, text=True, **options)
 
     return run
 
 
 @pytest.fixture(scope="session")
 def shapes_model(tmp_path_factory, script) -> Path:
-    """The checkpoint of a network trained on the built-in shapes, as `make demo` trains it."""
+    """The checkpoint of a network trained on the built-in shapes, as in `make demo`."""
     out = tmp_path_factory.mktemp("shapes")
-    done = script("q1_gradcam/train.py", "--dataset", "shapes", "--out", out, "--device", "cpu")
-    assert done.returncode == 0, done.stderr
+    run = script("q1_gradcam/train.py", "--dataset", "shapes", "--out", out, "--device", "cpu")
+    assert run.returncode == 0, run.stderr
     return out / "model.pt"
 
 
 def needed(there: bool, what: str, how: str = "") -> None:
-    """Skips a test whose data are not there, except in CI, where that is a failure."""
+    """Skips a test if its data are missing; fails it in CI."""
     if not there:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no {what}{how}")
 
 
 @pytest.fixture(scope="session")
 def cifar10():
-    """Real CIFAR-10."""
-    from common import data
-
     names = ("cifar10.npz", "cifar-10-batches-py", "cifar-10-python.tar.gz")
-    needed(
-        any((DATA / name).exists() for name in names),
-        "CIFAR-10 in data/",
-        ": `make q1` downloads it",
-    )
+    there = any((DATA / name).exists() for name in names)
+    needed(there, "CIFAR-10 in data/", ": `make q1` downloads it")
     return data.load_cifar10(DATA)
 
 
 @pytest.fixture(scope="session")
 def newsgroups():
-    """Real 20newsgroups."""
-    from common.newsgroups import load_20newsgroups
-
     there = (DATA / "scikit_learn_data/20news-bydate_py3.pkz").is_file()
     needed(there, "20newsgroups in data/", ": `make q2` downloads it")
     return load_20newsgroups(DATA)
@@ -72,9 +59,6 @@ def newsgroups():
 
 @pytest.fixture(scope="session")
 def imagenet_model():
-    """The ImageNet checkpoint in data/weights."""
-    from common import imagenet
-
     file = imagenet.local_weights(DATA, imagenet.DEFAULT)
     needed(file is not None, "checkpoint in data/weights")
     return imagenet.load(file=file)
