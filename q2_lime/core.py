@@ -1,17 +1,17 @@
-"""LIME's arithmetic, for anything that can be shown in part.
+"""LIME for any input whose features can be hidden.
 
-Ribeiro, Singh & Guestrin, "Why should I trust you?" (arXiv:1602.04938). A thing to be explained consists of d parts
-(superpixels, words). A mask z in {0, 1}^d says which of them are shown; f(z) is the model's answer to what is left. LIME fits
+Ribeiro, Singh & Guestrin, "Why should I trust you?" (arXiv:1602.04938). The input has d features
+(image segments, words). A mask z in {0, 1}^d says which of them are shown, and f(z) is the model's
+output for the masked input. LIME fits
 
-    xi = argmin_g  sum_z pi(z) (f(z) - g(z))^2 + Omega(g),    g(z) = b + w . z                 (1)   eq. 1 and 2 there
-
-    pi(z) = exp(-D(z)^2 / (2 s^2)),  D the cosine distance to the mask that shows everything   (2)   section 3.4
+    xi = argmin_g  sum_z pi(z) (f(z) - g(z))^2 + Omega(g),  g(z) = b + w . z     (1)  eq. 1 and 2
+    pi(z) = exp(-D(z)^2 / (2 s^2)),  D: cosine distance to the mask of ones      (2)  section 3.4
 
 with a ridge penalty alpha |w|^2 for Omega. The weights w are the explanation.
 
-This module knows neither pictures nor texts. A front end hands over `answer`, a function from masks (n, d) bool to the values
-that are explained (n, K), for instance the log-odds of K classes. Everything else happens here: drawing masks, weighing them,
-the ridge, when to stop. How far the outcome can be trusted is said by judgement.py.
+This module does not depend on images or texts. The caller passes a function from masks (n, d) bool
+to explained values (n, K), for example the log-odds of K classes. This module draws and weights
+the masks, fits the ridge regression and decides when to stop.
 """
 
 from collections.abc import Callable
@@ -21,68 +21,65 @@ import numpy as np
 from scipy.special import gammaln
 
 from common.cli import UserError, seed_for
-from q2_lime.stability import leading
 
-Answer = Callable[[np.ndarray], np.ndarray]
-BATCH = 64  # masks a time while it is open whether more are needed
-FEWEST = 32  # masks to fit; below that nothing can be said of anything
-LEAST_HIDDEN = (
-    4  # times that every part has to be hidden, and shown, before its weight can count as known
-)
-REPEATS = 400  # imagined repetitions, to ask whether the leading parts are settled
-CONSTANT = (
-    1e-5  # answers whose spread is below this share of their size are the rounding of 32 bits
-)
+ValueFunction = Callable[[np.ndarray], np.ndarray]
+Sample = tuple[np.ndarray, np.ndarray]  # masks (n, d) bool and their weights (n,)
+BATCH = 64  # masks per step while more may be needed
+MIN_SAMPLES = 32  # masks to fit to; fewer cannot support any conclusion
+MIN_HIDDEN = 4  # times every feature must be hidden, and shown, before its weight counts as known
+REPEATS = 400  # simulated repetitions for the expected overlap
+CONSTANT = 1e-5  # a spread below this share of the values' size is float32 rounding
 
 
-# --- Masks, and what each counts for ----------------------------------------------------------------------------------------
+def top_features(weights: np.ndarray, top_k: int) -> np.ndarray:
+    """Indices of the `top_k` largest |weight|, largest first, for weights (d,) or (m, d)."""
+    return np.argsort(-np.abs(weights), axis=-1, kind="stable")[..., :top_k]
 
 
 def kernel(masks: np.ndarray, width: float) -> np.ndarray:
-    """Equation 2 for masks (n, d): weights (n,) in 0 to 1.
+    """Equation 2 for masks (n, d): weights (n,) between 0 and 1.
 
-    For k of d parts shown the cosine distance to the full mask is 1 - sqrt(k / d). The `lime` package writes the same for texts
-    with 100 D and width 25, that is 0.25 here.
+    With k of d features shown, the cosine distance to the full mask is 1 - sqrt(k / d). For texts
+    the `lime` package uses 100 D and width 25, which equals width 0.25 here.
     """
     return np.exp(-((1 - np.sqrt(masks.mean(1))) ** 2) / (2 * width**2))
 
 
-def draw_lime(
-    n: int, d: int, width: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """The package's masks for pictures: a fair coin for each part; the kernel weighs them. (Its first mask always shows everything.)"""
+def draw_lime(n: int, d: int, width: float, rng: np.random.Generator) -> Sample:
+    """The `lime` package's masks for images: each feature is shown with probability 1/2.
+
+    (The package's first mask always shows everything.)
+    """
     masks = rng.random((n, d)) < 0.5
     return masks, kernel(masks, width)
 
 
-def draw_lime_text(
-    n: int, d: int, width: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """The package's masks for texts: how many words go is uniform on 1 to d, then which ones; the kernel weighs them."""
+def draw_lime_text(n: int, d: int, width: float, rng: np.random.Generator) -> Sample:
+    """The `lime` package's masks for texts: the number of hidden words is uniform on 1 to d."""
     masks = _with_hidden(rng.integers(1, d + 1, n), d, rng)
     return masks, kernel(masks, width)
 
 
-def draw_glime(
-    n: int, d: int, width: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """GLIME-Binomial (Tan et al., NeurIPS 2023, section 4.1): the weight moves into the draw.
+def glime_probability(width: float) -> float:
+    """The probability that GLIME shows a feature: e^(1/s^2) / (1 + e^(1/s^2)), s^2 = 2 width^2."""
+    return float(1 / (1 + np.exp(-1 / (2 * width**2))))
 
-    With the exponential kernel on the number of hidden parts, LIME's weighted coins are the same distribution as unweighted
-    coins that show each part with p = e^(1/s^2) / (1 + e^(1/s^2)), and no draw is wasted on a mask of small weight. Here
-    s^2 = 2 width^2; width 0.54 shows 85% of the parts.
+
+def draw_glime(n: int, d: int, width: float, rng: np.random.Generator) -> Sample:
+    """GLIME-Binomial (Tan et al., NeurIPS 2023, section 4.1): the kernel moves into the sampler.
+
+    With the exponential kernel on the number of hidden features, LIME's weighted masks follow the
+    same distribution as unweighted masks that show each feature with `glime_probability`, and no
+    model call is spent on a mask of negligible weight. Width 0.54 shows 85% of the features.
     """
-    p = 1 / (1 + np.exp(-1 / (2 * width**2)))
-    return rng.random((n, d)) < p, np.ones(n)
+    return rng.random((n, d)) < glime_probability(width), np.ones(n)
 
 
-def draw_stratified(
-    n: int, d: int, width: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Stratified masks (Rashid et al., AAAI 2024): the number k of shown parts is uniform on 0 to d, then which ones.
+def draw_stratified(n: int, d: int, width: float, rng: np.random.Generator) -> Sample:
+    """Stratified masks (Rashid et al., AAAI 2024): the number k of shown features is uniform.
 
-    Each mask counts (d + 1) C(d, k) / 2^d times its kernel weight, which makes sums over these masks estimate what sums over
-    fair coins do.
+    A mask's weight is (d + 1) C(d, k) / 2^d times its kernel weight, so that weighted sums over
+    these masks estimate the same quantity as sums over those of `draw_lime`.
     """
     k = rng.integers(0, d + 1, n)
     log_binomial = gammaln(d + 1) - gammaln(k + 1) - gammaln(d - k + 1)
@@ -91,7 +88,7 @@ def draw_stratified(
 
 
 def _with_hidden(hidden: np.ndarray, d: int, rng: np.random.Generator) -> np.ndarray:
-    """Masks (n, d) with hidden[i] parts off in row i, every choice of parts equally likely."""
+    """Masks (n, d) with hidden[i] random features hidden in row i."""
     return rng.random((len(hidden), d)).argsort(1).argsort(1) >= hidden[:, None]
 
 
@@ -101,9 +98,6 @@ SAMPLERS = {
     "glime": draw_glime,
     "stratified": draw_stratified,
 }
-
-
-# --- The surrogate ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -118,109 +112,112 @@ class Surrogate:
         return masks @ self.weights + self.intercept
 
 
-def fit(masks: np.ndarray, values: np.ndarray, counts: np.ndarray, alpha: float) -> Surrogate:
-    """Equation 1 in closed form: ridge regression with weights, the intercept free of penalty.
+def fit(
+    masks: np.ndarray, values: np.ndarray, sample_weights: np.ndarray, alpha: float
+) -> Surrogate:
+    """Equation 1 in closed form: weighted ridge regression with an unpenalized intercept.
 
     Args:
-        masks: (n, d); values: (n, K); counts: (n,) what each mask counts for; alpha: the penalty.
+        masks: (n, d); values: (n, K); sample_weights: (n,); alpha: the ridge penalty.
     """
-    share = counts / counts.sum()
+    share = sample_weights / sample_weights.sum()
     mean_z, mean_y = share @ masks, share @ values
     z, y = masks - mean_z, values - mean_y
-    weights = np.linalg.solve(
-        (z * counts[:, None]).T @ z + alpha * np.eye(z.shape[1]), (z * counts[:, None]).T @ y
-    )
+    weighted = (z * sample_weights[:, None]).T
+    weights = np.linalg.solve(weighted @ z + alpha * np.eye(z.shape[1]), weighted @ y)
     return Surrogate(weights, mean_y - mean_z @ weights)
 
 
 def fidelity(
-    surrogate: Surrogate, masks: np.ndarray, values: np.ndarray, counts: np.ndarray
+    surrogate: Surrogate, masks: np.ndarray, values: np.ndarray, sample_weights: np.ndarray
 ) -> np.ndarray:
-    """Weighted R^2 (K,) of a surrogate: 1 is perfect, 0 no better than a constant, below 0 worse. To be asked on masks that it was
-    not fitted to. NaN where the values do not vary."""
-    share = counts / counts.sum()
+    """Weighted R^2 (K,) of a surrogate on masks that it was not fitted to.
+
+    1 is perfect, 0 is no better than a constant, negative is worse. NaN if the values are constant.
+    """
+    share = sample_weights / sample_weights.sum()
     residual = share @ (values - surrogate(masks)) ** 2
     spread = share @ (values - share @ values) ** 2
-    least = (CONSTANT * np.maximum(1e-6, np.abs(values).max(0))) ** 2
-    return np.where(spread > least, 1 - residual / np.maximum(spread, 1e-300), np.nan)
+    smallest = (CONSTANT * np.maximum(1e-6, np.abs(values).max(0))) ** 2
+    return np.where(spread > smallest, 1 - residual / np.maximum(spread, 1e-300), np.nan)
 
 
-def effective_samples(counts: np.ndarray) -> float:
-    """Kish's effective sample size (sum w)^2 / sum w^2: how many equally weighted masks would be as good."""
-    return float(counts.sum() ** 2 / (counts**2).sum())
+def effective_samples(sample_weights: np.ndarray) -> float:
+    """Kish's effective sample size (sum w)^2 / sum w^2."""
+    return float(sample_weights.sum() ** 2 / (sample_weights**2).sum())
 
 
 def expected_overlap(
     masks: np.ndarray,
     values: np.ndarray,
-    counts: np.ndarray,
+    sample_weights: np.ndarray,
     alpha: float,
     surrogate: Surrogate,
-    top: int,
+    top_k: int,
     rng: np.random.Generator,
 ) -> float:
-    """How alike another explanation, from other masks, is expected to be: 0 to 1.
+    """The expected overlap (Jaccard, 0 to 1) of the top features, with signs, and another run's.
 
-    The mean overlap (Jaccard) between the `top` leading parts, each with its sign, and those of imagined repetitions. A repetition
-    draws the weights of the first value from a normal distribution around those found, with twice the sandwich covariance of a weighted
-    ridge (White, Econometrica 1980): once because the weights found are off the true ones, once because the repetition's will be. A test
-    repeats explanations and finds the stated overlap borne out.
+    Simulates REPEATS repetitions: weights of the first value from a normal distribution around the
+    fitted ones, with twice the sandwich covariance of a weighted ridge (White, Econometrica 1980).
+    Twice, because both the fitted weights and those of the repetition deviate from the true ones.
     """
-    z = masks - counts @ masks / counts.sum()
-    bread = np.linalg.inv((z * counts[:, None]).T @ z + alpha * np.eye(z.shape[1]))
-    errors = (values - surrogate(masks))[:, 0] * counts
-    freedom = len(masks) / max(1.0, len(masks) - z.shape[1] - 1)  # small samples flatter themselves
-    covariance = freedom * bread @ ((z * errors[:, None]).T @ (z * errors[:, None])) @ bread
-    found = surrogate.weights[:, 0]
-    values_, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
-    spread = vectors * np.sqrt(2 * np.maximum(values_, 0))
-    drawn = found + rng.standard_normal((REPEATS, len(found))) @ spread.T
-    first = leading(found, top)
-    again = (leading(drawn, top)[:, :, None] == first).any(1)  # (REPEATS, top)
-    same = (again & (np.sign(drawn[:, first]) == np.sign(found[first]))).sum(1)
-    return float((same / (2 * len(first) - same)).mean())
-
-
-# --- The whole way ----------------------------------------------------------------------------------------------------------
+    z = masks - sample_weights @ masks / sample_weights.sum()
+    weighted = (z * sample_weights[:, None]).T
+    bread = np.linalg.inv(weighted @ z + alpha * np.eye(z.shape[1]))
+    errors = (values - surrogate(masks))[:, 0] * sample_weights
+    # Small samples underestimate the errors.
+    correction = len(masks) / max(1.0, len(masks) - z.shape[1] - 1)
+    scores = z * errors[:, None]
+    covariance = correction * bread @ (scores.T @ scores) @ bread
+    fitted = surrogate.weights[:, 0]
+    eigenvalues, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    root = vectors * np.sqrt(2 * np.maximum(eigenvalues, 0))
+    drawn = fitted + rng.standard_normal((REPEATS, len(fitted))) @ root.T
+    top = top_features(fitted, top_k)
+    repeated = (top_features(drawn, top_k)[:, :, None] == top).any(1)  # (REPEATS, top_k)
+    shared = (repeated & (np.sign(drawn[:, top]) == np.sign(fitted[top]))).sum(1)
+    return float((shared / (2 * len(top) - shared)).mean())
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to explain. The front ends have defaults of their own, with their reasons.
+    """Settings of LIME. images.py and text.py define their defaults and give the reasons.
 
     Attributes:
         sampler: key of SAMPLERS.
-        width: of the kernel, equation 2.
+        kernel_width: of equation 2.
         alpha: ridge penalty.
-        samples: masks to fit to, or None to go on until the leading parts are settled.
-        bound: masks to fit to at most, where `samples` is None.
-        overlap: the leading parts are settled when `expected_overlap` reaches this.
-        top: how many leading parts are meant.
-        held_out: masks kept aside to measure fidelity on.
-        seed: of everything drawn.
+        samples: number of masks to fit to, or None to continue until the top features are settled.
+        max_samples: most masks to fit to if `samples` is None.
+        min_overlap: the top features are settled once `expected_overlap` reaches this.
+        top_k: number of top features.
+        held_out: number of masks on which fidelity is measured.
+        seed: of all random draws.
     """
 
     sampler: str = "glime"
-    width: float = 0.54
+    kernel_width: float = 0.54
     alpha: float = 1.0
     samples: int | None = None
-    bound: int = 384
-    overlap: float = 0.9
-    top: int = 5
+    max_samples: int = 384
+    min_overlap: float = 0.9
+    top_k: int = 5
     held_out: int = 64
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What came out, and how far it can be trusted.
+    """An explanation and how far it can be trusted.
 
     Attributes:
         weights: (d, K); intercept: (K,).
         fidelity: (K,) weighted R^2 on held-out masks.
-        original, surrogate_original: (K,) the model's and the surrogate's values for the unmasked original.
-        model_calls: how many masks the model was asked about, the held-out ones and the original included.
-        settled: whether the leading parts of the first value were settled; expected_overlap: with those of another run, 0 to 1.
+        original, surrogate_original: (K,) of the model and the surrogate, for the unmasked input.
+        model_calls: number of inputs evaluated: masks, held-out masks, and the unmasked input.
+        settled: whether the top features of the first value are settled.
+        expected_overlap: expected overlap of the top features with those of another run, 0 to 1.
         effective_samples: of the masks fitted to.
     """
 
@@ -236,61 +233,61 @@ class Explanation:
 
 
 def explain(
-    answer: Answer, d: int, settings: Settings, *item: object, original: np.ndarray | None = None
+    value_function: ValueFunction,
+    d: int,
+    settings: Settings,
+    *item: object,
+    original: np.ndarray | None = None,
 ) -> Explanation:
-    """Explains one thing of `d` parts.
+    """Explains one input with `d` features.
 
-    Every draw comes from generators made from (settings.seed, item), so the outcome does not depend on what was explained
-    before, and `item` (an index, a file's name) keeps the draws of different things apart. `original` (K,) is the answer to the mask that
-    shows everything, where it is known already.
+    Random generators are seeded from (settings.seed, item), so the result does not depend on
+    earlier explanations, and `item` (an index, a file's hash) separates the draws of different
+    inputs. `original` (K,) is the value of the unmasked input if it is known already.
 
     Raises:
-        UserError: fewer than two parts; an unknown sampler; too few samples.
+        UserError: fewer than two features, an unknown sampler, or too few samples.
     """
     if d < 2:
-        raise UserError(
-            "there is one part only, so there is nothing to tell apart: choose a finer segmentation"
-        )
+        raise UserError("the input has only one segment or word: choose a finer segmentation")
     if settings.sampler not in SAMPLERS:
         raise UserError(f"unknown sampler {settings.sampler!r}: choose {', '.join(SAMPLERS)}")
-    if settings.samples is not None and settings.samples < FEWEST:
-        raise UserError(
-            f"{settings.samples} samples are too few to fit anything: take {FEWEST} or more, or auto"
-        )
-    draw = SAMPLERS[settings.sampler]
+    if settings.samples is not None and settings.samples < MIN_SAMPLES:
+        raise UserError(f"{settings.samples} samples are too few: use {MIN_SAMPLES} or more")
+    draw, width, alpha = SAMPLERS[settings.sampler], settings.kernel_width, settings.alpha
 
     def stream(purpose: str) -> np.random.Generator:
         return np.random.default_rng(seed_for(settings.seed, purpose, *item))
 
-    fitting, judging = stream("masks"), stream("settled")
-    masks, values, counts = np.empty((0, d), bool), None, np.empty(0)
-    goal, expected = settings.samples or settings.bound, 0.0
-    while len(masks) < goal and expected < settings.overlap:
-        # As many as are asked for; or 64, then a quarter more at a time.
-        more = goal if settings.samples else max(BATCH, len(masks) // 4)
-        new, weight = draw(min(more, goal - len(masks)), d, settings.width, fitting)
-        masks, counts = np.concatenate((masks, new)), np.concatenate((counts, weight))
-        values = answer(new) if values is None else np.concatenate((values, answer(new)))
+    mask_rng, overlap_rng = stream("masks"), stream("settled")
+    masks, values, weights = np.empty((0, d), bool), None, np.empty(0)
+    goal, expected = settings.samples or settings.max_samples, 0.0
+    while len(masks) < goal and expected < settings.min_overlap:
+        # A fixed number at once; otherwise 64, then a quarter more at a time.
+        step = goal if settings.samples else max(BATCH, len(masks) // 4)
+        new, new_weights = draw(min(step, goal - len(masks)), d, width, mask_rng)
+        masks, weights = np.concatenate((masks, new)), np.concatenate((weights, new_weights))
+        new_values = value_function(new)
+        values = new_values if values is None else np.concatenate((values, new_values))
         shown = masks.sum(0)
-        seen = (
-            np.minimum(shown, len(masks) - shown).min() >= LEAST_HIDDEN
-        )  # a part that was never hidden looks settled, at zero
+        # A feature that was never hidden has weight zero and would look settled.
+        seen = np.minimum(shown, len(masks) - shown).min() >= MIN_HIDDEN
         if (len(masks) > d and seen) or len(masks) == goal:
-            surrogate = fit(masks, values, counts, settings.alpha)
+            surrogate = fit(masks, values, weights, alpha)
             expected = expected_overlap(
-                masks, values, counts, settings.alpha, surrogate, settings.top, judging
+                masks, values, weights, alpha, surrogate, settings.top_k, overlap_rng
             )
             expected = expected if seen else 0.0
-    held, weight = draw(settings.held_out, d, settings.width, stream("held out"))
+    held_out, held_out_weights = draw(settings.held_out, d, width, stream("held out"))
     full = np.ones((1, d), bool)
     return Explanation(
         weights=surrogate.weights,
         intercept=surrogate.intercept,
-        fidelity=fidelity(surrogate, held, answer(held), weight),
-        original=answer(full)[0] if original is None else original,
+        fidelity=fidelity(surrogate, held_out, value_function(held_out), held_out_weights),
+        original=value_function(full)[0] if original is None else original,
         surrogate_original=surrogate(full)[0],
-        model_calls=len(masks) + len(held) + 1,
-        settled=expected >= settings.overlap,
+        model_calls=len(masks) + len(held_out) + 1,
+        settled=expected >= settings.min_overlap,
         expected_overlap=expected,
-        effective_samples=effective_samples(counts),
+        effective_samples=effective_samples(weights),
     )

@@ -1,313 +1,277 @@
-"""The figures of Question 2's image half: one page for each explained picture, an overview, the ablation."""
+"""Figures of LIME on images: a page per explained image, overview, ablation, kernel."""
 
 import textwrap
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from scipy.stats import binom
 from skimage.segmentation import find_boundaries
 
-from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, grey, plt, show_picture
+from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, plt, show_image, to_gray
+from q2_lime import core
 
 FOR, AGAINST = ACCENT, SECOND
-SIGNED = LinearSegmentedColormap.from_list(
-    "signed", [AGAINST, "#ffffff", FOR]
-)  # orange against, white nothing, blue for
-LEADING = 5  # superpixels that are marked
-FINE = 256  # pixels a side, about, on which borders and rims are drawn, so that they are thin on small pictures too
+SIGNED = LinearSegmentedColormap.from_list("signed", [AGAINST, "#ffffff", FOR])
+TOP_K = 5  # segments that are marked
+MIN_SIDE = 256  # pixels per side at which borders are drawn, so that they stay thin
 
 
 @dataclass(frozen=True)
-class Explained:
-    """An explained picture ready to be drawn.
+class Panel:
+    """An explained image, ready to be drawn.
 
     Attributes:
-        name: for the title; true: its class, empty where nobody knows.
-        original: (h, w, 3) uint8 as it came; picture: (H, W, 3) uint8 as the model saw it; labels: (H, W) its regions.
-        weights: (d, 2) for the class the model says and for the runner-up.
-        top5: (name, probability), most probable first; meaning: the CIFAR-10 class that the first is a kind of, or None.
-        card: lines on how far to trust it; brief: the same in half a line; trusted: whether the verdict is good.
+        name: for the heading.
+        original: (h, w, 3) uint8 as given; image: (H, W, 3) uint8 as the model sees it.
+        segments: (H, W) int; weights: (d, 2) for the predicted class and the runner-up.
+        sample: its entry in explanations.json; `true` is "" if the class is unknown, `mapped_class`
+            the dataset's class that the predicted class belongs to, or None.
+        card: lines on how far to trust it.
     """
 
     name: str
-    true: str
     original: np.ndarray
-    picture: np.ndarray
-    labels: np.ndarray
+    image: np.ndarray
+    segments: np.ndarray
     weights: np.ndarray
-    top5: list[tuple[str, float]]
-    meaning: str | None
+    sample: dict
     card: list[str]
-    brief: str
-    trusted: bool
 
 
-def signed_map(picture: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Colours (H, W, 3): each region in the colour of its weight (d,), scaled to the largest |weight|, darkened where the picture is dark."""
-    level = weights[labels] / max(np.abs(weights).max(), 1e-300)
-    return SIGNED(0.5 + 0.5 * level)[..., :3] * (0.45 + 0.55 * grey(picture)[..., None])
+def _finer(image: np.ndarray, segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A small image (H, W, 3) and its segments (H, W) with pixels repeated to about MIN_SIDE."""
+    n = max(1, round(MIN_SIDE / image.shape[0]))
+    return image.repeat(n, 0).repeat(n, 1), segments.repeat(n, 0).repeat(n, 1)
 
 
-def leading_map(
-    picture: np.ndarray, labels: np.ndarray, weights: np.ndarray, count: int = LEADING
+def outlines(image: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """The image, see `_finer`, with white borders between segments."""
+    image, segments = _finer(image, segments)
+    shown = image / 255.0
+    shown[find_boundaries(segments, mode="inner")] = 1.0
+    return shown
+
+
+def weight_map(image: np.ndarray, segments: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Colors (H, W, 3): each segment's weight (d,), relative to the largest |weight|."""
+    level = weights[segments] / max(np.abs(weights).max(), 1e-300)
+    return SIGNED(0.5 + 0.5 * level)[..., :3] * (0.45 + 0.55 * to_gray(image)[..., None])
+
+
+def top_segments_map(
+    image: np.ndarray, segments: np.ndarray, weights: np.ndarray, count: int = TOP_K
 ) -> np.ndarray:
-    """Colours (n H, n W, 3), n as in `_fine`: the `count` leading regions in the picture's own colours with a rim, blue for and orange
-    against; all else pale."""
-    picture, labels = _fine(picture, labels)
-    image, shown = picture / 255.0, 0.75 + 0.25 * grey(picture)[..., None].repeat(3, axis=2)
-    for k in np.argsort(-np.abs(weights), kind="stable")[:count]:
-        region = labels == k
-        shown[region] = image[region]
-        rim = find_boundaries(np.pad(region, 1), mode="inner")[1:-1, 1:-1]
-        rim |= find_boundaries(region, mode="inner")
-        wide = rim.copy()
-        for axis in (0, 1):
-            wide |= np.roll(rim, 1, axis) & region
-            wide |= np.roll(rim, -1, axis) & region
+    """The image, see `_finer`, with the `count` top segments outlined and the others pale.
+
+    The outline is blue for a positive weight and orange for a negative one.
+    """
+    image, segments = _finer(image, segments)
+    shown = 0.75 + 0.25 * to_gray(image)[..., None].repeat(3, axis=2)
+    for k in core.top_features(weights, count):
+        inside = segments == k
+        shown[inside] = image[inside] / 255
+        border = find_boundaries(np.pad(inside, 1), mode="inner")[1:-1, 1:-1]
+        border |= find_boundaries(inside, mode="inner")
+        wide = border.copy()
+        for shift, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
+            wide |= np.roll(border, shift, axis) & inside
         shown[wide] = to_rgb(FOR if weights[k] > 0 else AGAINST)
     return shown
 
 
-def _fine(picture: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A small picture (H, W, 3) and its regions (H, W), every pixel as n x n, to have about FINE a side."""
-    n = max(1, round(FINE / picture.shape[0]))
-    return picture.repeat(n, 0).repeat(n, 1), labels.repeat(n, 0).repeat(n, 1)
+def shorten(name: str, length: int = 20) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"
 
 
-def outlines(picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The picture, as in `_fine`, with the borders of its regions in white."""
-    picture, labels = _fine(picture, labels)
-    shown = picture / 255.0
-    shown[find_boundaries(labels, mode="inner")] = 1.0
-    return shown
+def _heading(panel: Panel) -> str:
+    """The true class, the prediction, and what the prediction means in terms of the dataset."""
+    true, predicted, mapped = (panel.sample[key] for key in ("true", "predicted", "mapped_class"))
+    text = f"{panel.name}{' (' + true + ')' if true else ''}:"
+    text += f" predicted {predicted}, {panel.sample['probability']:.0%}"
+    if not true:
+        return text
+    if mapped == predicted:  # the model has the dataset's classes
+        return text + (", correct" if predicted == true else ", incorrect")
+    return text + (f", a kind of {mapped}" if mapped else ", none of the ten classes")
 
 
-def page(shown: Explained):
-    """One picture: as it is, as the model saw it with its regions, the leading regions, signed weights for the class and the runner-up,
-    the five most probable classes, the card."""
-    figure = plt.figure(figsize=(WIDTH, 3.3))
-    title = f"{shown.name}{': ' + shown.true if shown.true else ''}"
-    figure.text(
-        0.01,
-        0.975,
-        f"{title}; {says(shown)}",
-        fontsize=9,
-        fontweight="bold",
-        va="top",
-        parse_math=False,
+def _show(figure, box: tuple[float, ...], image: np.ndarray, title: str = "") -> None:
+    """Draws an image with a thin frame, since pale images would run into the paper."""
+    ax = figure.add_axes(box)
+    show_image(ax, image, title)
+    ax.set_anchor("N")
+    ax.title.set_size(6.5)
+    for spine in ax.spines.values():
+        spine.set(visible=True, color=FAINT, linewidth=0.4)
+
+
+def _color_key(figure, box: tuple[float, ...]) -> None:
+    ax = figure.add_axes(box)
+    ax.imshow(np.linspace(-1, 1, 256)[None], cmap=SIGNED, aspect="auto", extent=(-1, 1, 0, 1))
+    ax.set(xticks=[-1, 0, 1], yticks=[])
+    ax.set_xticklabels(["against", "0", "for"], fontsize=6.5)
+    ax.set_xlabel("weight of a segment,\nrelative to the largest", fontsize=6.5, labelpad=1)
+    ax.tick_params(length=2)
+
+
+def page(panel: Panel):
+    """One image: original, segments, top segments, weights for the two most probable classes, the
+    five most probable classes, and how far to trust the explanation."""
+    figure = plt.figure(figsize=(WIDTH, 2.95))
+    size = {"fontsize": 8.5, "fontweight": "bold"}
+    figure.text(0.008, 0.98, _heading(panel), va="top", parse_math=False, **size)
+    trustworthy = panel.sample["trustworthy"]
+    names = [row["class"] for row in panel.sample["top5"]]
+    first, second = (shorten(name, 16) for name in names[:2])
+    height, width = panel.original.shape[:2]
+    image, segments, weights = panel.image, panel.segments, panel.weights.T
+    top = min(TOP_K, len(panel.weights))
+    images = (
+        (panel.original, f"image, {width} x {height} pixels"),
+        (outlines(image, segments), f"model input, {len(panel.weights)} segments"),
+        (top_segments_map(image, segments, weights[0]), f"top {top} for {first}"),
+        (weight_map(image, segments, weights[0]), f"weights for {first}"),
+        (weight_map(image, segments, weights[1]), f"weights for {second}"),
     )
-    first, second = (short(name) for name, _ in shown.top5[:2])
-    small = f"{shown.original.shape[1]} x {shown.original.shape[0]} pixels"
-    panels = (
-        (shown.original, f"the picture, {small}"),
-        (
-            outlines(shown.picture, shown.labels),
-            f"what the model saw, {shown.labels.max() + 1} regions",
-        ),
-        (
-            leading_map(shown.picture, shown.labels, shown.weights[:, 0]),
-            f"{LEADING} leading for {first}",
-        ),
-        (signed_map(shown.picture, shown.labels, shown.weights[:, 0]), f"weights for {first}"),
-        (signed_map(shown.picture, shown.labels, shown.weights[:, 1]), f"weights for {second}"),
-    )
-    for k, (image, text) in enumerate(panels):
-        ax = figure.add_axes((0.008 + 0.199 * k, 0.455, 0.188, 0.41))
-        show_picture(ax, image, text)
-        ax.set_anchor("N")  # a picture that is no square stays below its title
-        _edge(ax)
-        ax.title.set_size(6.2)
-    bars = figure.add_axes((0.175, 0.12, 0.20, 0.28))
-    names, values = zip(*shown.top5, strict=True)
+    for k, (shown, title) in enumerate(images):
+        _show(figure, (0.008 + 0.199 * k, 0.39, 0.188, 0.46), shown, title)
+    bars = figure.add_axes((0.175, 0.02, 0.18, 0.32))
+    values = [row["probability"] for row in panel.sample["top5"]]
     bars.barh(range(5), values, color=[FOR, AGAINST, *(["#b9b9c2"] * 3)], height=0.7)
-    bars.set_yticks(range(5), [short(name, 24) for name in names], fontsize=6.5)
+    bars.set_yticks(range(5), [shorten(name, 24) for name in names], fontsize=6.5)
     bars.invert_yaxis()
     bars.set(xlim=(0, 1), xticks=[])
     bars.spines["bottom"].set_visible(False)
     bars.tick_params(axis="y", length=0)
     for k, value in enumerate(values):
         bars.text(value + 0.02, k, f"{value:.0%}", va="center", fontsize=6.5)
-    lines = [
-        line for text in shown.card for line in textwrap.wrap(text, 60, subsequent_indent="  ")
-    ]
-    colour = INK if shown.trusted else AGAINST
-    figure.text(
-        0.425,
-        0.40,
-        "\n".join(lines),
-        fontsize=6.3,
-        va="top",
-        linespacing=1.3,
-        color=colour,
-        bbox={
-            "facecolor": "none",
-            "edgecolor": FAINT if shown.trusted else AGAINST,
-            "linewidth": 0.6,
-            "boxstyle": "round,pad=0.6",
-        },
-    )
-    _signed_bar(figure, (0.84, 0.27, 0.14, 0.032))
+    lines = [line for text in panel.card for line in textwrap.wrap(text, 66)]
+    lines[-1] = lines[-1].replace("$", r"\$")
+    frame = {"facecolor": "none", "edgecolor": FAINT if trustworthy else AGAINST}
+    frame |= {"linewidth": 0.6, "boxstyle": "round,pad=0.6"}
+    style = {"fontsize": 6.5, "va": "top", "linespacing": 1.35, "bbox": frame}
+    color = INK if trustworthy else AGAINST
+    figure.text(0.42, 0.33, "\n".join(lines), color=color, **style)
+    _color_key(figure, (0.855, 0.24, 0.13, 0.035))
     return figure
 
 
-def _edge(ax) -> None:
-    """A thin line around a picture, whose pale parts would run into the paper."""
-    for spine in ax.spines.values():
-        spine.set(visible=True, color=FAINT, linewidth=0.4)
+def overview(panels: list[Panel]):
+    """All images on one sheet: model input, top segments, weights for the predicted class.
 
-
-def _signed_bar(figure, box) -> None:
-    ax = figure.add_axes(box)
-    ax.imshow(np.linspace(-1, 1, 256)[None], cmap=SIGNED, aspect="auto", extent=(-1, 1, 0, 1))
-    ax.set(xticks=[-1, 0, 1], yticks=[])
-    ax.set_xticklabels(["against", "0", "for"], fontsize=6.5)
-    ax.set_xlabel("weight of a region,\nshare of the largest", fontsize=6.2, labelpad=1)
-    ax.tick_params(length=2)
-
-
-def says(shown: Explained) -> str:
-    """What the model says, and whether that is a kind of the true class."""
-    name, probability = shown.top5[0]
-    if name == shown.meaning:  # a model of these very classes
-        judged = (
-            ""
-            if not shown.true
-            else ", which is right"
-            if name == shown.true
-            else ", which is wrong"
-        )
-    elif shown.meaning and shown.meaning == shown.true:
-        judged = f", a kind of {shown.true}"
-    elif shown.meaning and shown.true:
-        judged = f", a kind of {shown.meaning}"
-    else:
-        judged = ", none of the ten classes" if shown.true else ""
-    return f"the model says {name} ({probability:.0%}){judged}"
-
-
-def short(name: str, most: int = 20) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
-
-
-def overview(explained: list[Explained], title: str, caption: str):
-    """All pictures on one sheet, in two columns or, where there are many, in three: the picture as the model saw it, the leading regions and
-    the signed weights for what it says."""
-    columns = 2 if len(explained) <= 12 else 3
-    rows = -(-len(explained) // columns)
-    step = (WIDTH / columns - 0.09) / 3  # inches from one panel to the next
-    side, high = step - 0.04, step + 0.34
-    height = high * rows + 1.2
-    size = 6.4 - 0.3 * columns
+    An orange heading marks a prediction outside the true class; orange small print marks an
+    explanation that is not trustworthy.
+    """
+    columns = 2 if len(panels) <= 12 else 3
+    rows = -(-len(panels) // columns)
+    step = (WIDTH / columns - 0.09) / 3  # inches from one image to the next
+    side, row_height = step - 0.04, step + 0.34
+    height = row_height * rows + 0.45
+    size = 6.6 - 0.3 * columns
     figure = plt.figure(figsize=(WIDTH, height))
-    figure.text(
-        0.5, 1 - 0.08 / height, title, fontsize=10, fontweight="bold", ha="center", va="top"
-    )
-    for k, shown in enumerate(explained):
+    for k, panel in enumerate(panels):
         row, column = divmod(k, columns)
-        left, bottom = 0.09 + WIDTH / columns * column, height - 0.34 - high * row - 0.29 - side
-        for n, image in enumerate(
-            (
-                shown.picture,
-                leading_map(shown.picture, shown.labels, shown.weights[:, 0]),
-                signed_map(shown.picture, shown.labels, shown.weights[:, 0]),
-            )
+        left, bottom = 0.05 + WIDTH / columns * column, height - row_height * row - 0.3 - side
+        image, segments, weights = panel.image, panel.segments, panel.weights[:, 0]
+        maps = (
+            image,
+            top_segments_map(image, segments, weights),
+            weight_map(image, segments, weights),
+        )
+        for n, shown in enumerate(maps):
+            x, y = (left + step * n) / WIDTH, bottom / height
+            _show(figure, (x, y, side / WIDTH, side / height), shown)
+        sample = panel.sample
+        true, predicted, mapped = (sample[key] for key in ("true", "predicted", "mapped_class"))
+        heading = f"{true}: {predicted} {sample['probability']:.0%}"
+        if mapped not in (None, true, predicted):
+            heading += f" (a kind of {mapped})"
+        summary = f"fidelity {sample['fidelity'] or np.nan:.2f}, overlap"
+        summary += f" {sample['stability']['jaccard']:.2f}, {sample['model_calls']} calls"
+        summary += ", not trustworthy" * (not sample["trustworthy"])
+        for text, offset, good, style in (
+            (heading, 0.16, mapped == true, {"fontweight": "bold"}),
+            (summary, 0.055, sample["trustworthy"], {}),
         ):
-            ax = figure.add_axes(
-                ((left + step * n) / WIDTH, bottom / height, side / WIDTH, side / height)
-            )
-            show_picture(ax, image)
-            _edge(ax)
-        known = (
-            ""
-            if shown.meaning in (shown.true, shown.top5[0][0])
-            else " (a kind of " + shown.meaning + ")"
-            if shown.meaning
-            else ""
-        )
-        above = (bottom + side) / height
-        figure.text(
-            left / WIDTH,
-            above + 0.16 / height,
-            f"{shown.true}: {shown.top5[0][0]} {shown.top5[0][1]:.0%}{known}",
-            fontsize=size + 1.2,
-            fontweight="bold",
-            va="center",
-            color=INK if shown.meaning == shown.true else AGAINST,
-        )
-        figure.text(
-            left / WIDTH,
-            above + 0.055 / height,
-            shown.brief,
-            fontsize=size,
-            va="center",
-            color=INK if shown.trusted else AGAINST,
-        )
-    figure.text(
-        0.02,
-        0.66 / height,
-        "\n".join(textwrap.wrap(caption, 104)),
-        fontsize=6.8,
-        va="top",
-        linespacing=1.3,
-    )
-    _signed_bar(figure, (0.80, 0.44 / height, 0.18, 0.09 / height))
+            x, y = left / WIDTH, (bottom + side + offset) / height
+            points = size + 1 if style else size
+            color = INK if good else AGAINST
+            figure.text(x, y, text, fontsize=points, va="center", color=color, **style)
+    _color_key(figure, (0.43, 0.33 / height, 0.16, 0.09 / height))
     return figure
 
 
-def ablation(rows: list[dict], title: str, known: dict[str, float] | None = None):
-    """One panel a factor: fidelity and stability of each of its values, medians with quartiles over the pictures; `known`, by way of enlarging,
-    in a panel of its own."""
-    factors = list(dict.fromkeys(row["factor"] for row in rows))
-    columns = 4
-    lines = -(-len(factors) // columns)
+def ablation(rows: list[dict], recognized: dict[str, float] | None = None):
+    """One panel per factor: fidelity and overlap for each value, medians with quartiles.
+
+    `recognized`, the accuracy per resizing method, gets a panel of its own.
+    """
+    groups: dict[str, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(row["factor"], []).append(row)
+    sizes = [len(group) for group in groups.values()] + [len(recognized)] * bool(recognized)
+    columns = 3
+    ratios = [max(sizes[i : i + columns]) + 1.2 for i in range(0, len(sizes), columns)]
     figure, axes = plt.subplots(
-        lines,
+        len(ratios),
         columns,
-        figsize=(WIDTH, 2.0 * lines + 0.6),
-        sharey=True,
+        figsize=(WIDTH, 0.19 * sum(ratios) + 0.4),
         layout="constrained",
         squeeze=False,
+        gridspec_kw={"height_ratios": ratios},
     )
-    for ax in axes.ravel()[len(factors) :]:
-        ax.axis("off")
-    for ax, factor in zip(axes.ravel(), factors, strict=False):
-        chosen = [row for row in rows if row["factor"] == factor]
-        x = np.arange(len(chosen))
-        for key, colour, marker, shift in (
-            ("fidelity", FOR, "o", -0.1),
-            ("jaccard", AGAINST, "s", 0.1),
+    for ax, (factor, group) in zip(axes.flat, groups.items(), strict=False):
+        y = np.arange(len(group))
+        for key, color, marker, shift in (
+            ("fidelity", FOR, "o", -0.12),
+            ("jaccard", AGAINST, "s", 0.12),
         ):
-            quartiles = np.array([row[f"{key}_quartiles"] for row in chosen])
-            middle = np.array([row[key] for row in chosen])
-            ax.vlines(x + shift, *np.clip(quartiles, -0.1, 1).T, color=colour, linewidth=1)
-            ax.plot(x + shift, np.clip(middle, -0.1, 1), marker, color=colour, markersize=4)
-        names = [f"{row['value']}, {row['seconds']:.2g} s" for row in chosen]
-        ax.set_xticks(x, names, rotation=55, ha="right", rotation_mode="anchor", fontsize=6)
-        for tick, row in zip(ax.get_xticklabels(), chosen, strict=True):
-            tick.set_fontweight("bold" if row["usual"] else "normal")
-        ax.set_title(factor, fontsize=7.5)
-        ax.grid(axis="y", color="#e4e4e8")
-        ax.set_axisbelow(True)
-        ax.set_ylim(-0.12, 1.04)
-    if known:  # how often the model is right, by way of enlarging
-        ax = axes.ravel()[len(factors)]
-        ax.axis("on")
-        ax.bar(range(len(known)), known.values(), color="#b9b9c2", width=0.6)
-        for k, share in enumerate(known.values()):
-            ax.text(k, share + 0.03, f"{share:.0%}", ha="center", fontsize=6.5)
-        ax.set_xticks(
-            range(len(known)), known, rotation=55, ha="right", rotation_mode="anchor", fontsize=6
-        )
-        ax.set_title("pictures the model knows", fontsize=7.5)
+            quartiles = np.clip([row[f"{key}_quartiles"] for row in group], -0.05, 1)
+            ax.hlines(y + shift, *quartiles.T, color=color, linewidth=1)
+            medians = np.clip([row[key] for row in group], -0.05, 1)
+            ax.plot(medians, y + shift, marker, color=color, markersize=4, clip_on=False)
+        _categories(ax, factor, [row["value"] for row in group])
+        for tick, row in zip(ax.get_yticklabels(), group, strict=True):
+            tick.set_fontweight("bold" if row["default"] else "normal")
+    if recognized:
+        ax = axes.flat[len(groups)]
+        ax.barh(range(len(recognized)), recognized.values(), color="#b9b9c2", height=0.6)
+        for k, share in enumerate(recognized.values()):
+            ax.text(share + 0.03, k, f"{share:.0%}", va="center", fontsize=6.5)
+        _categories(ax, "resize: images recognized", list(recognized))
+    for ax in axes.flat[len(sizes) :]:
+        ax.axis("off")
+    style = {"linestyle": "none", "markersize": 4}
     handles = [
-        plt.Line2D([], [], color=FOR, marker="o", markersize=4),
-        plt.Line2D([], [], color=AGAINST, marker="s", markersize=4),
+        plt.Line2D([], [], color=FOR, marker="o", label="held-out fidelity (R²)", **style),
+        plt.Line2D([], [], color=AGAINST, marker="s", label="top-5 overlap of seeds", **style),
     ]
-    figure.legend(
-        handles,
-        ["held-out fidelity (R²)", "top-5 overlap between seeds (Jaccard)"],
-        loc="outside lower center",
-        ncols=2,
-    )
-    figure.suptitle(title, fontsize=8.5)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _categories(ax, title: str, names: list[str]) -> None:
+    ax.set_title(title, fontsize=7.5)
+    ax.set_yticks(range(len(names)), names, fontsize=7)
+    ax.set(ylim=(len(names) - 0.5, -0.5), xlim=(-0.05, 1.02), xticks=[0, 0.5, 1])
+    ax.tick_params(axis="x", labelsize=6.5)
+    ax.grid(axis="x", color="#e4e4e8")
+    ax.set_axisbelow(True)
+
+
+def kernel(d: int, widths: tuple[float, ...], shown: float):
+    """The kernel for several widths against the number of shown segments, of `d`; and how often
+    masks of that size are drawn, with probability 1/2 per segment (LIME) and `shown` (GLIME)."""
+    figure, ax = plt.subplots(figsize=(4.92, 1.97), layout="constrained")
+    k = np.arange(d + 1)
+    ax.bar(k - 0.17, binom.pmf(k, d, 0.5), 0.3, color=AGAINST, label="LIME masks, p = 0.5")
+    ax.bar(k + 0.17, binom.pmf(k, d, shown), 0.3, color=FOR, label=f"GLIME masks, p = {shown:.2f}")
+    fine = np.linspace(0, d, 8 * d + 1)
+    for width, style in zip(widths, (":", "-", "--"), strict=True):
+        weights = np.exp(-((1 - np.sqrt(fine / d)) ** 2) / (2 * width**2))
+        ax.plot(fine, weights, style, color=INK, linewidth=1, label=f"kernel, σ = {width:g}")
+    ax.set(xlabel=f"segments shown, of {d}", ylabel="weight, probability")
+    ax.set(xlim=(-0.5, d + 0.5), ylim=(0, 1.02), xticks=range(0, d + 1, 2), yticks=[0, 0.5, 1])
+    ax.legend(loc="upper left", fontsize=6.5)
     return figure

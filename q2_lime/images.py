@@ -1,6 +1,6 @@
-"""LIME's front end for pictures: the parts are superpixels; a hidden superpixel is filled in.
+"""LIME for images: the features are segments; a hidden segment is replaced by a fill.
 
-Everything that has to be decided stands in `Choices`; why the defaults are what they are is measured by q2_lime/ablate.py
+`ImageSettings` holds every choice. q2_lime/ablate.py measures why the defaults are what they are
 (outputs/q2_lime/images/ablation.json).
 """
 
@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from scipy.special import logsumexp, softmax
 from torch import Tensor
 
 from common.cli import UserError
-from common.imagenet import PictureModel
+from common.imagenet import ImageModel
 from q2_lime import core
 
 RESAMPLING = {
@@ -23,209 +24,202 @@ RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 SEGMENTATIONS = ("slic", "quickshift", "grid")
-FILLS = ("mean", "grey", "blur", "black")
+FILLS = ("mean", "gray", "blur", "black")
 VALUES = ("log_odds", "probability")
-MOST_REGIONS = 400  # beyond that no affordable number of masks tells the regions apart
+MAX_SEGMENTS = 400  # more cannot be told apart with an affordable number of masks
+MIN_SHARED = 0.25  # of the smaller of segment and ground truth, to count as lying on it
 BATCH = 64
 
 
 @dataclass(frozen=True)
-class Choices:
-    """What is explained, before any mask is drawn.
+class ImageSettings:
+    """How an image becomes segments that can be hidden, and which value is explained.
 
     Attributes:
-        enlarge: key of RESAMPLING, for bringing a small picture to the model's size.
-        segmentation: of SEGMENTATIONS.
-        regions: about how many; for a grid the number of cells a side; quickshift finds its own number.
-        fill: of FILLS: the region's mean colour, middle grey, the blurred picture, black.
-        value: of VALUES: the log-odds log p/(1-p) of a class, or its probability p.
+        resize: key of RESAMPLING, to bring an image to the model's input size.
+        segmentation: one of SEGMENTATIONS.
+        n_segments: approximate number; for a grid the cells per side; ignored by quickshift.
+        fill: one of FILLS: a segment's mean color, middle gray, the blurred image, or black.
+        explained_value: one of VALUES: the log-odds log(p / (1 - p)) of a class, or p itself.
     """
 
-    # Most pictures are known to the model this way; of those enlarged by nearest neighbour it knows next to none.
-    enlarge: str = "bicubic"
-    # Regions follow the things. Quickshift's were less faithful, a 4 x 4 grid as good but blind to what is there.
+    # The model recognizes more images than with other filters (31%; nearest neighbor: 4%).
+    resize: str = "bicubic"
+    # SLIC follows objects. Quickshift was less faithful; a 4 x 4 grid as faithful, but arbitrary.
     segmentation: str = "slic"
-    regions: int = 20  # some 14 come out; with 40 and 80 fidelity fell, and of the 7 that 10 gives five leaders say little
-    fill: str = "mean"  # grey and black fills were less faithful, a blur as good
-    value: str = "log_odds"  # probabilities were far less faithful
+    # About 14 result. Fidelity fell with 40 and 80; of the 7 that 10 gives, five say little.
+    n_segments: int = 20
+    fill: str = "mean"  # gray and black were less faithful, blur about as faithful
+    explained_value: str = "log_odds"  # probabilities were far less faithful
 
 
-CHOICES = Choices()
-# width 0.54 shows 85% of the regions: with 70% fidelity fell; 95%, more local still, was more faithful and no steadier. Fair coins (LIME) and
-# strata were far less faithful.
-# `overlap` and `bound`: the overlap between seeds still rose from 256 to 384 masks. A ridge penalty of 10 shrinks what is there.
+IMAGE_SETTINGS = ImageSettings()
+# kernel_width 0.54 shows 85% of the segments: 70% was less faithful; 95%, which is more local, was
+# more faithful but not more stable. LIME's and stratified masks were far less faithful.
+# max_samples: the overlap between seeds still rose from 256 to 384 masks.
+# alpha: a ridge penalty of 10 shrinks the weights too much.
 SETTINGS = core.Settings(
-    sampler="glime", width=0.54, alpha=1.0, bound=384, overlap=0.9, top=5, held_out=64
+    sampler="glime", kernel_width=0.54, alpha=1.0, max_samples=384, min_overlap=0.9, held_out=64
 )
 
+# For networks with 32 x 32 input: squares of 4 x 4 pixels, blurred, because the mean color of a
+# square hides little of an object of uniform color.
+SMALL_IMAGE_SETTINGS = ImageSettings(segmentation="grid", n_segments=8, fill="blur")
+SMALL_SETTINGS = replace(SETTINGS, max_samples=768)
 
-# For networks that see 32 x 32 pixels as they are: squares of 4 x 4 pixels, blurred away, because a square's own mean colour hides little of a
-# thing that is of one colour.
-SMALL_CHOICES = Choices(segmentation="grid", regions=8, fill="blur")
-SMALL_SETTINGS = replace(SETTINGS, bound=768)
 
-
-def enlarged(image: np.ndarray, side: int, how: str) -> np.ndarray:
-    """A picture (H, W, 3) uint8 brought to (side, side, 3); one that is not square loses its edges."""
+def resize(image: np.ndarray, side: int, resampling: str) -> np.ndarray:
+    """The central square of an image (H, W, 3) uint8, resized to (side, side, 3)."""
     height, width = image.shape[:2]
     short = min(height, width)
     box = ((width - short) / 2, (height - short) / 2, (width + short) / 2, (height + short) / 2)
-    return np.asarray(Image.fromarray(image).resize((side, side), RESAMPLING[how], box=box))
+    resized = Image.fromarray(image).resize((side, side), RESAMPLING[resampling], box=box)
+    return np.asarray(resized)
 
 
-def segment(picture: np.ndarray, choices: Choices, name: str = "the picture") -> np.ndarray:
-    """Superpixels of a picture (H, W, 3) uint8: (H, W) int from 0 without gaps.
+def segment(image: np.ndarray, settings: ImageSettings, name: str = "the image") -> np.ndarray:
+    """Segments of an image (H, W, 3) uint8: (H, W) int, numbered from 0 without gaps.
 
-    `slic`: k-means in colour and place (Achanta et al., TPAMI 2012); `quickshift`: modes of the density in the same space (Vedaldi &
-    Soatto, ECCV 2008), with the settings and the seed of the `lime` package; `grid`: squares, `regions` a side, which on enlarged CIFAR-10
-    pictures lie along the original pixels where `regions` divides 32.
+    `slic`: k-means in color and position (Achanta et al., TPAMI 2012). `quickshift`: modes of the
+    density in the same space (Vedaldi & Soatto, ECCV 2008), with the parameters and seed of the
+    `lime` package. `grid`: squares, aligned with CIFAR-10's pixels if `n_segments` divides 32.
 
     Raises:
-        UserError: one region only (a picture of one colour), or more than MOST_REGIONS.
+        UserError: the image has one color or one segment, or more than MAX_SEGMENTS segments.
     """
-    from skimage.segmentation import quickshift, slic  # slow to import, and needed here alone
+    from skimage.segmentation import quickshift, slic  # slow to import and only needed here
 
-    height, width = picture.shape[:2]
-    if choices.segmentation == "slic":
-        # Labels start at 0: lime compares them with column numbers, so that from 1 on the last region is never hidden.
-        labels = slic(
-            picture,
-            n_segments=choices.regions,
-            compactness=10,
-            sigma=1,
-            start_label=0,
-            channel_axis=-1,
-        )
-    elif choices.segmentation == "quickshift":
-        labels = quickshift(picture, kernel_size=4, max_dist=200, ratio=0.2, rng=0)
+    height, width = image.shape[:2]
+    n = settings.n_segments
+    if settings.segmentation == "slic":
+        segments = slic(image, n_segments=n, compactness=10, sigma=1, start_label=0)
+    elif settings.segmentation == "quickshift":
+        segments = quickshift(image, kernel_size=4, max_dist=200, ratio=0.2, rng=0)
     else:
-        rows, columns = (np.arange(n) * choices.regions // n for n in (height, width))
-        labels = rows[:, None] * choices.regions + columns
-    labels = np.unique(labels, return_inverse=True)[1].reshape(height, width)
-    count = int(labels.max()) + 1
-    if not np.ptp(picture.reshape(-1, 3), axis=0).any():
-        raise UserError(
-            f"{name} is all of one colour: hiding a part of it changes nothing, so there is nothing to explain"
-        )
+        segments = (np.arange(height) * n // height)[:, None] * n + np.arange(width) * n // width
+    segments = np.unique(segments, return_inverse=True)[1].reshape(height, width)
+    count = int(segments.max()) + 1
+    if not np.ptp(image.reshape(-1, 3), axis=0).any():
+        raise UserError(f"{name} has a single color, so hiding a part of it changes nothing")
     if count < 2:
+        raise UserError(f"{name} has a single segment: try --segmentation grid")
+    if count > MAX_SEGMENTS:
         raise UserError(
-            f"{name} is all one region: there is nothing to tell apart (--segmentation grid cuts it into squares)"
+            f"{name} has {count} segments, more than {MAX_SEGMENTS}: use fewer with --n-segments"
         )
-    if count > MOST_REGIONS:
-        raise UserError(
-            f"{name} falls into {count} regions, more than {MOST_REGIONS}: ask for fewer with --regions"
-        )
-    return labels
+    return segments
 
 
-def filling(picture: np.ndarray, labels: np.ndarray, fill: str) -> np.ndarray:
-    """What stands where a region is hidden: (H, W, 3) uint8."""
+def filled_image(image: np.ndarray, segments: np.ndarray, fill: str) -> np.ndarray:
+    """The image (H, W, 3) uint8 with every segment hidden."""
     if fill == "black":
-        return np.zeros_like(picture)
-    if fill == "grey":
-        return np.full_like(picture, 128)
+        return np.zeros_like(image)
+    if fill == "gray":
+        return np.full_like(image, 128)
+    channels = np.moveaxis(image, -1, 0)
     if fill == "blur":
-        sigma = picture.shape[0] / 16
-        return np.stack(
-            [gaussian_filter(channel, sigma) for channel in np.moveaxis(picture, -1, 0)], axis=-1
-        )
-    sizes = np.bincount(labels.ravel())
-    means = np.stack(
-        [
-            np.bincount(labels.ravel(), weights=c.ravel()) / sizes
-            for c in np.moveaxis(picture, -1, 0)
-        ],
-        axis=-1,
-    )
-    return means.round().astype(np.uint8)[labels]
+        sigma = image.shape[0] / 16
+        return np.stack([gaussian_filter(channel, sigma) for channel in channels], axis=-1)
+    flat = segments.ravel()
+    sums = np.stack([np.bincount(flat, weights=c.ravel()) for c in channels], axis=-1)
+    return (sums / np.bincount(flat)[:, None]).round().astype(np.uint8)[segments]
 
 
 class Perturbed:
-    """A picture with any of its regions hidden, as the model takes it, batch by batch.
+    """An image with any of its segments hidden, as normalized network input.
 
     Args:
-        picture, filled: (H, W, 3) uint8; labels: (H, W) int.
-        mean, std: the model's normalisation (of pictures in 0 to 1).
+        image, filled: (H, W, 3) uint8; segments: (H, W) int.
+        mean, std: of the model's normalization, for images in 0 to 1.
     """
 
     def __init__(
-        self, picture: np.ndarray, filled: np.ndarray, labels: np.ndarray, mean, std, device="cpu"
+        self, image: np.ndarray, filled: np.ndarray, segments: np.ndarray, mean, std, device="cpu"
     ):
-        def prepared(image: np.ndarray) -> Tensor:
-            x = torch.from_numpy(np.array(image)).to(device).float().div_(255)
-            return ((x - torch.tensor(mean, device=device)) / torch.tensor(std, device=device)).to(
-                torch.float32
-            )
+        def normalized(pixels: np.ndarray) -> Tensor:
+            x = torch.from_numpy(np.array(pixels)).to(device).float().div_(255)
+            return (x - torch.tensor(mean, device=device)) / torch.tensor(std, device=device)
 
-        self.picture, self.filled = prepared(picture), prepared(filled)  # (H, W, 3): channels last
-        self.labels = torch.from_numpy(labels).to(device)
+        self.image, self.filled = normalized(image), normalized(filled)  # (H, W, 3)
+        self.segments = torch.from_numpy(segments).to(device)
 
     def batch(self, masks: np.ndarray) -> Tensor:
-        """(n, 3, H, W) float, channels last in memory, for masks (n, d) bool: a gather, no loop over regions."""
-        shown = torch.from_numpy(masks).to(self.labels.device)[:, self.labels]  # (n, H, W)
-        return torch.where(shown[..., None], self.picture, self.filled).permute(0, 3, 1, 2)
+        """(n, 3, H, W) float, channels last in memory, for masks (n, d) bool."""
+        shown = torch.from_numpy(masks).to(self.segments.device)[:, self.segments]  # (n, H, W)
+        return torch.where(shown[..., None], self.image, self.filled).permute(0, 3, 1, 2)
 
 
-def logits_of(
-    model: PictureModel, picture: np.ndarray, labels: np.ndarray, fill: str
-) -> core.Answer:
-    """Logits (n, K) of a picture (H, W, 3) for masks (n, d) of its regions, in batches of BATCH."""
+def masked_logits(
+    model: ImageModel, image: np.ndarray, segments: np.ndarray, fill: str
+) -> core.ValueFunction:
+    """A function from masks (n, d) of an image's segments to logits (n, K)."""
     device = next(model.network.parameters()).device
-    perturbed = Perturbed(
-        picture, filling(picture, labels, fill), labels, model.mean, model.std, device
-    )
+    filled = filled_image(image, segments, fill)
+    perturbed = Perturbed(image, filled, segments, model.mean, model.std, device)
 
     @torch.inference_mode()
-    def answer(masks: np.ndarray) -> np.ndarray:
-        parts = [
-            model.network(perturbed.batch(masks[i : i + BATCH]))
-            for i in range(0, len(masks), BATCH)
-        ]
-        return torch.cat(parts).double().cpu().numpy()
+    def logits(masks: np.ndarray) -> np.ndarray:
+        batches = (masks[i : i + BATCH] for i in range(0, len(masks), BATCH))
+        outputs = [model.network(perturbed.batch(batch)) for batch in batches]
+        return torch.cat(outputs).double().cpu().numpy()
 
-    return answer
+    return logits
 
 
 @torch.inference_mode()
-def predict(model: PictureModel, pictures: np.ndarray) -> np.ndarray:
-    """Logits (n, K) of pictures (n, H, W, 3), uint8 or whole numbers in floating point, of the model's size."""
+def predict(model: ImageModel, images: np.ndarray) -> np.ndarray:
+    """Logits (n, K) of images (n, side, side, 3), uint8 or float in 0 to 255."""
     device = next(model.network.parameters()).device
-    mean, std = (
-        torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (model.mean, model.std)
-    )
-    parts = []
-    for i in range(0, len(pictures), BATCH):
-        x = (
-            torch.from_numpy(np.ascontiguousarray(pictures[i : i + BATCH]))
-            .to(device)
-            .permute(0, 3, 1, 2)
-            .float()
-            .div_(255)
-        )
-        parts.append(model.network((x - mean) / std))
-    return torch.cat(parts).double().cpu().numpy()
-
-
-def explained_values(logits: core.Answer, classes: list[int], value: str) -> core.Answer:
-    """What is explained of each of `classes`, (n, len(classes)).
-
-    Log-odds are the difference between a class's logit and the log of the summed exponentials of all others. They are nearly linear in
-    what is shown, where a probability bends at 0 and at 1.
-    """
-
-    def answer(masks: np.ndarray) -> np.ndarray:
-        return transform(logits(masks), classes, value)
-
-    return answer
+    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (model.mean, model.std))
+    outputs = []
+    for i in range(0, len(images), BATCH):
+        x = torch.from_numpy(np.ascontiguousarray(images[i : i + BATCH])).to(device)
+        x = x.permute(0, 3, 1, 2).float().div_(255)
+        outputs.append(model.network((x - mean) / std))
+    return torch.cat(outputs).double().cpu().numpy()
 
 
 def transform(logits: np.ndarray, classes: list[int], value: str) -> np.ndarray:
-    """Logits (n, K) to the values explained, (n, len(classes))."""
-    found = torch.from_numpy(np.asarray(logits))
+    """The explained values (n, len(classes)) of logits (n, K).
+
+    Log-odds are the difference between a class's logit and the log-sum-exp of all others. They are
+    nearly linear in the shown segments, whereas probabilities saturate at 0 and 1.
+    """
     if value == "probability":
-        return torch.softmax(found, 1)[:, classes].numpy()
-    columns = []
-    for k in classes:
-        others = torch.cat((found[:, :k], found[:, k + 1 :]), dim=1)
-        columns.append(found[:, k] - torch.logsumexp(others, dim=1))
-    return torch.stack(columns, dim=1).numpy()
+        return softmax(logits, axis=1)[:, classes]
+    others = [logsumexp(np.delete(logits, k, axis=1), axis=1) for k in classes]
+    return logits[:, classes] - np.stack(others, axis=1)
+
+
+def explained_values(
+    logits: core.ValueFunction, classes: list[int], value: str
+) -> core.ValueFunction:
+    """The function from masks (n, d) to explained values (n, len(classes))."""
+    return lambda masks: transform(logits(masks), classes, value)
+
+
+def ground_truth_scores(
+    segments: np.ndarray, weights: np.ndarray, ground_truth: np.ndarray
+) -> dict[str, float]:
+    """Compares an explanation with the pixels that are known to decide the class.
+
+    Args:
+        segments: (H, W); weights: (d,) for the class; ground_truth: (H, W) bool.
+
+    Returns:
+        relevance_mass: share of the positive weight on the ground truth, a segment's weight spread
+        evenly over its pixels; its baseline is that of equal weights, the share of the area.
+        top_segment_hit: 1 if the segment of largest weight lies on the ground truth; its baseline
+        is that of a random segment.
+    """
+    flat, inside = segments.ravel(), ground_truth.ravel().astype(float)
+    sizes = np.bincount(flat, minlength=len(weights))
+    shared = np.bincount(flat, weights=inside, minlength=len(weights))
+    positive = np.maximum(weights, 0)
+    hit = shared >= MIN_SHARED * np.minimum(sizes, ground_truth.sum())
+    return {
+        "relevance_mass": float(positive @ (shared / sizes) / max(positive.sum(), 1e-300)),
+        "relevance_mass_baseline": float(ground_truth.mean()),
+        "top_segment_hit": float(hit[weights.argmax()]),
+        "top_segment_hit_baseline": float(hit.mean()),
+    }

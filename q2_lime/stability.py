@@ -1,92 +1,114 @@
-"""How far an explanation can be trusted: agreement between seeds, the verdict, the card that says it in words."""
+"""Whether an explanation can be trusted: agreement between random seeds, thresholds, summary.
 
-from __future__ import annotations
+The verdict is about the explanation, not about whether the model is right: a faithful and stable
+explanation of a wrong prediction is trustworthy.
+"""
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from common.cli import seed_for
+from q2_lime import core
 
-if TYPE_CHECKING:  # core.py needs `leading` from here
-    from q2_lime import core
-
-SEEDS = 5  # explanations of the same thing that are compared, the one that is shown among them
-FAITHFUL, STABLE = 0.7, 0.8  # below these an explanation says that it is not to be trusted
-TRUSTED = "faithful and stable"
+N_SEEDS = 5  # explanations of one input that are compared, including the one that is shown
+FIDELITY_THRESHOLD, STABILITY_THRESHOLD = 0.7, 0.8  # an explanation below either is not trustworthy
 
 
-def again(settings: core.Settings) -> list[core.Settings]:
-    """The settings of the SEEDS - 1 further explanations that one with `settings` is compared with."""
-    return [replace(settings, seed=seed_for(settings.seed, "again", k)) for k in range(SEEDS - 1)]
+def repeated_settings(settings: core.Settings) -> list[core.Settings]:
+    """The settings of the N_SEEDS - 1 further explanations, which differ in their seed."""
+    return [replace(settings, seed=seed_for(settings.seed, "again", k)) for k in range(N_SEEDS - 1)]
 
 
-def leading(weights: np.ndarray, top: int) -> np.ndarray:
-    """The `top` parts of largest |weight|, largest first. Takes (d,) or (m, d)."""
-    return np.argsort(-np.abs(weights), axis=-1, kind="stable")[..., :top]
-
-
-def jaccard(a: np.ndarray, b: np.ndarray, top: int) -> float:
-    """Overlap of the `top` leading parts of two weight vectors (d,): shared over all named. 0 to 1, 1 is best."""
-    first, second = set(leading(a, top).tolist()), set(leading(b, top).tolist())
+def jaccard(a: np.ndarray, b: np.ndarray, top_k: int) -> float:
+    """Jaccard index of the `top_k` features of two weight vectors (d,): 0 to 1, 1 is best."""
+    first, second = (set(core.top_features(weights, top_k).tolist()) for weights in (a, b))
     return len(first & second) / len(first | second)
 
 
-def stability(weights: list[np.ndarray], top: int) -> dict[str, float]:
-    """How alike the weights (d,) of several seeds are, as means over all pairs: top-k Jaccard (0 to 1), Spearman's rank
-    correlation (-1 to 1), and the share of the first one's leading parts whose sign is the same (0 to 1)."""
+def agreement(weights: list[np.ndarray], top_k: int) -> dict[str, float]:
+    """Agreement of the weights (d,) of several seeds, as means over all pairs.
+
+    Returns:
+        jaccard: of the top features, 0 to 1; rank_correlation: Spearman, -1 to 1; sign_agreement:
+        share of the first one's top features that have the same sign in the other, 0 to 1.
+    """
     pairs = [(a, b) for i, a in enumerate(weights) for b in weights[i + 1 :]]
-    ranks = [
-        spearmanr(a, b).statistic if np.ptp(a) and np.ptp(b) else float(np.allclose(a, b))
-        for a, b in pairs
-    ]
-    signs = [np.mean(np.sign(a[leading(a, top)]) == np.sign(b[leading(a, top)])) for a, b in pairs]
+    ranks, signs = [], []
+    for a, b in pairs:
+        varied = np.ptp(a) and np.ptp(b)
+        ranks.append(spearmanr(a, b).statistic if varied else float(np.allclose(a, b)))
+        top = core.top_features(a, top_k)
+        signs.append(np.mean(np.sign(a[top]) == np.sign(b[top])))
     return {
-        "jaccard": float(np.mean([jaccard(a, b, top) for a, b in pairs])),
+        "jaccard": float(np.mean([jaccard(a, b, top_k) for a, b in pairs])),
         "rank_correlation": float(np.mean(ranks)),
         "sign_agreement": float(np.mean(signs)),
     }
 
 
-def verdict(fidelity: float, overlap: float) -> str:
-    """One plain sentence on whether to trust an explanation, from its held-out fidelity and its top-k Jaccard over seeds."""
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an explanation is trustworthy, and if not, why."""
+
+    trustworthy: bool
+    reasons: list[str]
+
+    def __str__(self) -> str:
+        return "trustworthy" if self.trustworthy else f"not trustworthy: {'; '.join(self.reasons)}"
+
+
+def verdict(fidelity: float, overlap: float) -> Verdict:
+    """The verdict for a held-out fidelity and a top-k Jaccard index over seeds."""
     if np.isnan(fidelity):
-        return "nothing to explain: the model's answer does not depend on the parts"
-    faults = []
-    if fidelity < FAITHFUL:
-        faults.append(
-            f"a linear model of the parts explains {max(0.0, fidelity):.0%} of what the model does"
-        )
-    if overlap < STABLE:
-        faults.append(f"other random masks name other leading parts (overlap {overlap:.2f})")
-    return "not to be trusted: " + "; ".join(faults) if faults else TRUSTED
+        return Verdict(False, ["the model's output is the same for all masks"])
+    reasons = []
+    if fidelity < FIDELITY_THRESHOLD:
+        reasons.append(f"fidelity {fidelity:.2f} is below {FIDELITY_THRESHOLD:.2f}")
+    if overlap < STABILITY_THRESHOLD:
+        reasons.append(f"overlap between seeds {overlap:.2f} is below {STABILITY_THRESHOLD:.2f}")
+    return Verdict(not reasons, reasons)
 
 
-def card(found: core.Explanation, stable: dict[str, float], top: int, unit: str) -> list[str]:
-    """How far to trust an explanation, in short lines: what `core.explain` and `stability` measured, the verdict last."""
-    settled = (
-        "Leaders settled: overlap with another run expected at"
-        if found.settled
-        else "Stopped at the bound, expected overlap"
-    )
+def card(
+    explanation: core.Explanation, stability: dict[str, float], top_k: int, unit: str
+) -> list[str]:
+    """Four lines on how far to trust an explanation. `unit` names the explained value."""
+    fidelity, jaccard = explanation.fidelity[0], stability["jaccard"]
+    state = "settled" if explanation.settled else "not settled within the mask limit"
     return [
-        f"Held-out fidelity {found.fidelity[0]:.2f}; top-{top} overlap between seeds {stable['jaccard']:.2f}; {found.model_calls:,} calls.",
-        f"{settled} {found.expected_overlap:.2f}. Between seeds, ranks correlate"
-        f" {stable['rank_correlation']:.2f}, signs agree {stable['sign_agreement']:.0%}; {found.effective_samples:.0f} effective masks.",
-        f"{unit} of the whole: {found.original[0]:.2f} by the model, {found.surrogate_original[0]:.2f} by the linear one.",
-        f"Verdict: {verdict(found.fidelity[0], stable['jaccard'])}.",
+        f"Held-out fidelity {fidelity:.2f}; top-{top_k} overlap between seeds {jaccard:.2f};"
+        f" {explanation.model_calls:,} model calls.",
+        f"Top features {state}: expected overlap {explanation.expected_overlap:.2f};"
+        f" {explanation.effective_samples:.0f} effective masks. Between seeds: rank correlation"
+        f" {stability['rank_correlation']:.2f}, sign agreement {stability['sign_agreement']:.0%}.",
+        f"{unit} without masking: model {explanation.original[0]:.2f},"
+        f" surrogate {explanation.surrogate_original[0]:.2f}.",
+        f"{str(verdict(fidelity, jaccard)).capitalize()}.",
     ]
 
 
+def row_and_card(
+    runs: list[core.Explanation], agreement: dict[str, float], top_k: int, unit: str
+) -> tuple[dict, list[str]]:
+    """The results and the `card` of the first of several runs that differ in their seed."""
+    keys = ("model_calls", "settled", "expected_overlap", "effective_samples")
+    keys += ("original", "surrogate_original")
+    fidelity = runs[0].fidelity[0]
+    row = {"fidelity": fidelity} | {key: getattr(runs[0], key) for key in keys}
+    row |= vars(verdict(fidelity, agreement["jaccard"]))
+    row["model_calls_total"] = sum(run.model_calls for run in runs)
+    return row, card(runs[0], agreement, top_k, unit)
+
+
 def medians(samples: list[dict], *keys: str) -> dict[str, float | None]:
-    """Over explained things as results files have them: the medians of `keys` and of the three measures of stability. What is missing is left
-    out; None where nothing is there."""
-    rows = {key: [s[key] for s in samples] for key in keys}
-    rows |= {
-        key: [s["stability"][key] for s in samples]
-        for key in ("jaccard", "rank_correlation", "sign_agreement")
-    }
-    there = {key: [value for value in row if value is not None] for key, row in rows.items()}
-    return {key: float(np.median(row)) if row else None for key, row in there.items()}
+    """Medians of `keys` and of the measures of agreement over samples of a results file.
+
+    Missing values are left out; the median of no values is None.
+    """
+    rows = {key: [sample[key] for sample in samples] for key in keys}
+    for key in ("jaccard", "rank_correlation", "sign_agreement"):
+        rows[key] = [sample["stability"][key] for sample in samples]
+    known = {key: [value for value in row if value is not None] for key, row in rows.items()}
+    return {key: float(np.median(row)) if row else None for key, row in known.items()}
