@@ -16,7 +16,7 @@ from scipy.special import softmax
 
 from common import cli, data, imagenet, metrics, models, results, statistics
 from common.data import fit_image
-from common.figures import INK, WIDTH, plt, save, show_map, show_picture
+from common.figures import INK, WIDTH, plt, save, show_image, show_map
 from common.results import reading
 from evaluation import explainers, scoring
 from evaluation import lime_trust as lime_trust
@@ -144,7 +144,7 @@ def on_imagenet(args, dataset, index, explained, stored, seed, device):
             "q2_lime/explain.py used other weights or pictures than these: run it again"
         )
     how = explained["choices"]["enlarge"]
-    pictures = np.stack([images.enlarged(dataset.x_test[k], model.side, how) for k in index])
+    pictures = np.stack([images.resize(dataset.x_test[k], model.side, how) for k in index])
 
     def predict(these: np.ndarray) -> np.ndarray:
         return softmax(images.predict(model, these), axis=1)
@@ -335,7 +335,7 @@ def side_by_side(pictures, maps, samples, title: str):
         picture = pictures[k] if pictures.shape[1] <= small else fit_image(pictures[k], small)
         far = sample["rank_correlation"] <= unlike
         title_of = column[0].set_title
-        show_picture(column[0], picture)
+        show_image(column[0], picture)
         title_of(
             f"{sample['true']}, taken for\n{sample['explained']} {sample['confidence']:.0%}",
             fontsize=6.5,

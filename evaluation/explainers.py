@@ -86,9 +86,9 @@ def lime_explanations(
     maps, explanations = [], []
     items = zip(batch.images, batch.targets, batch.keys, strict=True)
     for image, target, key in progress(items, "LIME", total=len(batch)):
-        labels = images.segment(image, images.SMALL_CHOICES)
-        logits = images.logits_of(image_model, image, labels, images.SMALL_CHOICES.fill)
-        values = images.explained_values(logits, [int(target)], images.SMALL_CHOICES.value)
+        labels = images.segment(image, images.SMALL_IMAGE_SETTINGS)
+        logits = images.masked_logits(image_model, image, labels, images.SMALL_IMAGE_SETTINGS.fill)
+        values = images.explained_values(logits, [int(target)], images.SMALL_IMAGE_SETTINGS.explained_value)
         explanation = core.explain(values, int(labels.max()) + 1, settings, "trust", key)
         maps.append(explanation.weights[:, 0][labels])
         explanations.append(explanation)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, plt, save, show_map, show_picture
+from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, plt, save, show_image, show_map
 from evaluation.explainers import EXPLAINERS, enlarge, methods, positive
 
 MARKERS = "osD^vPX*"
@@ -192,7 +192,7 @@ def examples(trial, masks: np.ndarray, classes: tuple[str, ...], path: Path, n: 
     figure, axes = plt.subplots(n, len(shown), figsize=size, layout="constrained", squeeze=False)
     for k, row in enumerate(axes[: len(masks)]):
         image, target = trial.batch.images[k], trial.batch.targets[k]
-        show_picture(row[0], image, classes[target])
+        show_image(row[0], image, classes[target])
         row[0].contour(masks[k], levels=[0.5], colors="white", linewidths=0.9)
         for ax, key in zip(row[1:], methods(), strict=True):
             level = positive(enlarge(trial.maps(key)[k : k + 1]))[0]

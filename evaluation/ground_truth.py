@@ -45,7 +45,7 @@ def shapes(setup: Setup, n: int) -> dict[str, Any]:
     index = correct[scoring.draw(len(correct), n, setup.seed, "shapes")]
     keys = [f"shapes {k}" for k in index]
     batch = Batch(known.x_test[index], known.y_test[index].astype(int), keys)
-    truth = known.evidence_test[index]
+    truth = known.ground_truth_test[index]
     trial = Trial(model, batch, model.layer, setup.seed, "shapes")
     content = pointing(trial, truth, known.classes, setup.out / "shapes.png")
     return content | {

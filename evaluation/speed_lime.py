@@ -29,7 +29,7 @@ TOP = 5
 
 def arguments():
     parser = cli.Parser(__doc__)
-    parser.data_option("CIFAR-10, 20newsgroups and weights are or go")
+    parser.data_option("CIFAR-10, 20newsgroups and weights")
     parser.add_argument("--pictures", type=cli.positive, default=5, metavar="N", help="default: 5")
     parser.add_argument("--posts", type=cli.positive, default=5, metavar="N", help="default: 5")
     parser.add_argument(
@@ -90,9 +90,9 @@ def timed(work):
 
 def picture(image: np.ndarray, index: int, model, plain, seed: int) -> dict:
     """The four ways to explain one picture: model calls, seconds, fidelity, overlap between seeds and by chance."""
-    enlarged = images.enlarged(image, model.side, images.CHOICES.enlarge)
+    enlarged = images.resize(image, model.side, images.IMAGE_SETTINGS.resize)
     top = int(images.predict(model, enlarged[None]).argmax())
-    labels = images.segment(enlarged, images.CHOICES)
+    labels = images.segment(enlarged, images.IMAGE_SETTINGS)
     d = int(labels.max()) + 1
 
     def stock(k: int, model=model) -> tuple[np.ndarray, float, int]:
@@ -113,14 +113,14 @@ def picture(image: np.ndarray, index: int, model, plain, seed: int) -> dict:
 
     def stock_on_ours(k: int) -> tuple[np.ndarray, float, int]:
         found = lime_package.explain_image(
-            enlarged, labels, images.CHOICES.fill, model, [top], lime_package.IMAGE_SAMPLES, k
+            enlarged, labels, images.IMAGE_SETTINGS.fill, model, [top], lime_package.IMAGE_SAMPLES, k
         )
         return found.weights[:, 0], found.score, lime_package.IMAGE_SAMPLES
 
     def ours(k: int, samples: int | None = None) -> tuple[np.ndarray, float, int]:
-        regions = images.segment(enlarged, images.CHOICES)  # part of the time it takes
-        logits = images.logits_of(model, enlarged, regions, images.CHOICES.fill)
-        values = images.explained_values(logits, [top], images.CHOICES.value)
+        regions = images.segment(enlarged, images.IMAGE_SETTINGS)  # part of the time it takes
+        logits = images.masked_logits(model, enlarged, regions, images.IMAGE_SETTINGS.fill)
+        values = images.explained_values(logits, [top], images.IMAGE_SETTINGS.explained_value)
         found = core.explain(
             values, d, replace(images.SETTINGS, seed=seed + k, samples=samples), index
         )
@@ -145,7 +145,7 @@ def picture(image: np.ndarray, index: int, model, plain, seed: int) -> dict:
             f"{name}_fidelity": runs[0][0][
                 1
             ],  # the package's: in-sample, of the probability; ours: held-out, of the log-odds
-            f"{name}_jaccard": stability.stability(weights, TOP)["jaccard"],
+            f"{name}_jaccard": stability.agreement(weights, TOP)["jaccard"],
             f"{name}_jaccard_by_chance": overlap_by_chance(len(weights[0]), TOP),
         }
     return row
@@ -159,9 +159,9 @@ def overlap_by_chance(d: int, top: int) -> float:
 
 def perturbing(image: np.ndarray, model, count: int = 200) -> dict:
     """Seconds to turn the same masks into network input: the package's loop (with the normalisation its classifier needs) and the gather."""
-    enlarged = images.enlarged(image, model.side, images.CHOICES.enlarge)
-    labels = images.segment(enlarged, replace(images.CHOICES, segmentation="quickshift"))
-    filled = images.filling(enlarged, labels, "mean")
+    enlarged = images.resize(image, model.side, images.IMAGE_SETTINGS.resize)
+    labels = images.segment(enlarged, replace(images.IMAGE_SETTINGS, segmentation="quickshift"))
+    filled = images.filled_image(enlarged, labels, "mean")
     masks = np.random.default_rng(0).random((count, int(labels.max()) + 1)) < 0.5
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (model.mean, model.std))
 
@@ -234,7 +234,7 @@ def post(body: str, index: int, model: linear.LinearModel, seed: int) -> dict:
     fixed = replace(
         text.SETTINGS,
         sampler="lime_text",
-        width=0.25,
+        kernel_width=0.25,
         alpha=1.0,
         samples=lime_package.TEXT_SAMPLES,
         held_out=32,
