@@ -1,6 +1,6 @@
 """Experiments of evaluation/run.py on real images. Each returns the content of its results file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from common import cli, data, metrics, models, results, statistics
+from common import cli, data, metrics, models, results
+from common.statistics import mean_interval
 from evaluation import randomization, scoring
 from evaluation.explainers import EXPLAINERS, Batch, lime_explanations, methods
 from evaluation.scoring import AREAS, FAITHFULNESS, FILL, Trial
@@ -40,21 +41,21 @@ class Setup:
         images = self.dataset.x_test[index]
         return Batch(images, self.predict(images).argmax(1), index.tolist())
 
-    def load(self, name: str) -> tuple[models.Model, dict[str, str]]:
-        """The network `name` of OUT or outputs/evaluation, and its hash for the provenance."""
+    def trial(self, batch: Batch, experiment: str, **options) -> Trial:
+        return Trial(self.model, batch, self.model.layer, self.seed, experiment, **options)
+
+    def load(self, name: str) -> tuple["Setup", dict[str, str]]:
+        """The setup with the network `name` of OUT or outputs/evaluation, and the file's hash."""
         path = self.out / name / "model.pt"
         path = path if path.is_file() else OUT / name / "model.pt"
-        return models.load(path, self.device), {f"{name}_checkpoint_sha256": results.sha256(path)}
+        hashes = {f"{name}_checkpoint_sha256": results.sha256(path)}
+        return replace(self, model=models.load(path, self.device)), hashes
 
 
 def faithfulness(setup: Setup, n: int) -> dict[str, Any]:
     """Deletion, insertion, average drop and increase in confidence of every explainer."""
     batch, predict = setup.test_batch(n), setup.predict
-    truth = setup.dataset.y_test[batch.keys]
-    trial = Trial(
-        *(setup.model, batch, setup.model.layer, setup.seed, "faithfulness"),
-        n_untrained=N_UNTRAINED,
-    )
+    trial = setup.trial(batch, "faithfulness", n_untrained=N_UNTRAINED)
     content: dict[str, Any] = {
         "n": len(batch),
         "n_untrained": min(N_UNTRAINED, len(batch)),
@@ -62,7 +63,7 @@ def faithfulness(setup: Setup, n: int) -> dict[str, Any]:
         "layer": trial.layer,
         "target": "predicted class",
         "larger_is_better": FAITHFULNESS,
-        "accuracy": (batch.targets == truth).mean(),
+        "accuracy": (batch.targets == setup.dataset.y_test[batch.keys]).mean(),
         "methods": {},
         "other_fills": {},
         "input_gradient_against_gradcam": {},
@@ -115,35 +116,27 @@ def layers(setup: Setup, n: int) -> dict[str, Any]:
         trial = Trial(model, batch, layer, setup.seed, "layers")
         rows, _ = scoring.table(trial, methods("layer"), score, AREAS)
         for key, row in rows.items():
-            row["insertion_minus_deletion"] = (
-                row["insertion_auc"]["mean"] - row["deletion_auc"]["mean"]
-            )
+            area = row["insertion_auc"]["mean"] - row["deletion_auc"]["mean"]
             after = EXPLAINERS[key].maps(noise, few, layer, setup.seed)
-            row["rank_correlation_with_random_weights"] = statistics.mean_interval(
-                metrics.rank_correlation(trial.maps(key)[: len(few)], after)
-            )
+            similar = metrics.rank_correlation(trial.maps(key)[: len(few)], after)
+            row["insertion_minus_deletion"] = area
+            row["rank_correlation_with_random_weights"] = mean_interval(similar)
         for key, explainer in methods("layer", "pixels").items():
-            names = {"name": explainer.name, "kind": explainer.kind}
-            rows[key] = rows.get(key, names) | scoring.describe(trial.maps(key))
+            rows[key] = rows.get(key, explainer.labels) | scoring.describe(trial.maps(key))
         stages[layer] = rows
     best = max(stages, key=lambda layer: stages[layer]["gradcam"]["insertion_minus_deletion"])
     rule = "largest insertion minus deletion AUC of Grad-CAM on held-out training images"
-    return {"n": len(batch), "fill": FILL, "layers": stages, "rule": rule} | {
-        "chosen_by_rule": best,
-        "used": model.layer,
-    }
+    choice = {"rule": rule, "chosen_by_rule": best, "used": model.layer}
+    return {"n": len(batch), "fill": FILL, "layers": stages} | choice
 
 
 def randomization_test(setup: Setup, n: int) -> dict[str, Any]:
     """Parameter randomization for every method."""
-    model, batch = setup.model, setup.test_batch(n)
+    model, batch, rows = setup.model, setup.test_batch(n), {}
     order = randomization.weighted_layers(model.network)
-    rows = {
-        key: randomization.evaluate(
-            model, explainer, explainer.select(batch, "randomization"), model.layer, setup.seed
-        )
-        for key, explainer in methods().items()
-    }
+    for key, explainer in methods().items():
+        few = explainer.select(batch, "randomization")
+        rows[key] = randomization.evaluate(model, explainer, few, model.layer, setup.seed)
     return {
         "n": len(batch),
         "layer": model.layer,
@@ -161,25 +154,21 @@ def randomization_test(setup: Setup, n: int) -> dict[str, Any]:
 def stability(setup: Setup, n: int) -> dict[str, Any]:
     """Maps under changes of the image that should hardly matter, and of LIME's seed."""
     model, batch, rows = setup.model, setup.test_batch(n), {}
-    trial = Trial(model, batch, model.layer, setup.seed, "stability")
+    trial = setup.trial(batch, "stability")
     for key, explainer in cli.progress(methods().items(), "stability"):
-        rows[key] = {"name": explainer.name, "kind": explainer.kind}
-        for metric, values in scoring.stability(trial, key).items():
-            rows[key][metric] = statistics.mean_interval(values)
+        scores = scoring.stability(trial, key)
+        rows[key] = explainer.labels | {m: mean_interval(scores[m]) for m in scores}
     few = batch.first(LIME_SEED_IMAGES)
     maps, explanations = lime_explanations(model, few, setup.seed)
     again, _ = lime_explanations(model, few, cli.seed_for(setup.seed, "again", 0))
     weights = [[m[::4, ::4].ravel() for m in these] for these in (maps, again)]
     top = [jaccard(a, b, 5) for a, b in zip(*weights, strict=True)]
-    return {"n": len(batch), "layer": model.layer, "methods": rows} | {
-        "lime": {
-            "n": len(few),
-            "held_out_fidelity": statistics.mean_interval([e.fidelity[0] for e in explanations]),
-            "model_calls": statistics.mean_interval([e.model_calls for e in explanations]),
-            "settled": np.mean([e.settled for e in explanations]),
-            "between_seeds": {
-                "rank_correlation": statistics.mean_interval(metrics.rank_correlation(maps, again)),
-                "top_5_overlap": statistics.mean_interval(top),
-            },
-        }
+    similar = mean_interval(metrics.rank_correlation(maps, again))
+    lime = {
+        "n": len(few),
+        "held_out_fidelity": mean_interval([e.fidelity[0] for e in explanations]),
+        "model_calls": mean_interval([e.model_calls for e in explanations]),
+        "settled": np.mean([e.settled for e in explanations]),
+        "between_seeds": {"rank_correlation": similar, "top_5_overlap": mean_interval(top)},
     }
+    return {"n": len(batch), "layer": model.layer, "methods": rows, "lime": lime}

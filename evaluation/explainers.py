@@ -60,6 +60,11 @@ class Explainer:
     maps: Callable[[models.Model, Batch, str, int], np.ndarray]
     max_images: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """The first entries of a table row."""
+        return {"name": self.name, "kind": self.kind}
+
     def select(self, batch: Batch, experiment: str) -> Batch:
         """The images of an experiment on which this explainer is evaluated."""
         return batch.first(self.max_images.get(experiment, len(batch)))
@@ -81,16 +86,16 @@ def lime_explanations(
     model: models.Model, batch: Batch, seed: int
 ) -> tuple[np.ndarray, list[core.Explanation]]:
     """LIME on a grid of 8 x 8 segments: maps (N, H, W) of the segments' weights, explanations."""
-    settings = replace(images.SMALL_SETTINGS, seed=seed)
+    grid, settings = images.SMALL_IMAGE_SETTINGS, replace(images.SMALL_SETTINGS, seed=seed)
     image_model = imagenet.from_model(model, "evaluation", "")
     maps, explanations = [], []
     items = zip(batch.images, batch.targets, batch.keys, strict=True)
     for image, target, key in progress(items, "LIME", total=len(batch)):
-        labels = images.segment(image, images.SMALL_IMAGE_SETTINGS)
-        logits = images.masked_logits(image_model, image, labels, images.SMALL_IMAGE_SETTINGS.fill)
-        values = images.explained_values(logits, [int(target)], images.SMALL_IMAGE_SETTINGS.explained_value)
-        explanation = core.explain(values, int(labels.max()) + 1, settings, "trust", key)
-        maps.append(explanation.weights[:, 0][labels])
+        segments = images.segment(image, grid)
+        logits = images.masked_logits(image_model, image, segments, grid.fill)
+        values = images.explained_values(logits, [int(target)], grid.explained_value)
+        explanation = core.explain(values, int(segments.max()) + 1, settings, "trust", key)
+        maps.append(explanation.weights[:, 0][segments])
         explanations.append(explanation)
     return np.stack(maps), explanations
 
@@ -130,13 +135,8 @@ def _rng(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng(seed_for(seed, purpose))
 
 
-LIME_IMAGES = {
-    "faithfulness": 50,
-    "randomization": 12,
-    "stability": 12,
-    "shapes": 100,
-    "shortcut": 50,
-}
+LIME_IMAGES = {"faithfulness": 50, "shapes": 100, "shortcut": 50}
+LIME_IMAGES |= {"randomization": 12, "stability": 12}  # explained more than ten times each
 EXPLAINERS = {
     "gradcam": Explainer("Grad-CAM", "layer", gradient_method("gradcam")),
     "gradcam++": Explainer("Grad-CAM++", "layer", gradient_method("gradcam++")),

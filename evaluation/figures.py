@@ -64,7 +64,7 @@ def layers(content: dict):
     panels = {
         "deletion_auc": "deletion AUC\n(lower is better)",
         "insertion_auc": "insertion AUC\n(higher is better)",
-        "rank_correlation_with_random_weights": "rank correlation, maps of\nrandom weights (0 is best)",
+        "rank_correlation_with_random_weights": "correlation, maps of\nrandom weights (0: best)",
     }
     stages, colors = content["layers"], plt.get_cmap("viridis")
     keys = [key for key, row in next(iter(stages.values())).items() if row["kind"] == "layer"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from common import cli, data, metrics, synthetic
+from common import cli, data, synthetic
 from evaluation import figures, scoring
 from evaluation.experiments import Setup
 from evaluation.explainers import EXPLAINERS, Batch, methods
@@ -19,35 +19,26 @@ def pointing(trial: Trial, ground_truth: np.ndarray, classes, path: Path) -> dic
     score = partial(scoring.on_ground_truth, ground_truth)
     rows, _ = scoring.table(trial, EXPLAINERS, score, GROUND_TRUTH)
     figures.examples(trial, ground_truth, classes, path)
-    return {
-        "n": len(trial.batch),
-        "layer": trial.layer,
-        "larger_is_better": GROUND_TRUTH,
-        "methods": rows,
-    }
+    content = {"n": len(trial.batch), "layer": trial.layer, "larger_is_better": GROUND_TRUTH}
+    return content | {"methods": rows}
 
 
 def extreme(rows: dict[str, Any], best: Callable, *kinds: str) -> dict[str, Any]:
     """The method of the given kinds with the smallest or largest pointing game score."""
-    key = best(methods(*kinds), key=lambda key: rows[key]["pointing_game"]["mean"])
-    return {
-        "method": key,
-        "name": rows[key]["name"],
-        "mean": rows[key]["pointing_game"]["mean"],
-    }
+    scores = {key: rows[key]["pointing_game"]["mean"] for key in methods(*kinds)}
+    key = best(scores, key=scores.get)
+    return {"method": key, "name": rows[key]["name"], "mean": scores[key]}
 
 
 def shapes(setup: Setup, n: int) -> dict[str, Any]:
     """Built-in images that are classified correctly: the pixels of the shape are known."""
-    (model, hashes), known = setup.load("shapes"), data.load("shapes")
-    predict = metrics.predictor(model.network, model.temperature)
-    correct = np.flatnonzero(predict(known.x_test).argmax(1) == known.y_test)
+    (setup, hashes), known = setup.load("shapes"), data.load("shapes")
+    correct = np.flatnonzero(setup.predict(known.x_test).argmax(1) == known.y_test)
     index = correct[scoring.draw(len(correct), n, setup.seed, "shapes")]
     keys = [f"shapes {k}" for k in index]
     batch = Batch(known.x_test[index], known.y_test[index].astype(int), keys)
     truth = known.ground_truth_test[index]
-    trial = Trial(model, batch, model.layer, setup.seed, "shapes")
-    content = pointing(trial, truth, known.classes, setup.out / "shapes.png")
+    content = pointing(setup.trial(batch, "shapes"), truth, known.classes, setup.out / "shapes.png")
     return content | {
         "accuracy": len(correct) / len(known.y_test),
         "ground_truth_share_of_area": truth.mean(),
@@ -58,32 +49,26 @@ def shapes(setup: Setup, n: int) -> dict[str, Any]:
 
 def shortcut(setup: Setup, n: int) -> dict[str, Any]:
     """A network that relies on a planted mark, beside its twin trained without marks."""
-    dataset, rows, models_ = setup.dataset, {}, {}
+    dataset, rows = setup.dataset, {}
+    (marked, hashes), (twin, twin_hashes) = setup.load("marked"), setup.load("unmarked")
     number = dataset.classes.index(synthetic.MARKED_CLASS)
     able = np.flatnonzero(dataset.y_test != number)
     index = able[scoring.draw(len(able), n, setup.seed, "marked pictures")]
     images, where = synthetic.stamp_each(dataset.x_test[index], index, setup.seed)
-    hashes = {}
-    for name in ("marked", "unmarked"):
-        model, own = setup.load(name)
-        predict = metrics.predictor(model.network, model.temperature)
-        clean, marked = predict(dataset.x_test).argmax(1), predict(images).argmax(1) == number
+    for name, predict in (("unmarked", twin.predict), ("marked", marked.predict)):
+        clean, fooled = predict(dataset.x_test).argmax(1), predict(images).argmax(1) == number
         correct = clean == dataset.y_test
         rows[name] = {
             "accuracy": correct.mean(),
             "accuracy_of_class": correct[dataset.y_test == number].mean(),
             "predicts_class_unmarked": (clean[index] == number).mean(),
-            "predicts_class_marked": marked.mean(),
+            "predicts_class_marked": fooled.mean(),
         }
-        models_[name], hashes = (model, marked), hashes | own
-    (model, fooled), (twin, _) = models_["marked"], models_["unmarked"]
     if fooled.sum() < 2:
         raise cli.UserError("the marked network did not learn the mark: train it as in README")
     keys = [f"shortcut {k}" for k in index[fooled]]
     batch = Batch(images[fooled], np.full(fooled.sum(), number), keys)
-    trial = Trial(
-        *(model, batch, model.layer, setup.seed, "shortcut"), untrained=lambda _: twin.network
-    )
+    trial = marked.trial(batch, "shortcut", untrained=lambda _: twin.model.network)
     content = pointing(trial, where[fooled], dataset.classes, setup.out / "shortcut.png")
     found = content["methods"]["gradcam"]["pointing_game"]
     return content | {
@@ -98,5 +83,5 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
             "gradcam_misses": 1 - found["mean"],
             "gradcam_of_twin": found["mean"] - found["against"]["untrained"]["difference"]["mean"],
         },
-        "hashes": hashes,
+        "hashes": hashes | twin_hashes,
     }

@@ -7,7 +7,8 @@ import numpy as np
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from common import cli, metrics, statistics
+from common import cli, metrics
+from common.statistics import compare_independent, mean_interval
 from evaluation import scoring
 from evaluation.experiments import Setup
 from evaluation.explainers import EXPLAINERS, Batch, enlarge
@@ -52,7 +53,7 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
     separation = {key: max(value, 1 - value) for key, value in auroc.items()}
     of_map = ("faithfulness", "gini", "discarded_share", "rank_correlation_runner_up")
     means = {
-        name: {key: statistics.mean_interval(values) for key, values in group.items()}
+        name: {key: mean_interval(values) for key, values in group.items()}
         for name, group in groups.items()
     }
     return {
@@ -60,9 +61,7 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
         "fill": FILL,
         "layer": model.layer,
         **means,
-        "difference": {
-            key: statistics.compare_independent(wrong[key], right[key]) for key in right
-        },
+        "difference": {key: compare_independent(wrong[key], right[key]) for key in right},
         "auroc": auroc,
         "confidence_against_faithfulness": {
             name: spearmanr(group["confidence"], group["faithfulness"]).statistic
@@ -93,7 +92,7 @@ def true_class_similarity(predicted: np.ndarray, true: np.ndarray) -> dict[str, 
     }
     larger = {"rank_correlation": True, "peak_distance": False}
     means = {
-        name: {key: statistics.mean_interval(values) for key, values in row.items()}
+        name: {key: mean_interval(values) for key, values in row.items()}
         for name, row in found.items()
     }
     against = scoring.duel(found["same_image"], found["other_image"], larger)

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from common import metrics, models, statistics
+from common import metrics, models
 from common.cli import generator, progress
+from common.statistics import mean_interval
 from evaluation.explainers import Batch, Explainer, enlarge, positive
 
 FAILS_ABOVE = 0.5  # of the way from the SSIM of different images' maps to 1
@@ -66,8 +67,7 @@ def evaluate(
     variants = [("cascading", name, order[: k + 1]) for k, name in enumerate(order)]
     variants += [("independent", name, [name]) for name in order]
     before = explainer.maps(model, batch, layer, seed)
-    row: dict[str, Any] = {"name": explainer.name, "kind": explainer.kind}
-    row |= {"cascading": {}, "independent": {}}
+    row: dict[str, Any] = explainer.labels | {"cascading": {}, "independent": {}}
     for way, name, chosen in progress(variants, f"randomization, {explainer.name}"):
         other = randomized(model, chosen, batch.images, seed)
         after = explainer.maps(other, batch, layer, seed)
@@ -81,8 +81,8 @@ def similarity(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
     positive parts, as means with intervals."""
     shown = [positive(enlarge(maps)) for maps in (a, b)]
     return {
-        "rank_correlation": statistics.mean_interval(metrics.rank_correlation(a, b)),
-        "ssim": statistics.mean_interval(metrics.ssim(*shown)),
+        "rank_correlation": mean_interval(metrics.rank_correlation(a, b)),
+        "ssim": mean_interval(metrics.ssim(*shown)),
     }
 
 

@@ -7,19 +7,16 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from common import metrics, models, statistics
+from common import metrics, models
 from common.cli import progress, seed_for
+from common.statistics import compare_paired, mean_interval
 from evaluation.explainers import EXPLAINERS, Batch, Explainer, baselines, enlarge, positive
 
 # Metric -> whether larger is better.
 AREAS = {"deletion_auc": False, "insertion_auc": True}
 FAITHFULNESS = AREAS | {"average_drop": False, "increase_in_confidence": True}
-GROUND_TRUTH = {
-    "pointing_game": True,
-    "pointing_game_exact": True,
-    "relevance_mass": True,
-    "average_precision": True,
-}
+GROUND_TRUTH = {"pointing_game": True, "pointing_game_exact": True}
+GROUND_TRUTH |= {"relevance_mass": True, "average_precision": True}
 FILL = "mean"  # of metrics.FILLS: the default replacement of removed pixels
 TOLERANCE = 4  # pixels: one cell of the compact network's last map
 Scores = dict[str, np.ndarray]  # metric -> (N,)
@@ -103,12 +100,12 @@ def row(
 ) -> dict[str, Any]:
     """Display name, kind, and for each metric the mean with its interval and the comparison with
     each baseline in `against` (on the first images, if it has fewer)."""
-    found: dict[str, Any] = {"name": explainer.name, "kind": explainer.kind}
+    found: dict[str, Any] = dict(explainer.labels)
     for metric, larger in larger_is_better.items():
-        values, found[metric] = scores[metric], statistics.mean_interval(scores[metric])
+        values, found[metric] = scores[metric], mean_interval(scores[metric])
         if against:
             found[metric]["against"] = {
-                label: statistics.compare_paired(values[: len(b[metric])], b[metric], larger)
+                label: compare_paired(values[: len(b[metric])], b[metric], larger)
                 for label, b in against.items()
             }
     return found
@@ -117,7 +114,7 @@ def row(
 def duel(a: Scores, b: Scores, larger_is_better: dict[str, bool]) -> dict[str, Any]:
     """The paired comparison of two explainers on the same images, by metric."""
     return {
-        metric: statistics.compare_paired(a[metric], b[metric], larger)
+        metric: compare_paired(a[metric], b[metric], larger)
         for metric, larger in larger_is_better.items()
     }
 
@@ -129,8 +126,8 @@ def describe(maps: np.ndarray) -> dict[str, Any]:
     return {
         "grid": list(maps.shape[1:]),
         "dead": int((shown.max((1, 2)) == 0).sum()),
-        "discarded_share": statistics.mean_interval(metrics.discarded_share(maps)),
-        "gini": statistics.mean_interval(metrics.gini(shown)),
+        "discarded_share": mean_interval(metrics.discarded_share(maps)),
+        "gini": mean_interval(metrics.gini(shown)),
     }
 
 
