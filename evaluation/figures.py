@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, plt, save, show_image, show_map
-from evaluation.explainers import EXPLAINERS, enlarge, methods, positive
+from evaluation.explainers import enlarge, methods, positive
 
 MARKERS = "osD^vPX*"
 SMALL = 6.5  # points: legends and labels inside panels
@@ -77,17 +77,13 @@ def layers(content: dict):
                 interval(ax, rows[key][metric], place + offset, color, MARKERS[k % 8], **name)
         ax.set_xlabel(label)
         grid(ax)
-    names = [
-        f"{name.removeprefix('body.')}\n{_size(rows[keys[0]])}" for name, rows in stages.items()
-    ]
+    sizes = ["({} x {})".format(*rows[keys[0]]["grid"]) for rows in stages.values()]
+    names = [f"{name.removeprefix('body.')}\n{s}" for name, s in zip(stages, sizes, strict=True)]
     axes[0].set_yticks(range(len(stages)), names)
     axes[0].invert_yaxis()
-    axes[0].legend(fontsize=SMALL)
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=len(keys), fontsize=SMALL)
     return figure
-
-
-def _size(row: dict) -> str:
-    return "({} x {})".format(*row["grid"])
 
 
 def randomization(content: dict):
@@ -187,14 +183,15 @@ PLOTS = {
 
 def examples(trial, masks: np.ndarray, classes: tuple[str, ...], path: Path, n: int = 4) -> Path:
     """The first images of a trial, their ground truth outlined, and the maps of every method."""
-    shown = {"": None} | {key: explainer.name for key, explainer in methods().items()}
-    size = (WIDTH, 0.25 + WIDTH / len(shown) * n)
-    figure, axes = plt.subplots(n, len(shown), figsize=size, layout="constrained", squeeze=False)
+    keys = methods()
+    size = (WIDTH, 0.25 + 1.05 * WIDTH / (len(keys) + 1) * n)
+    figure, axes = plt.subplots(n, len(keys) + 1, figsize=size, layout="constrained")
     for k, row in enumerate(axes[: len(masks)]):
-        image, target = trial.batch.images[k], trial.batch.targets[k]
-        show_image(row[0], image, classes[target])
+        image = trial.batch.images[k]
+        show_image(row[0], image, classes[trial.batch.targets[k]])
         row[0].contour(masks[k], levels=[0.5], colors="white", linewidths=0.9)
-        for ax, key in zip(row[1:], methods(), strict=True):
+        for ax, key in zip(row[1:], keys, strict=True):
+            title = "" if k else keys[key].name.replace(" ", "\n")
             level = positive(enlarge(trial.maps(key)[k : k + 1]))[0]
-            show_map(ax, image, level, "" if k else EXPLAINERS[key].name, dead=not level.any())
+            show_map(ax, image, level, title, dead=not level.any())
     return save(figure, path, photographs=True)

@@ -33,15 +33,14 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
         batch = Batch(dataset.x_test[index], probabilities[index].argmax(1), index.tolist())
         maps, confidence = gradcam(batch, batch.targets), probabilities[index, batch.targets]
         scores = scoring.faithfulness(predict, FILL, setup.seed, enlarge(maps), batch)
+        runner_up = gradcam(batch, ranking[index, 1])
         area = scores["insertion_auc"] - scores["deletion_auc"]
         groups[name] = {metric: scores[metric] for metric in FAITHFULNESS} | {
             "confidence": confidence,
             "faithfulness": area / confidence,
             "gini": metrics.gini(np.maximum(maps, 0)),
             "discarded_share": metrics.discarded_share(maps),
-            "rank_correlation_runner_up": metrics.rank_correlation(
-                maps, gradcam(batch, ranking[index, 1])
-            ),
+            "rank_correlation_runner_up": metrics.rank_correlation(maps, runner_up),
         }
     true_class = true_class_similarity(maps, gradcam(batch, dataset.y_test[index]))
     right, wrong = groups["correct"], groups["incorrect"]
