@@ -82,20 +82,20 @@ def on_imagenet(args, dataset, index, explained, stored, device):
     if [explained["provenance"][key] for key in hashes] != [model.sha256, dataset.sha256]:
         raise cli.UserError("the weights or images have changed: run q2_lime/explain.py again")
     how = explained["image_settings"]["resize"]
-    pictures = np.stack([images.resize(dataset.x_test[k], model.side, how) for k in index])
+    resized = np.stack([images.resize(dataset.x_test[k], model.side, how) for k in index])
 
     def predict(x: np.ndarray) -> np.ndarray:
         return softmax(images.predict(model, x), axis=1)
 
-    batch = Batch(pictures, predict(pictures).argmax(1), index)
+    batch = Batch(resized, predict(resized).argmax(1), index)
     mean, std = (
         torch.tensor(part, device=device).view(1, 3, 1, 1) for part in (model.mean, model.std)
     )
-    x = (models.to_input(pictures, device) - mean) / std
+    x = (models.to_input(resized, device) - mean) / std
     target = torch.from_numpy(batch.targets).to(device)
     raw = gradcam.explain(model.network, x, LAST_LAYER[name], target).raw.cpu().numpy()
     lime = np.stack([stored[f"weights_{k}"][:, 0][stored[f"segments_{k}"]] for k in index])
-    maps = {"gradcam": enlarge(raw, pictures.shape[1:3]), "lime": lime}
+    maps = {"gradcam": enlarge(raw, resized.shape[1:3]), "lime": lime}
     row = {"network": name, "layer": LAST_LAYER[name]}
     return predict, batch, maps, row | {"names": [model.categories[k] for k in batch.targets]}
 
@@ -103,8 +103,8 @@ def on_imagenet(args, dataset, index, explained, stored, device):
 def on_classifier(model: models.Model, dataset: data.Dataset, index: list[int], seed: int):
     """Maps for the network of Question 1 and its predicted classes."""
     predict = metrics.predictor(model.network, model.temperature)
-    pictures = dataset.x_test[index]
-    batch = Batch(pictures, predict(pictures).argmax(1), index)
+    chosen = dataset.x_test[index]
+    batch = Batch(chosen, predict(chosen).argmax(1), index)
     maps = {
         key: enlarge(EXPLAINERS[key].maps(model, batch, model.layer, seed))
         for key in ("gradcam", "lime")
@@ -174,9 +174,9 @@ def summarize(found: dict[str, np.ndarray]) -> dict[str, Any]:
     return means | {"against_baseline": against}
 
 
-def sheet(pictures: np.ndarray, maps: dict[str, np.ndarray], samples: list[dict]):
+def sheet(originals: np.ndarray, maps: dict[str, np.ndarray], samples: list[dict]):
     """Image, Grad-CAM and LIME below each other, five images across; the least similar in bold."""
-    blocks = -(-len(pictures) // ACROSS)
+    blocks = -(-len(originals) // ACROSS)
     size = (WIDTH, 4.6 * blocks)
     figure, axes = plt.subplots(
         3 * blocks, ACROSS, figsize=size, layout="constrained", squeeze=False
@@ -186,7 +186,7 @@ def sheet(pictures: np.ndarray, maps: dict[str, np.ndarray], samples: list[dict]
     bound = sorted(sample["rank_correlation"] for sample in samples)[:N_LEAST_SIMILAR][-1]
     for k, sample in enumerate(samples):
         column = axes[3 * (k // ACROSS) : 3 * (k // ACROSS) + 3, k % ACROSS]
-        image = pictures[k] if len(pictures[k]) <= SMALL else fit_image(pictures[k], SMALL)
+        image = originals[k] if len(originals[k]) <= SMALL else fit_image(originals[k], SMALL)
         title = f"{sample['true']}, predicted\n{sample['explained']} {sample['confidence']:.0%}"
         show_image(column[0], image, title)
         for ax, key in zip(column[1:], maps, strict=True):
