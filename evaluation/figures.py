@@ -67,7 +67,7 @@ def layers(content: dict):
         "rank_correlation_with_random_weights": "correlation, maps of\nrandom weights (0: best)",
     }
     stages, colors = content["layers"], plt.get_cmap("viridis")
-    keys = [key for key, row in next(iter(stages.values())).items() if row["kind"] == "layer"]
+    keys = [key for key, row in next(iter(stages.values())).items() if "deletion_auc" in row]
     for ax, (metric, label) in zip(axes, panels.items(), strict=True):
         for k, key in enumerate(keys):
             offset = 0.15 * (k - (len(keys) - 1) / 2)
