@@ -1,75 +1,182 @@
-"""Maps of Grad-CAM and its relatives for pictures in arrays, and whether they stay where the picture hardly changes."""
+"""Explanation methods and baselines behind one interface.
+
+A new method is ONE function (model, batch, layer, seed) -> maps and ONE entry in EXPLAINERS:
+
+    def gradient_times_input(model, batch, layer, seed): ...
+
+    EXPLAINERS["gradient_x_input"] = Explainer("Gradient x input", "pixels", gradient_times_input)
+
+Every experiment of evaluation/run.py then scores it, and its tables and figures show it under its
+display name.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import nn
 
-from common import metrics, models
-from common.cli import seed_for
+from common import imagenet, metrics, models
+from common.cli import progress, seed_for
 from q1_gradcam import gradcam
-
-METHODS = tuple(
-    name for name in gradcam.METHODS if name != "counterfactual"
-)  # that one shows what speaks against a class
+from q2_lime import core, images
 
 
-def methods_of(model: models.Model) -> tuple[str, ...]:
-    """All METHODS, without guided backpropagation where the network has no ReLU modules."""
-    guided = any(isinstance(module, nn.ReLU) for module in model.network.modules())
-    return tuple(method for method in METHODS if guided or not method.startswith("guided"))
+@dataclass(frozen=True)
+class Batch:
+    """Images and the class to explain in each.
 
-
-def raw_maps(
-    network: nn.Module, images: np.ndarray, method: str, layer: str, target: np.ndarray
-) -> np.ndarray:
-    """Signed maps (N, h, w) of one method, for pictures (N, H, W, 3) uint8 and classes (N,)."""
-    device = next(network.parameters()).device
-    x, y = models.to_input(images, device), torch.from_numpy(np.asarray(target)).long().to(device)
-    return gradcam.explain(network, x, layer, y, method).raw.cpu().numpy()
-
-
-def enlarge(raw: np.ndarray, size: tuple[int, int] = (32, 32)) -> np.ndarray:
-    """Maps (N, h, w) enlarged bilinearly to (N, H, W); maps of pixels stay as they are."""
-    return gradcam.enlarge(torch.from_numpy(np.ascontiguousarray(raw)).float(), size).numpy()
-
-
-def steadiness(
-    network: nn.Module, images: np.ndarray, target: np.ndarray, method: str, layer: str, seed: int
-) -> dict[str, np.ndarray]:
-    """How far maps change where the picture hardly does.
-
-    noise_change: (N,) the largest relative change of the shown map over five draws of Gaussian noise of 4 grey levels (max-sensitivity);
-    noise, shift, mirror: (N,) the least rank correlation with the original over these draws; over moves by one pixel up, down, left, right
-    (the edge repeated; the map moved back, its border left out); with the map of the mirrored picture, mirrored back.
+    Attributes:
+        images: (N, H, W, 3) uint8.
+        targets: (N,) classes.
+        keys: N names that seed the random draws of each image.
     """
-    before = enlarge(raw_maps(network, images, method, layer, target))
 
-    def again(changed: np.ndarray) -> np.ndarray:
-        return enlarge(raw_maps(network, changed, method, layer, target))
+    images: np.ndarray
+    targets: np.ndarray
+    keys: list[int | str]
 
-    rng = np.random.default_rng(seed_for(seed, "noise"))
-    noisy = [
-        again(np.clip(images + rng.normal(0, 4, images.shape), 0, 255).round().astype(np.uint8))
-        for _ in range(5)
-    ]
-    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    inner, (height, width) = before[:, 2:-2, 2:-2], images.shape[1:3]
-    moved = []
-    for dy, dx in (
-        (0, 1),
-        (2, 1),
-        (1, 0),
-        (1, 2),
-    ):  # the padded picture seen through a window moved by one pixel
-        there = again(padded[:, dy : dy + height, dx : dx + width])
-        moved.append(there[:, 3 - dy : height - 1 - dy, 3 - dx : width - 1 - dx])
-    flipped = again(images[:, :, ::-1])[:, :, ::-1]
-    shown = np.maximum(before, 0)
-    return {
-        "noise_change": np.max(
-            [metrics.relative_change(shown, np.maximum(maps, 0)) for maps in noisy], axis=0
-        ),
-        "noise": np.min([metrics.rank_correlation(before, maps) for maps in noisy], axis=0),
-        "shift": np.min([metrics.rank_correlation(inner, maps) for maps in moved], axis=0),
-        "mirror": metrics.rank_correlation(before, flipped),
-    }
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def first(self, n: int) -> "Batch":
+        return Batch(self.images[:n], self.targets[:n], self.keys[:n])
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """One method or baseline.
+
+    Attributes:
+        name: display name in tables and figures.
+        kind: "layer" (maps at the size of a layer), "pixels", "LIME" or "baseline".
+        maps: (model, batch, layer, seed) -> signed maps (N, h, w).
+        max_images: largest number of images by experiment, for slow methods. The first images of
+            the experiment's draw are used.
+    """
+
+    name: str
+    kind: str
+    maps: Callable[[models.Model, Batch, str, int], np.ndarray]
+    max_images: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The first entries of a table row."""
+        return {"name": self.name, "kind": self.kind}
+
+    def select(self, batch: Batch, experiment: str) -> Batch:
+        """The images of an experiment on which this explainer is evaluated."""
+        return batch.first(self.max_images.get(experiment, len(batch)))
+
+
+def gradient_method(method: str) -> Callable[[models.Model, Batch, str, int], np.ndarray]:
+    """The `maps` function of one of gradcam.METHODS."""
+
+    def maps(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
+        device = next(model.network.parameters()).device
+        x = models.to_input(batch.images, device)
+        targets = torch.from_numpy(np.asarray(batch.targets)).long().to(device)
+        return gradcam.explain(model.network, x, layer, targets, method).raw.cpu().numpy()
+
+    return maps
+
+
+def lime_explanations(
+    model: models.Model, batch: Batch, seed: int
+) -> tuple[np.ndarray, list[core.Explanation]]:
+    """LIME on a grid of 8 x 8 segments: maps (N, H, W) of the segments' weights, explanations."""
+    grid, settings = images.SMALL_IMAGE_SETTINGS, replace(images.SMALL_SETTINGS, seed=seed)
+    image_model = imagenet.from_model(model, "evaluation", "")
+    maps, explanations = [], []
+    items = zip(batch.images, batch.targets, batch.keys, strict=True)
+    for image, target, key in progress(items, "LIME", total=len(batch)):
+        segments = images.segment(image, grid)
+        logits = images.masked_logits(image_model, image, segments, grid.fill)
+        values = images.explained_values(logits, [int(target)], grid.explained_value)
+        explanation = core.explain(values, int(segments.max()) + 1, settings, "trust", key)
+        maps.append(explanation.weights[:, 0][segments])
+        explanations.append(explanation)
+    return np.stack(maps), explanations
+
+
+def lime(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
+    return lime_explanations(model, batch, seed)[0]
+
+
+def random_coarse(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
+    """Uniform noise at the size of the layer's maps."""
+    grid = EXPLAINERS["gradcam"].maps(model, batch.first(1), layer, seed).shape[1:]
+    return metrics.random_map(len(batch), grid, _rng(seed, "random map"))
+
+
+def random_fine(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
+    """Uniform noise, one value per pixel."""
+    size = batch.images.shape[1:3]
+    return metrics.random_map(len(batch), size, _rng(seed, "fine random map"))
+
+
+def random_squares(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
+    """Uniform noise, one value per segment of LIME's 8 x 8 grid."""
+    side = batch.images.shape[1] // 8
+    noise = metrics.random_map(len(batch), (8, 8), _rng(seed, "random map"))
+    return np.kron(noise, np.ones((1, side, side)))
+
+
+def center(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
+    return metrics.center_map(len(batch), batch.images.shape[1:3])
+
+
+def edges(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
+    return metrics.edge_map(batch.images)
+
+
+def _rng(seed: int, purpose: str) -> np.random.Generator:
+    return np.random.default_rng(seed_for(seed, purpose))
+
+
+LIME_IMAGES = {"faithfulness": 50, "shapes": 100, "shortcut": 50}
+LIME_IMAGES |= {"randomization": 12, "stability": 12}  # explained more than ten times each
+EXPLAINERS = {
+    "gradcam": Explainer("Grad-CAM", "layer", gradient_method("gradcam")),
+    "gradcam++": Explainer("Grad-CAM++", "layer", gradient_method("gradcam++")),
+    "hirescam": Explainer("HiResCAM", "layer", gradient_method("hirescam")),
+    "layercam": Explainer("LayerCAM", "layer", gradient_method("layercam")),
+    "input_gradient": Explainer("Input gradient", "pixels", gradient_method("input_gradient")),
+    "guided_backprop": Explainer("Guided backprop", "pixels", gradient_method("guided_backprop")),
+    "guided_gradcam": Explainer("Guided Grad-CAM", "pixels", gradient_method("guided_gradcam")),
+    "lime": Explainer("LIME", "LIME", lime, LIME_IMAGES),
+    "random": Explainer("Noise (coarse)", "baseline", random_coarse),
+    "random_fine": Explainer("Noise (pixels)", "baseline", random_fine),
+    "random_squares": Explainer("Noise (squares)", "baseline", random_squares, LIME_IMAGES),
+    "center": Explainer("Center", "baseline", center),
+    "edges": Explainer("Edges", "baseline", edges),
+}
+# The noise that each kind of method is compared with: as fine as its maps, because finer noise is
+# an easier baseline.
+NOISE = {"layer": "random", "pixels": "random_fine", "LIME": "random_squares"}
+
+
+def methods(*kinds: str) -> dict[str, Explainer]:
+    """The explainers of the given kinds, or all but the baselines."""
+    kinds = kinds or tuple(NOISE)
+    return {key: explainer for key, explainer in EXPLAINERS.items() if explainer.kind in kinds}
+
+
+def baselines(kind: str) -> dict[str, str]:
+    """The baselines of a kind of method: label in tables -> key of EXPLAINERS."""
+    return {"random": NOISE[kind], "center": "center", "edges": "edges"}
+
+
+def enlarge(maps: np.ndarray, size: tuple[int, int] = (32, 32)) -> np.ndarray:
+    """Maps (N, h, w) enlarged bilinearly to (N, H, W); maps of that size are returned unchanged."""
+    if maps.shape[1:] == tuple(size):
+        return maps
+    return gradcam.enlarge(torch.from_numpy(np.ascontiguousarray(maps)).float(), size).numpy()
+
+
+def positive(maps: np.ndarray) -> np.ndarray:
+    """The positive part of maps (N, H, W), each divided by its maximum: 0 to 1."""
+    level = np.maximum(maps, 0)
+    peak = level.max((1, 2), keepdims=True)
+    return level / np.where(peak > 0, peak, 1)

@@ -1,281 +1,197 @@
-"""The figures of evaluation/gradcam_trust.py: one for each part, drawn from what its results file holds."""
+"""Figures of evaluation/run.py, drawn from the content of its results files."""
 
 from pathlib import Path
 
 import numpy as np
 
-from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, plt, save
-from evaluation import scoring
+from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, plt, save, show_image, show_map
+from evaluation.explainers import enlarge, methods, positive
 
-CONTROLS = (*scoring.CONTROLS, scoring.FINE)
-VERDICT_COLOURS = {"beats": ACCENT, "ties": FAINT, "loses": SECOND}
-LINES = ("-", "--", ":", "-.")
-
-
-def draw(part: str, content: dict, path: Path) -> Path:
-    """Draws the figure of a part of evaluation/gradcam_trust.py."""
-    return save(
-        {
-            "faithfulness": faithfulness,
-            "layers": layers,
-            "sanity": sanity,
-            "stability": stability,
-            "mistakes": mistakes,
-            "shapes": shapes,
-            "shortcut": shortcut,
-        }[part](content),
-        path,
-    )
+MARKERS = "osD^vPX*"
+SMALL = 6.5  # points: legends and labels inside panels
 
 
-def means(ax, rows: dict[str, dict], colour=None, marks=None) -> None:
-    """Means with intervals, one line each, the first on top. A row: {"mean", "low", "high"}."""
-    for place, (name, row) in enumerate(rows.items()):
-        if row["mean"] is None:
-            ax.text(0, place, " none left", va="center", fontsize=7)
-            continue
-        shade = FAINT if name in CONTROLS else colour or ACCENT
-        ax.plot([row["low"], row["high"]], [place, place], color=shade, linewidth=2)
-        ax.plot(row["mean"], place, "o" if name not in CONTROLS else "s", color=shade, markersize=4)
-    ax.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows])
+def means(ax, rows: dict[str, dict], metric: str) -> None:
+    """Means with 95% intervals, one line per explainer, baselines gray."""
+    for place, row in enumerate(rows.values()):
+        baseline = row["kind"] == "baseline"
+        color, found = FAINT if baseline else ACCENT, row[metric]
+        ax.plot([found["low"], found["high"]], [place] * 2, color=color, linewidth=2)
+        ax.plot(found["mean"], place, "s" if baseline else "o", color=color, markersize=4)
+    ax.set_yticks(range(len(rows)), [row["name"] for row in rows.values()])
     ax.set_ylim(len(rows) - 0.5, -0.5)
+    grid(ax)
+
+
+def grid(ax) -> None:
     ax.grid(axis="x", color=FAINT, alpha=0.25, linewidth=0.6)
 
 
+def interval(ax, row: dict, place: float, color: str, marker: str, **options) -> None:
+    """A mean with its interval on a horizontal line."""
+    ax.plot([row["low"], row["high"]], [place] * 2, color=color, linewidth=1.5)
+    ax.plot(row["mean"], place, marker, color=color, markersize=4, **options)
+
+
 def faithfulness(content: dict):
-    """Curves of a few, areas of all."""
-    figure, axes = plt.subplots(
-        2, 2, figsize=(WIDTH, 5.4), layout="constrained", height_ratios=(1, 1)
-    )
-    shown = {
-        "gradcam": (INK, "-"),
-        "input_gradient": (ACCENT, "-"),
-        "untrained gradcam": (SECOND, "--"),
-        "random": (FAINT, "-"),
-        "centre": (FAINT, "--"),
-        "edges": (FAINT, ":"),
+    """Mean curves of some explainers; areas of all."""
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.6), layout="constrained")
+    styles = {
+        "gradcam": (INK, "-", "Grad-CAM"),
+        "input_gradient": (ACCENT, "-", "Input gradient"),
+        "untrained gradcam": (SECOND, "--", "Grad-CAM, untrained network"),
+        "random": (FAINT, "-", "Noise (coarse)"),
+        "center": (FAINT, "--", "Center"),
+        "edges": (FAINT, ":", "Edges"),
     }
-    for ax, way in zip(axes[0], ("deletion", "insertion"), strict=True):
-        for name, (colour, line) in shown.items():
-            ax.plot(
-                content["curves"]["fractions"],
-                content["curves"][name][way],
-                line,
-                color=colour,
-                label=name.replace("_", " "),
-                linewidth=1.3,
-            )
-        what = (
-            "taken away, most important first"
-            if way == "deletion"
-            else "given, most important first"
-        )
-        ax.set(
-            xlabel=f"share of pixels {what}",
-            ylabel="probability of the class",
-            ylim=(0, 1),
-            xlim=(0, 1),
-        )
-        ax.set_title(f"{way}: {'lower' if way == 'deletion' else 'higher'} is better", loc="left")
-    axes[0, 0].legend(fontsize=6.5)
-    for ax, way in zip(axes[1], ("deletion", "insertion"), strict=True):
-        means(ax, {name: row[way] for name, row in content["methods"].items()})
-        ax.set_xlabel(f"area under the {way} curve, 95% interval")
+    for column, way, what in ((0, "deletion", "removed"), (1, "insertion", "shown")):
+        ax, better = axes[0, column], "lower" if way == "deletion" else "higher"
+        for key, (color, line, label) in styles.items():
+            curve = content["curves"][key][way]
+            ax.plot(content["curves"]["fractions"], curve, line, color=color, label=label)
+        ax.set(xlabel=f"share of pixels {what}", xlim=(0, 1), ylim=(0, 1))
+        means(axes[1, column], content["methods"], f"{way}_auc")
+        axes[1, column].set_xlabel(f"{way} AUC, 95% interval ({better} is better)")
+    axes[0, 0].set_ylabel("probability of the class")
+    axes[0, 0].legend(fontsize=SMALL)
     axes[1, 1].set_yticklabels([])
-    figure.suptitle(
-        f"Faithfulness on {content['n']} random test pictures (grey: maps that know nothing of the network)",
-        fontsize=8,
-    )
     return figure
 
 
 def layers(content: dict):
-    """Insertion minus deletion and likeness under random weights, stage by stage."""
-    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.5), layout="constrained", sharey=True)
-    names = list(content["layers"])
-    methods = list(next(iter(content["layers"].values())))
-    measures = (
-        ("deletion", "area under deletion\n(lower is better)"),
-        ("insertion", "area under insertion\n(higher is better)"),
-        (
-            "rank_correlation_with_random_weights",
-            "rank correlation with\nrandom weights (0 is best)",
-        ),
-    )
-    for ax, (measure, label) in zip(axes, measures, strict=True):
-        for k, method in enumerate(methods):
-            rows = [content["layers"][name][method][measure] for name in names]
-            places = np.arange(len(names)) + 0.18 * (k - 1)
-            colour = (INK, ACCENT, SECOND)[k]
-            for place, row in zip(places, rows, strict=True):
-                ax.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=1.5)
-            ax.plot(
-                [row["mean"] for row in rows],
-                places,
-                "osD"[k],
-                color=colour,
-                markersize=4,
-                label=method,
-            )
+    """Both areas and the similarity under random weights, by stage."""
+    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.6), layout="constrained", sharey=True)
+    panels = {
+        "deletion_auc": "deletion AUC\n(lower is better)",
+        "insertion_auc": "insertion AUC\n(higher is better)",
+        "rank_correlation_with_random_weights": "correlation, maps of\nrandom weights (0: best)",
+    }
+    stages, colors = content["layers"], plt.get_cmap("viridis")
+    keys = [key for key, row in next(iter(stages.values())).items() if "deletion_auc" in row]
+    for ax, (metric, label) in zip(axes, panels.items(), strict=True):
+        for k, key in enumerate(keys):
+            offset = 0.15 * (k - (len(keys) - 1) / 2)
+            for place, rows in enumerate(stages.values()):
+                name = {} if place else {"label": rows[key]["name"]}
+                color = colors(k / len(keys))
+                interval(ax, rows[key][metric], place + offset, color, MARKERS[k % 8], **name)
         ax.set_xlabel(label)
-        ax.grid(axis="x", color=FAINT, alpha=0.25, linewidth=0.6)
-    grids = ["x".join(map(str, content["layers"][name][methods[0]]["grid"])) for name in names]
-    axes[0].set_yticks(
-        range(len(names)),
-        [f"{name.removeprefix('body.')} ({grid})" for name, grid in zip(names, grids, strict=True)],
-    )
+        grid(ax)
+    sizes = ["({} x {})".format(*rows[keys[0]]["grid"]) for rows in stages.values()]
+    names = [f"{name.removeprefix('body.')}\n{s}" for name, s in zip(stages, sizes, strict=True)]
+    axes[0].set_yticks(range(len(stages)), names)
     axes[0].invert_yaxis()
-    axes[0].legend(fontsize=6.5)
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=len(keys), fontsize=SMALL)
     return figure
 
 
-def sanity(content: dict):
-    """Likeness to the original map as the weights go, from the head down; and layer by layer."""
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.9), layout="constrained", sharey=True)
-    short = [name.removeprefix("body.") for name in content["order"]]
-    for ax, way in zip(axes, ("cascading", "independent"), strict=True):
-        for k, (method, ways) in enumerate(content["methods"].items()):
-            fails = content["verdicts"][method] == "fails"
-            chance = ways["chance"]["other picture"]["ssim"]["mean"]
-            values = [1.0] + [
-                (ways[way][name]["ssim"]["mean"] - chance) / (1 - chance)
-                for name in content["order"]
-            ]
-            if way == "independent":
-                values = values[1:]
-            places = np.arange(len(values)) + (0 if way == "cascading" else 1)
-            colour = SECOND if fails else plt.get_cmap("viridis")(k / len(content["methods"]))
-            line = LINES[k % len(LINES)] if way == "cascading" else "none"
-            ax.plot(
-                places,
-                values,
-                linestyle=line,
-                color=colour,
-                marker="osD^vPX"[k % 7],
-                markersize=3.5,
-                linewidth=1.2,
-                label=f"{method.replace('_', ' ')}{' (fails)' if fails else ''}",
-            )
-        if way == "cascading":
-            ax.plot(
-                [max(1, len(short) // 2)] * 2,
-                [0.5, 1],
-                color=SECOND,
-                linewidth=4,
-                alpha=0.3,
-                solid_capstyle="butt",
-            )
+def randomization(content: dict):
+    """Similarity to the original maps as layers are randomized, cascading and independent."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.8), layout="constrained", sharey=True)
+    order, rows = content["order"], content["methods"]
+    for k, row in enumerate(rows.values()):
+        fails, chance = row["verdict"] == "fails", row["other_image"]["ssim"]["mean"]
+        style = {
+            "color": SECOND if fails else plt.get_cmap("viridis")(k / len(rows)),
+            "marker": MARKERS[k % 8],
+            "markersize": 3.5,
+            "linewidth": 1.2,
+            "label": row["name"] + " (fails)" * fails,
+        }
+        left, right = (
+            [(row[way][layer]["ssim"]["mean"] - chance) / (1 - chance) for layer in order]
+            for way in ("cascading", "independent")
+        )
+        axes[0].plot([1.0, *left], linestyle=("-", "--", ":", "-.")[k % 4], **style)
+        axes[1].plot(range(1, len(order) + 1), right, linestyle="none", **style)
+    depth = order.index(content["verdict_layer"]) + 1
+    axes[0].plot([depth] * 2, [0.5, 1], color=SECOND, linewidth=4, alpha=0.3)
+    for ax, label in zip(axes, ("from the head down to", "alone"), strict=True):
         ax.axhline(0, color=FAINT, linewidth=0.8)
-        ax.set_xticks(range(len(short) + 1), ["trained", *short], rotation=60, ha="right")
-        ax.set_title(
-            "from the head down to this layer" if way == "cascading" else "this layer alone",
-            loc="left",
+        short = [name.removeprefix("body.") for name in order]
+        ax.set_xticks(range(len(order) + 1), ["trained", *short], rotation=60, ha="right")
+        ax.set_xlabel(
+            f"layer randomized ({label})"
+            if label == "alone"
+            else "layers randomized from the head down to"
         )
     axes[0].set_ylabel(
-        "likeness to the trained network's map:\n1 the same, 0 as like as maps of\ndifferent pictures (bar: here it fails)"
+        "similarity to the original map\n(0: maps of different images, 1: identical)"
     )
-    figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=6.5
-    )
-    figure.suptitle(
-        f"Weights replaced by noise, {content['n']} test pictures: a map that stays does not show what was learned",
-        fontsize=8,
-    )
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=4, fontsize=SMALL)
     return figure
 
 
 def stability(content: dict):
-    """Rank correlation with the original under three small changes."""
-    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.3), layout="constrained", sharey=True)
-    for ax, (key, title) in zip(
-        axes,
-        (
-            ("noise", "noise of 4 grey levels, worst of 5"),
-            ("shift", "moved by 1 pixel, worst of 4"),
-            ("mirror", "mirrored"),
-        ),
-        strict=True,
-    ):
-        means(ax, {method: row[key] for method, row in content["methods"].items()})
-        ax.set_title(title, loc="left")
-        ax.set(xlabel="rank correlation with the map before", xlim=(min(0, ax.get_xlim()[0]), 1))
-        ax.xaxis.label.set_size(7)
+    """Rank correlation with the original map under three small changes."""
+    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.4), layout="constrained", sharey=True)
+    panels = {
+        "noise": "noise of 4 gray levels\n(worst of 5 draws)",
+        "shift": "shift by 1 pixel\n(worst of 4 directions)",
+        "mirror": "mirrored",
+    }
+    for ax, (metric, label) in zip(axes, panels.items(), strict=True):
+        means(ax, content["methods"], metric)
+        ax.set(xlabel=label, xlim=(min(0, ax.get_xlim()[0]), 1))
+    figure.supxlabel("rank correlation with the original map", fontsize=8)
     return figure
 
 
 def mistakes(content: dict):
-    """Confidence against faithfulness, right and wrong."""
+    """Confidence against faithfulness; means of the metrics for correct and wrong predictions."""
     figure, axes = plt.subplots(
         1, 2, figsize=(WIDTH, 2.8), layout="constrained", width_ratios=(1.2, 1)
     )
-    for (name, (x, y)), colour, mark in zip(
-        content["points"].items(), (ACCENT, SECOND), "o^", strict=True
-    ):
-        rho = content["confidence_against_faithfulness"][name]
-        axes[0].plot(
-            x,
-            y,
-            mark,
-            color=colour,
-            markersize=2.5,
-            alpha=0.6,
-            label=f"{name}: rank correlation {rho:.2f}",
-            markeredgewidth=0,
-        )
-    axes[0].set(
-        xlabel="confidence in the predicted class",
-        ylabel="insertion minus deletion,\nas a share of the confidence",
-    )
-    figure.legend(
-        *axes[0].get_legend_handles_labels(),
-        loc="outside upper center",
-        ncols=2,
-        fontsize=7,
-        markerscale=2,
-    )
-    keys = {
-        "faithfulness": "insertion minus deletion,\nshare of confidence",
+    panels = {
+        "faithfulness": "insertion - deletion,\nshare of confidence",
         "gini": "sparseness (Gini)",
-        "discarded": "share discarded\nby the ReLU",
-        "likeness_to_runner_up": "likeness to map of\nthe runner-up",
+        "discarded_share": "share discarded\nby the ReLU",
+        "rank_correlation_runner_up": "rank correlation with\nmap of runner-up",
         "average_drop": "average drop",
     }
-    for place, key in enumerate(keys):
-        for name, colour, mark, off in (
-            ("correct", ACCENT, "o", -0.12),
-            ("incorrect", SECOND, "^", 0.12),
-        ):
-            row = content[name][key]
-            axes[1].plot([row["low"], row["high"]], [place + off] * 2, color=colour, linewidth=1.5)
-            axes[1].plot(row["mean"], place + off, mark, color=colour, markersize=4)
-    axes[1].set_yticks(range(len(keys)), keys.values())
+    groups = (("correct", ACCENT, "o", -0.12), ("incorrect", SECOND, "^", 0.12))
+    for name, color, marker, offset in groups:
+        rho = content["confidence_against_faithfulness"][name]
+        style = {"color": color, "markersize": 2.5, "alpha": 0.6, "markeredgewidth": 0}
+        label = f"{name}: rank correlation {rho:.2f}"
+        axes[0].plot(*content["points"][name], marker, label=label, **style)
+        for place, key in enumerate(panels):
+            interval(axes[1], content[name][key], place + offset, color, marker)
+    axes[0].set(
+        xlabel="confidence in the predicted class",
+        ylabel="insertion - deletion AUC,\nas a share of the confidence",
+    )
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=2, fontsize=7, markerscale=2)
+    axes[1].set_yticks(range(len(panels)), panels.values())
     axes[1].invert_yaxis()
     axes[1].set_xlabel("mean, 95% interval")
-    axes[1].grid(axis="x", color=FAINT, alpha=0.25, linewidth=0.6)
+    grid(axes[1])
     return figure
 
 
-def shapes(content: dict):
-    """How often the peak lies on the evidence, and how much of the map."""
-    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.7), layout="constrained", sharey=True)
-    labels = {
-        "peak": "peak on the evidence\n(share of pictures)",
-        "mass": "share of the map\non the evidence",
-        "precision": "area under precision\nand recall",
-    }
-    for ax, (key, label) in zip(axes, labels.items(), strict=True):
-        means(ax, {name: row[key] for name, row in content["methods"].items()})
-        ax.set(xlabel=label, xlim=(0, 1.02))
-    return figure
+PLOTS = {
+    "faithfulness": faithfulness,
+    "layers": layers,
+    "randomization": randomization,
+    "stability": stability,
+    "mistakes": mistakes,
+}
 
 
-def shortcut(content: dict):
-    """The same for the planted mark."""
-    figure = shapes(content)
-    marked = content["networks"]["marked"]
-    figure.suptitle(
-        f"A mark planted in {content['share_of_class_marked']:.0%} of {content['class']} pictures: {marked['says_class_marked']:.0%} of other classes' "
-        f"marked pictures become {content['class']}.\nDo the maps for {content['class']} point at the mark? ({content['n']} pictures)",
-        fontsize=8,
-    )
-    return figure
+def examples(trial, masks: np.ndarray, classes: tuple[str, ...], path: Path, n: int = 4) -> Path:
+    """The first images of a trial, their ground truth outlined, and the maps of every method."""
+    keys = methods()
+    size = (WIDTH, 0.25 + 1.05 * WIDTH / (len(keys) + 1) * n)
+    figure, axes = plt.subplots(n, len(keys) + 1, figsize=size, layout="constrained")
+    for k, row in enumerate(axes[: len(masks)]):
+        image = trial.batch.images[k]
+        show_image(row[0], image, classes[trial.batch.targets[k]])
+        row[0].contour(masks[k], levels=[0.5], colors="white", linewidths=0.9)
+        for ax, key in zip(row[1:], keys, strict=True):
+            title = "" if k else keys[key].name.replace(" ", "\n")
+            level = positive(enlarge(trial.maps(key)[k : k + 1]))[0]
+            show_map(ax, image, level, title, dead=not level.any())
+    return save(figure, path, photographs=True)

@@ -1,112 +1,104 @@
-"""Do maps of wrong predictions differ from those of right ones?"""
+"""Do Grad-CAM's maps of wrong predictions differ from those of correct ones?"""
+
+from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from common import cli, metrics, statistics
-from evaluation import explainers, randomization, scoring
+from common import cli, metrics
+from common.statistics import compare_independent, mean_interval
+from evaluation import scoring
+from evaluation.experiments import Setup
+from evaluation.explainers import EXPLAINERS, Batch, enlarge
+from evaluation.scoring import FAITHFULNESS, FILL
 
 
-def mistakes(model, dataset, n, seed, out, device):
-    """Grad-CAM of right against wrong predictions, and how well each number tells the two apart; confidence against faithfulness.
+def mistakes(setup: Setup, n: int) -> dict[str, Any]:
+    """Grad-CAM of correct and wrong predictions, and how well each metric separates the two.
 
-    A curve's area cannot exceed the confidence, so the faithfulness is given as a share of it."""
-    predict = metrics.predictor(model.network, model.temperature)
+    The area under a curve cannot exceed the confidence, so faithfulness is given as a share of it.
+    """
+    model, dataset, predict = setup.model, setup.dataset, setup.predict
     probabilities = predict(dataset.x_test)
-    right = probabilities.argmax(1) == dataset.y_test
-    groups, second = {}, np.argsort(-probabilities, axis=1)[:, 1]
-    for name, able in (("correct", np.flatnonzero(right)), ("incorrect", np.flatnonzero(~right))):
+    ranking = np.argsort(-probabilities, axis=1)
+    correct = probabilities.argmax(1) == dataset.y_test
+    gradcam, groups = partial(_gradcam, setup), {}
+    for name, mask in (("correct", correct), ("incorrect", ~correct)):
+        able = np.flatnonzero(mask)
         if len(able) < 2:
-            raise cli.UserError(
-                f"this network has {len(able)} {name} test predictions, too few to compare: name other parts than mistakes"
-            )
-        index = able[scoring.drawn(len(able), n, seed, name)]
-        images, target = dataset.x_test[index], probabilities[index].argmax(1)
-        raw = explainers.raw_maps(model.network, images, "gradcam", model.layer, target)
-        scores, _ = scoring.faithfulness(
-            predict, images, target, explainers.enlarge(raw), scoring.FILL, seed
-        )
-        groups[name] = scores | {
-            "confidence": probabilities[index, target],
-            "faithfulness": (scores["insertion"] - scores["deletion"])
-            / probabilities[index, target],
-            "gini": metrics.gini(np.maximum(raw, 0)),
-            "discarded": metrics.discarded_share(raw),
-            "likeness_to_runner_up": metrics.rank_correlation(
-                raw,
-                explainers.raw_maps(model.network, images, "gradcam", model.layer, second[index]),
-            ),
+            raise cli.UserError(f"mistakes needs two {name} test predictions, not {len(able)}")
+        index = able[scoring.draw(len(able), n, setup.seed, name)]
+        batch = Batch(dataset.x_test[index], probabilities[index].argmax(1), index.tolist())
+        maps, confidence = gradcam(batch, batch.targets), probabilities[index, batch.targets]
+        scores = scoring.faithfulness(predict, FILL, setup.seed, enlarge(maps), batch)
+        runner_up = gradcam(batch, ranking[index, 1])
+        area = scores["insertion_auc"] - scores["deletion_auc"]
+        groups[name] = {metric: scores[metric] for metric in FAITHFULNESS} | {
+            "confidence": confidence,
+            "faithfulness": area / confidence,
+            "gini": metrics.gini(np.maximum(maps, 0)),
+            "discarded_share": metrics.discarded_share(maps),
+            "rank_correlation_runner_up": metrics.rank_correlation(maps, runner_up),
         }
-    against_truth = two_classes(
-        model, images, raw, dataset.y_test[index]
-    )  # of the wrong predictions, which came last
-    keys = groups["correct"].keys()
-    content = {
+    true_class = true_class_similarity(maps, gradcam(batch, dataset.y_test[index]))
+    right, wrong = groups["correct"], groups["incorrect"]
+    is_wrong = np.repeat((0, 1), [len(right["gini"]), len(wrong["gini"])])
+    auroc = {
+        key: roc_auc_score(is_wrong, np.nan_to_num(np.concatenate([right[key], wrong[key]])))
+        for key in right
+    }
+    separation = {key: max(value, 1 - value) for key, value in auroc.items()}
+    of_map = ("faithfulness", "gini", "discarded_share", "rank_correlation_runner_up")
+    means = {
+        name: {key: mean_interval(values) for key, values in group.items()}
+        for name, group in groups.items()
+    }
+    return {
         "n": {name: len(group["gini"]) for name, group in groups.items()},
-        "fill": scoring.FILL,
+        "fill": FILL,
         "layer": model.layer,
+        **means,
+        "difference": {key: compare_independent(wrong[key], right[key]) for key in right},
+        "auroc": auroc,
+        "confidence_against_faithfulness": {
+            name: spearmanr(group["confidence"], group["faithfulness"]).statistic
+            for name, group in groups.items()
+        },
+        "true_class": true_class,
+        "summary": {"separation": separation, "best_map_measure": max(of_map, key=separation.get)},
+        "points": {
+            name: [group["confidence"], group["faithfulness"]] for name, group in groups.items()
+        },
     }
-    content |= {
-        name: {key: statistics.mean_interval(values) for key, values in group.items()}
-        for name, group in groups.items()
-    }
-    content["difference"] = {
-        key: statistics.compare_independent(groups["incorrect"][key], groups["correct"][key])
-        for key in keys
-    }
-    wrong = np.repeat((0, 1), [len(groups[name]["gini"]) for name in ("correct", "incorrect")])
-    content["tells_mistakes"] = {  # 0.5: not at all; 0 or 1: perfectly
-        key: roc_auc_score(
-            wrong,
-            np.nan_to_num(np.concatenate([groups[name][key] for name in ("correct", "incorrect")])),
-        )
-        for key in keys
-    }
-    content["confidence_against_faithfulness"] = {
-        name: spearmanr(group["confidence"], group["faithfulness"]).statistic
-        for name, group in groups.items()
-    }
-    points = {name: [group["confidence"], group["faithfulness"]] for name, group in groups.items()}
-    return content | {"against_truth": against_truth, "points": points}
 
 
-def two_classes(model, images, raw, truth) -> dict:
-    """How far the maps (N, h, w) of wrong predictions are from those of the true classes (N,): rank correlation, likeness as shown, cells between the
-    peaks; each beside the same with the true class's map of the next picture."""
-    other = explainers.raw_maps(model.network, images, "gradcam", model.layer, truth)
+def _gradcam(setup: Setup, batch: Batch, targets: np.ndarray) -> np.ndarray:
+    batch = Batch(batch.images, targets, batch.keys)
+    return EXPLAINERS["gradcam"].maps(setup.model, batch, setup.model.layer, setup.seed)
 
-    found = {}
-    for name, theirs in (("same picture", other), ("another picture", np.roll(other, 1, axis=0))):
-        alike = randomization.alike(raw, theirs, explainers.enlarge)
-        found[name] = {
-            "rank_correlation": alike["rank"],
-            "likeness": alike["ssim"],
-            "cells_apart": cells_apart(raw, theirs),
+
+def true_class_similarity(predicted: np.ndarray, true: np.ndarray) -> dict[str, Any]:
+    """How similar the maps (N, h, w) of predicted and true classes are: rank correlation and
+    distance between the peaks in cells, beside the same with another image's true class."""
+    found = {
+        name: {
+            "rank_correlation": metrics.rank_correlation(predicted, other),
+            "peak_distance": peak_distance(predicted, other),
         }
-    larger = {"rank_correlation": True, "likeness": True, "cells_apart": False}
-    rows = {
-        name: {key: statistics.mean_interval(values) for key, values in row.items()}
+        for name, other in (("same_image", true), ("other_image", np.roll(true, 1, axis=0)))
+    }
+    larger = {"rank_correlation": True, "peak_distance": False}
+    means = {
+        name: {key: mean_interval(values) for key, values in row.items()}
         for name, row in found.items()
     }
-    return (
-        {"n": len(raw)}
-        | rows
-        | {
-            "same_against_another": {
-                key: statistics.compare_paired(
-                    found["same picture"][key], found["another picture"][key], better
-                )
-                for key, better in larger.items()
-            }
-        }
-    )
+    against = scoring.duel(found["same_image"], found["other_image"], larger)
+    return {"n": len(predicted), **means, "same_against_other": against}
 
 
-def cells_apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """How many cells lie between the peaks of maps a and b (N, h, w), in a straight line: (N,), 0 the same cell."""
-    peaks = [
-        np.stack(np.unravel_index(maps.reshape(len(maps), -1).argmax(1), maps.shape[1:]))
-        for maps in (a, b)
-    ]
-    return np.sqrt(((peaks[0] - peaks[1]) ** 2).sum(0))
+def peak_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Euclidean distance (N,) in cells between the maxima of maps a and b (N, h, w)."""
+    peaks = [np.unravel_index(m.reshape(len(m), -1).argmax(1), m.shape[1:]) for m in (a, b)]
+    return np.hypot(*(np.array(peaks[0]) - np.array(peaks[1])))

@@ -1,102 +1,92 @@
-"""Does a map depend on what the network learned? Parameter randomisation (Adebayo et al., arXiv:1810.03292, section 3), for maps of any kind."""
+"""Parameter randomization: do maps depend on what the network has learned?
+
+Adebayo et al., Sanity Checks for Saliency Maps (arXiv:1810.03292, section 3).
+"""
 
 import copy
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from common import metrics, models, statistics
-from common.cli import generator
-from evaluation import scoring
+from common import metrics, models
+from common.cli import generator, progress
+from common.statistics import mean_interval
+from evaluation.explainers import Batch, Explainer, enlarge, positive
 
-Maps = Callable[
-    [nn.Module], dict[str, np.ndarray]
-]  # a network -> by method, signed maps (N, h, w) of the same pictures
-Enlarge = Callable[[np.ndarray], np.ndarray]  # maps (N, h, w) -> as they are shown (N, H, W)
+FAILS_ABOVE = 0.5  # of the way from the SSIM of different images' maps to 1
+RULE = (
+    "A method fails if, with the upper half of the layers randomized, the lower bound of the SSIM "
+    "between its maps and the original ones lies more than half of the way from the SSIM of maps "
+    "of different images to 1."
+)
 
 
 def weighted_layers(network: nn.Module) -> list[str]:
-    """The names of the layers that learn filters, from the head down to the pixels; frozen ones left out."""
-    found = [
+    """Names of the trainable convolutions and linear layers, from the head to the input."""
+    names = [
         name
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d | nn.Linear) and module.weight.requires_grad
     ]
-    return found[::-1]
+    return names[::-1]
 
 
-def randomized(network: nn.Module, names: list[str], images: np.ndarray, seed: int) -> nn.Module:
-    """A copy whose named layers have normally distributed weights of the same spread as before, with fresh statistics of batch norm from
-    `images` (N, H, W, 3)."""
-    other = copy.deepcopy(network)
+def verdict_layer(order: list[str]) -> str:
+    """The layer down to which weights are randomized when RULE is applied."""
+    return order[max(0, len(order) // 2 - 1)]
+
+
+def randomized(
+    model: models.Model, names: list[str], images: np.ndarray, seed: int
+) -> models.Model:
+    """A copy of the model with normally distributed weights in the named layers, of the same
+    standard deviation as before, and batch norm statistics from `images` (N, H, W, 3)."""
+    other = copy.deepcopy(model.network)
     for name in names:
         module = other.get_submodule(name)
         noise = torch.randn(module.weight.shape, generator=generator(seed, "randomised", name))
         module.weight.data.copy_(noise * module.weight.std().cpu())
-    return models.with_fresh_statistics(other, images)
+    return replace(model, network=models.with_fresh_statistics(other, images))
 
 
-def likeness(
-    network: nn.Module,
-    maps_of: Maps,
-    enlarge: Enlarge,
-    images: np.ndarray,
-    seed: int,
-    progress=iter,
-) -> dict:
-    """Likeness of the maps to the original ones, for each method, way (`cascading` from the head down, `independent`: one layer alone)
-    and layer: {"rank": (N,) Spearman of the raw maps, "ssim": (N,) of the shown ones}.
+def evaluate(
+    model: models.Model, explainer: Explainer, batch: Batch, layer: str, seed: int
+) -> dict[str, Any]:
+    """Similarity of maps to the original ones as weights are randomized.
 
-    Under "chance" stands, instead of a way, the likeness of maps of different pictures by the trained network: what is left when nothing
-    of the picture's own explanation is.
+    Returns:
+        cascading: layer -> similarity with all layers from the head down to this one randomized.
+        independent: layer -> similarity with this layer alone randomized.
+        other_image: similarity of the original maps of different images, as the chance level.
+        Each similarity is {rank_correlation, ssim}, means with intervals.
     """
-    names = weighted_layers(network)
-    variants = [("cascading", name, names[: k + 1]) for k, name in enumerate(names)]
-    variants += [("independent", name, [name]) for name in names]
-    before = maps_of(network)
-    found: dict = {method: {"cascading": {}, "independent": {}} for method in before}
-    for way, name, chosen in progress(variants):
-        after = maps_of(randomized(network, chosen, images, seed))
-        for method in before:
-            found[method][way][name] = alike(before[method], after[method], enlarge)
-    for method, maps in before.items():
-        found[method]["chance"] = {"other picture": alike(maps, np.roll(maps, 1, axis=0), enlarge)}
-    return found
+    order = weighted_layers(model.network)
+    variants = [("cascading", name, order[: k + 1]) for k, name in enumerate(order)]
+    variants += [("independent", name, [name]) for name in order]
+    before = explainer.maps(model, batch, layer, seed)
+    row: dict[str, Any] = explainer.labels | {"cascading": {}, "independent": {}}
+    for way, name, chosen in progress(variants, f"randomization, {explainer.name}"):
+        other = randomized(model, chosen, batch.images, seed)
+        after = explainer.maps(other, batch, layer, seed)
+        row[way][name] = similarity(before, after)
+    row["other_image"] = similarity(before, np.roll(before, 1, axis=0))
+    return row | {"verdict": "passes" if passes(row, verdict_layer(order)) else "fails"}
 
 
-def alike(a: np.ndarray, b: np.ndarray, enlarge: Enlarge) -> dict[str, np.ndarray]:
-    """Spearman of raw maps (N, h, w), and SSIM of what is shown of them: the positive part, enlarged, scaled to its peak."""
-    shown = [scoring.positive(enlarge(maps)) for maps in (a, b)]
-    return {"rank": metrics.rank_correlation(a, b), "ssim": metrics.ssim(*shown)}
-
-
-FAILS_ABOVE = 0.5  # of the way from chance to identical
-RULE = (
-    "A method fails when, with the upper half of the layers randomized, the SSIM of its maps to the original ones lies, interval and all, more than "
-    "half of the way from that of different pictures' maps to 1."
-)
-
-
-def summary(found: dict, names: list[str]) -> dict[str, Any]:
-    """What `likeness` found, as means with intervals; "passes" or "fails" for each method, by RULE. `names`: of the layers, from the head down."""
-    rows = {
-        method: {
-            way: {
-                name: {key: statistics.mean_interval(values) for key, values in row.items()}
-                for name, row in part.items()
-            }
-            for way, part in ways.items()
-        }
-        for method, ways in found.items()
+def similarity(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
+    """Spearman correlation of signed maps (N, h, w), and SSIM of their enlarged and scaled
+    positive parts, as means with intervals."""
+    shown = [positive(enlarge(maps)) for maps in (a, b)]
+    return {
+        "rank_correlation": mean_interval(metrics.rank_correlation(a, b)),
+        "ssim": mean_interval(metrics.ssim(*shown)),
     }
-    verdicts = {method: verdict(row, names) for method, row in rows.items()}
-    return {"order": names, "methods": rows, "verdicts": verdicts, "rule": RULE}
 
 
-def verdict(row: dict, names: list[str]) -> str:
-    left = row["cascading"][names[max(0, len(names) // 2 - 1)]]["ssim"]
-    chance = row["chance"]["other picture"]["ssim"]["mean"]
-    return "fails" if left["low"] > chance + FAILS_ABOVE * (1 - chance) else "passes"
+def passes(row: dict[str, Any], layer: str) -> bool:
+    """Whether maps have changed enough with all layers down to `layer` randomized (RULE)."""
+    chance = row["other_image"]["ssim"]["mean"]
+    return row["cascading"][layer]["ssim"]["low"] <= chance + FAILS_ABOVE * (1 - chance)

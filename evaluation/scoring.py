@@ -1,178 +1,208 @@
-"""Many maps put to the same test on the same pictures, beside controls: scores per picture, then a table with intervals and verdicts."""
+"""Scores the maps of many explainers with one metric, with intervals against their baselines."""
 
-import hashlib
-from argparse import Namespace
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from torch import nn
-from tqdm import tqdm
 
-from common import metrics, results, statistics
-from common.cli import Parser, interactive, seed_for
-from common.cli import positive as whole_number
+from common import metrics, models
+from common.cli import progress, seed_for
+from common.statistics import compare_paired, mean_interval
+from evaluation.explainers import EXPLAINERS, Batch, Explainer, baselines, enlarge, positive
 
-# What is scored, and whether more of it is better.
-FAITHFULNESS = {"deletion": False, "insertion": True, "average_drop": False, "increase": True}
-CURVES = {key: FAITHFULNESS[key] for key in ("deletion", "insertion")}
-FILL = "mean"  # of metrics.FILLS: what usually stands where a pixel is gone
-TOLERANCE = 4  # pixels: a cell of the compact network's last map
-CONTROLS = ("random", "centre", "edges")
-FINE = "random_fine"  # noise pixel by pixel, for maps of pixels
-OUT = (
-    results.OUTPUTS / "trust"
-)  # where the results of the usual trials lie, and the networks whose answers are known
-Scores = dict[str, np.ndarray]  # of each measure, (N,)
+# Metric -> whether larger is better.
+AREAS = {"deletion_auc": False, "insertion_auc": True}
+FAITHFULNESS = AREAS | {"average_drop": False, "increase_in_confidence": True}
+GROUND_TRUTH = {"pointing_game": True, "pointing_game_exact": True}
+GROUND_TRUTH |= {"relevance_mass": True, "average_precision": True}
+FILL = "mean"  # of metrics.FILLS: the default replacement of removed pixels
+TOLERANCE = 4  # pixels: one cell of the compact network's last map
+Scores = dict[str, np.ndarray]  # metric -> (N,)
+Score = Callable[[np.ndarray, Batch], Scores]  # maps (N, H, W) at image size -> scores
 
 
-def arguments(doc: str, parts: tuple[str, ...], in_one_file: bool) -> Namespace:
-    """The command line of a script that tries explanations, `out` filled in. Results of anything unusual go elsewhere than the usual ones; where all
-    `parts` write `in_one_file`, so do those of some parts alone."""
-    parser, usual_model = Parser(doc), results.OUTPUTS / "q1_gradcam/model.pt"
-    add = parser.add_argument
-    add(
-        "--model",
-        type=Path,
-        default=usual_model,
-        metavar="FILE",
-        help="default: outputs/q1_gradcam/model.pt",
-    )
-    parser.data_option()
-    add(
-        "--only",
-        nargs="+",
-        choices=parts,
-        default=parts,
-        metavar="PART",
-        help=f"of {', '.join(parts)}",
-    )
-    add("--pictures", type=whole_number, metavar="N", help="at most so many for each part")
-    add("--seed", type=int, default=0, metavar="N", help="of everything drawn (default: 0)")
-    add("--out", type=Path, metavar="DIR", help="see above")
-    parser.device_option()
-    args = parser.parse_args()
-    if args.pictures == 1:
-        parser.error("--pictures 1: an interval needs two or more")
-    unusual = (
-        args.pictures
-        or args.seed
-        or args.model != usual_model
-        or (in_one_file and set(args.only) != set(parts))
-    )
-    args.out = args.out or OUT / ("other" if unusual else "")
-    return args
-
-
-def drawn(size: int, n: int, seed: int, *key: str) -> np.ndarray:
-    """`n` different numbers below `size`; those for a smaller n come first."""
+def draw(size: int, n: int, seed: int, *key: str) -> np.ndarray:
+    """`n` different integers below `size`. A smaller n gives the first of them."""
     return np.random.default_rng(seed_for(seed, *key)).permutation(size)[:n]
 
 
-def network(out: Path, name: str) -> Path:
-    """The checkpoint of a network whose answers are known: shapes, marked (with a planted shortcut) or unmarked, its twin."""
-    own = out / name / "model.pt"
-    return own if own.is_file() else OUT / name / "model.pt"
+@dataclass(eq=False)
+class Trial:
+    """Maps of any explainer for the images of one experiment, each computed once.
 
+    Attributes:
+        untrained: images (N, H, W, 3) -> the network that every method is also applied to, as a
+            baseline. Default: the same architecture before training.
+        n_untrained: number of images for that network (default: all).
+    """
 
-def fingerprint(network: nn.Module) -> np.ndarray:
-    """A hash of a network's weights, to be stored with scores, so that those of different networks are not mixed."""
-    digest = hashlib.sha256()
-    for value in network.state_dict().values():
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return np.frombuffer(digest.digest(), np.uint8)
+    model: models.Model
+    batch: Batch
+    layer: str
+    seed: int
+    experiment: str
+    untrained: Callable[[np.ndarray], nn.Module] | None = None
+    n_untrained: int | None = None
+    _maps: dict = field(default_factory=dict)
 
-
-def bar(things, what: str):
-    """The things, with a progress bar where somebody is watching."""
-    return tqdm(list(things), desc=what, leave=False, disable=not interactive())
-
-
-def control_maps(
-    pictures: np.ndarray, grid: tuple[int, int], enlarge, seed: int
-) -> dict[str, np.ndarray]:
-    """The maps (N, H, W) of CONTROLS, and of FINE, for pictures (N, H, W, 3); `enlarge` brings (N, *grid) to the pictures' size as the methods'
-    maps are."""
-    n, size = len(pictures), pictures.shape[1:3]
-    noise = metrics.random_map(n, grid, np.random.default_rng(seed_for(seed, "random map")))
-    fine = metrics.random_map(n, size, np.random.default_rng(seed_for(seed, "fine random map")))
-    maps = (enlarge(noise), metrics.center_map(n, size), metrics.edge_map(pictures), fine)
-    return dict(zip((*CONTROLS, FINE), maps, strict=True))
-
-
-def opponents(scored: dict[str, Scores], of_pixels: bool) -> dict[str, Scores]:
-    """The scores of CONTROLS that a method is held against: noise as fine as its own maps, the centre, edges."""
-    return {name: scored[FINE if of_pixels and name == "random" else name] for name in CONTROLS}
-
-
-def positive(maps: np.ndarray) -> np.ndarray:
-    """Positive part of maps (N, H, W), each divided by its peak: 0 to 1. A map without a positive part stays zero."""
-    level = np.maximum(maps, 0)
-    peak = level.max((1, 2), keepdims=True)
-    return level / np.where(peak > 0, peak, 1)
-
-
-def faithfulness(
-    predict: metrics.Predict,
-    pictures: np.ndarray,
-    target: np.ndarray,
-    maps: np.ndarray,
-    fill: str,
-    seed: int,
-) -> tuple[Scores, dict[str, np.ndarray]]:
-    """Scores of FAITHFULNESS for maps (N, H, W), and their mean curves. Equal maps get equal scores: ties and noise are drawn from the seed."""
-    rng = np.random.default_rng(seed_for(seed, "faithfulness"))
-    deletion, insertion = metrics.deletion_insertion_curves(
-        predict, pictures, target, metrics.pixel_order(maps, rng), fill, rng
-    )
-    drop, increase = metrics.drop_and_increase(predict, pictures, target, positive(maps))
-    scores = {"deletion": metrics.auc(deletion), "insertion": metrics.auc(insertion)}
-    scores |= {"average_drop": drop, "increase": increase.astype(float)}
-    return scores, {"deletion": deletion.mean(0), "insertion": insertion.mean(0)}
-
-
-def _peaks(maps: np.ndarray, evidence: np.ndarray, tolerance: float) -> np.ndarray:
-    return np.array(
-        [metrics.pointing_game(*both, tolerance) for both in zip(maps, evidence, strict=True)],
-        float,
-    )
-
-
-# Measures of maps (N, H, W) whose evidence (N, H, W) is known: scores (N,), larger is better.
-ON_EVIDENCE: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "peak": lambda maps, evidence: _peaks(maps, evidence, TOLERANCE),
-    "peak_exactly": lambda maps, evidence: _peaks(maps, evidence, 0),
-    "mass": metrics.relevance_mass,
-    "precision": metrics.average_precision,
-}
-
-
-def on_evidence(maps: np.ndarray, evidence: np.ndarray) -> Scores:
-    """All scores of ON_EVIDENCE."""
-    return {name: measure(maps, evidence) for name, measure in ON_EVIDENCE.items()}
+    def maps(self, key: str, untrained: bool = False) -> np.ndarray:
+        """Signed maps (N, h, w) of an explainer, of the trained or of the untrained network."""
+        if (key, untrained) not in self._maps:
+            batch, model = EXPLAINERS[key].select(self.batch, self.experiment), self.model
+            if untrained:
+                build = self.untrained or (lambda x: models.untrained(model, x, self.seed))
+                model = replace(model, network=build(batch.images))
+                batch = batch.first(self.n_untrained or len(batch))
+            maps = EXPLAINERS[key].maps(model, batch, self.layer, self.seed)
+            self._maps[key, untrained] = maps
+        return self._maps[key, untrained]
 
 
 def table(
-    scored: dict[str, Scores], better: dict[str, bool], opponents: dict[str, dict[str, Scores]]
-) -> dict[str, dict[str, Any]]:
-    """Means with intervals of every method and measure, each against its opponents.
+    trial: Trial,
+    keys: Iterable[str],
+    score: Score,
+    larger_is_better: dict[str, bool],
+    most: int | None = None,
+) -> tuple[dict[str, dict[str, Any]], dict[str, Scores]]:
+    """Scores explainers on the first `most` images, each against its baselines on its own images.
 
-    Args:
-        scored: by method; better: whether more is better, by measure; opponents: for a method, the controls that it is held against; where
-            one was tried on the first pictures alone, the method is held against it on these.
+    Returns:
+        rows: key -> `row`.
+        scored: key, or "untrained KEY" -> scores of each image.
     """
-    rows: dict[str, dict[str, Any]] = {}
-    for name, scores in scored.items():
-        rows[name] = {}
-        for measure, larger in better.items():
-            duels = {
-                control: statistics.compare_paired(
-                    scores[measure][: len(other[measure])], other[measure], larger
-                )
-                for control, other in opponents.get(name, {}).items()
+    scored: dict[tuple[int, str], Scores] = {}
+
+    def scores(key: str, n: int | None, untrained: bool = False) -> Scores:
+        maps = trial.maps(key, untrained)[:n]
+        name = (len(maps), f"untrained {key}" if untrained else key)
+        if name not in scored:
+            scored[name] = score(enlarge(maps), trial.batch.first(len(maps)))
+        return scored[name]
+
+    rows = {}
+    for key in progress(list(keys), trial.experiment):
+        explainer, own, against = EXPLAINERS[key], scores(key, most), {}
+        if explainer.kind != "baseline":
+            n = len(trial.maps(key)[:most])
+            others = baselines(explainer.kind).items()
+            against = {label: scores(other, n) for label, other in others}
+            against["untrained"] = scores(key, n, untrained=True)
+        rows[key] = row(explainer, own, larger_is_better, against)
+    # A baseline may be scored on several numbers of images: the largest one is returned.
+    return rows, {name: scored[n, name] for n, name in sorted(scored)}
+
+
+def row(
+    explainer: Explainer, scores: Scores, larger_is_better: dict[str, bool], against: dict
+) -> dict[str, Any]:
+    """Display name, kind, and for each metric the mean with its interval and the comparison with
+    each baseline in `against` (on the first images, if it has fewer)."""
+    found: dict[str, Any] = dict(explainer.labels)
+    for metric, larger in larger_is_better.items():
+        values, found[metric] = scores[metric], mean_interval(scores[metric])
+        if against:
+            found[metric]["against"] = {
+                label: compare_paired(values[: len(b[metric])], b[metric], larger)
+                for label, b in against.items()
             }
-            rows[name][measure] = statistics.mean_interval(scores[measure]) | (
-                {"against": duels} if duels else {}
-            )
-    return rows
+    return found
+
+
+def duel(a: Scores, b: Scores, larger_is_better: dict[str, bool]) -> dict[str, Any]:
+    """The paired comparison of two explainers on the same images, by metric."""
+    return {
+        metric: compare_paired(a[metric], b[metric], larger)
+        for metric, larger in larger_is_better.items()
+    }
+
+
+def describe(maps: np.ndarray) -> dict[str, Any]:
+    """Properties of signed maps (N, h, w) that need no network: their size, the number without a
+    positive part, the share that the ReLU discards, the sparseness of the rest."""
+    shown = np.maximum(maps, 0)
+    return {
+        "grid": list(maps.shape[1:]),
+        "dead": int((shown.max((1, 2)) == 0).sum()),
+        "discarded_share": mean_interval(metrics.discarded_share(maps)),
+        "gini": mean_interval(metrics.gini(shown)),
+    }
+
+
+def faithfulness(
+    predict: metrics.Predict, fill: str, seed: int, maps: np.ndarray, batch: Batch
+) -> Scores:
+    """The metrics of FAITHFULNESS (N,), and the curves `deletion`, `insertion` (N, 11).
+
+    Equal maps get equal scores: ties are broken by noise drawn from the seed.
+    """
+    rng = np.random.default_rng(seed_for(seed, "faithfulness"))
+    order = metrics.pixel_order(maps, rng)
+    deletion, insertion = metrics.deletion_insertion_curves(
+        predict, batch.images, batch.targets, order, fill, rng
+    )
+    drop, increase = metrics.drop_and_increase(predict, batch.images, batch.targets, positive(maps))
+    return {
+        "deletion_auc": metrics.auc(deletion),
+        "insertion_auc": metrics.auc(insertion),
+        "average_drop": drop,
+        "increase_in_confidence": increase.astype(float),
+        "deletion": deletion,
+        "insertion": insertion,
+    }
+
+
+def on_ground_truth(masks: np.ndarray, maps: np.ndarray, batch: Batch) -> Scores:
+    """The metrics of GROUND_TRUTH (N,) for maps (N, H, W) of a batch and the masks (N, H, W)."""
+    masks = masks[: len(batch)]
+    pairs = list(zip(maps, masks, strict=True))
+    return {
+        "pointing_game": np.array([metrics.pointing_game(*p, TOLERANCE) for p in pairs], float),
+        "pointing_game_exact": np.array([metrics.pointing_game(*p, 0) for p in pairs], float),
+        "relevance_mass": metrics.relevance_mass(maps, masks),
+        "average_precision": metrics.average_precision(maps, masks),
+    }
+
+
+def stability(trial: Trial, key: str) -> Scores:
+    """How much maps change when the image hardly does.
+
+    Returns, each (N,):
+        max_sensitivity: largest relative change of the positive part over five draws of Gaussian
+            noise of 4 gray levels (Yeh et al., arXiv:1901.09392).
+        noise: smallest rank correlation with the original map over these draws.
+        shift: the same over shifts by one pixel up, down, left and right, undone in the map.
+        mirror: rank correlation with the map of the mirrored image, mirrored back.
+    """
+    explainer = EXPLAINERS[key]
+    batch = explainer.select(trial.batch, trial.experiment)
+    images, before = batch.images, enlarge(trial.maps(key))
+
+    def maps(changed: np.ndarray) -> np.ndarray:
+        changed_batch = replace(batch, images=changed)
+        return enlarge(explainer.maps(trial.model, changed_batch, trial.layer, trial.seed))
+
+    rng = np.random.default_rng(seed_for(trial.seed, "noise"))
+    noisy = [
+        maps(np.clip(images + rng.normal(0, 4, images.shape), 0, 255).round().astype(np.uint8))
+        for _ in range(5)
+    ]
+    # The image is padded by repeating its edge and cropped at four offsets. The map is shifted
+    # back and compared without its border.
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    inner, (height, width) = before[:, 2:-2, 2:-2], images.shape[1:3]
+    shifted = []
+    for y, x in ((0, 1), (2, 1), (1, 0), (1, 2)):
+        found = maps(padded[:, y : y + height, x : x + width])
+        shifted.append(found[:, 3 - y : height - 1 - y, 3 - x : width - 1 - x])
+    mirrored = maps(images[:, :, ::-1])[:, :, ::-1]
+    shown = np.maximum(before, 0)
+    changes = [metrics.relative_change(shown, np.maximum(found, 0)) for found in noisy]
+    return {
+        "max_sensitivity": np.max(changes, axis=0),
+        "noise": np.min([metrics.rank_correlation(before, found) for found in noisy], axis=0),
+        "shift": np.min([metrics.rank_correlation(inner, found) for found in shifted], axis=0),
+        "mirror": metrics.rank_correlation(before, mirrored),
+    }

@@ -1,0 +1,174 @@
+"""Experiments of evaluation/run.py on real images. Each returns the content of its results file."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common import cli, data, metrics, models, results
+from common.statistics import mean_interval
+from evaluation import randomization, scoring
+from evaluation.explainers import EXPLAINERS, Batch, lime_explanations, methods
+from evaluation.scoring import AREAS, FAITHFULNESS, FILL, Trial
+from q2_lime.stability import jaccard
+
+OUT = results.OUTPUTS / "evaluation"
+FILLS = {"mean": 500, "blur": 100, "road": 100}  # images for each replacement of removed pixels
+N_UNTRAINED = 200  # images for methods on an untrained network
+LIME_SEED_IMAGES = 50  # images explained twice by LIME, with different seeds
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every experiment works with."""
+
+    model: models.Model
+    dataset: data.Dataset
+    seed: int
+    out: Path
+    device: torch.device
+
+    @property
+    def predict(self) -> metrics.Predict:
+        return metrics.predictor(self.model.network, self.model.temperature)
+
+    def test_batch(self, n: int) -> Batch:
+        """Random test images with their predicted classes."""
+        index = scoring.draw(len(self.dataset.y_test), n, self.seed, "test pictures")
+        images = self.dataset.x_test[index]
+        return Batch(images, self.predict(images).argmax(1), index.tolist())
+
+    def trial(self, batch: Batch, experiment: str, **options) -> Trial:
+        return Trial(self.model, batch, self.model.layer, self.seed, experiment, **options)
+
+    def load(self, name: str) -> tuple["Setup", dict[str, str]]:
+        """The setup with the network `name` of OUT or outputs/evaluation, and the file's hash."""
+        path = self.out / name / "model.pt"
+        path = path if path.is_file() else OUT / name / "model.pt"
+        hashes = {f"{name}_checkpoint_sha256": results.sha256(path)}
+        return replace(self, model=models.load(path, self.device)), hashes
+
+
+def faithfulness(setup: Setup, n: int) -> dict[str, Any]:
+    """Deletion, insertion, average drop and increase in confidence of every explainer."""
+    batch, predict = setup.test_batch(n), setup.predict
+    trial = setup.trial(batch, "faithfulness", n_untrained=N_UNTRAINED)
+    content: dict[str, Any] = {
+        "n": len(batch),
+        "n_untrained": min(N_UNTRAINED, len(batch)),
+        "fill": FILL,
+        "layer": trial.layer,
+        "target": "predicted class",
+        "larger_is_better": FAITHFULNESS,
+        "accuracy": (batch.targets == setup.dataset.y_test[batch.keys]).mean(),
+        "methods": {},
+        "other_fills": {},
+        "input_gradient_against_gradcam": {},
+        "against_lime": {},
+    }
+    arrays = {"index": np.array(batch.keys), "target": batch.targets}
+    for fill, most in FILLS.items():
+        larger = FAITHFULNESS if fill == FILL else AREAS
+        score = partial(scoring.faithfulness, predict, fill, setup.seed)
+        rows, scored = scoring.table(trial, EXPLAINERS, score, larger, most)
+        pair = scored["input_gradient"], scored["gradcam"]
+        content["input_gradient_against_gradcam"][fill] = scoring.duel(*pair, AREAS)
+        content["against_lime"][fill] = against_lime(scored, larger)
+        arrays |= {f"{fill}/{name}/{m}": scored[name][m] for name in scored for m in larger}
+        if fill == FILL:
+            for name in methods():
+                rows[name] |= scoring.describe(trial.maps(name))
+            content["methods"], ways = rows, ("deletion", "insertion")
+            curves = {name: {w: s[w].mean(0) for w in ways} for name, s in scored.items()}
+        else:
+            content["other_fills"][fill] = {"n": min(n, most), "methods": rows}
+    results.write_npz(setup.out / "faithfulness.npz", **arrays)
+    return content | {"curves": {"fractions": metrics.FRACTIONS} | curves}
+
+
+def against_lime(scored: dict[str, scoring.Scores], larger: dict[str, bool]) -> dict[str, Any]:
+    """Every explainer on LIME's images, compared with LIME."""
+    lime, rows = scored["lime"], {}
+    n = len(lime["deletion_auc"])
+    for key, explainer in EXPLAINERS.items():
+        scores = {metric: scored[key][metric][:n] for metric in larger}
+        rows[key] = scoring.row(explainer, scores, larger, {"lime": lime} if key != "lime" else {})
+    return {"n": n, "methods": rows}
+
+
+def layers(setup: Setup, n: int) -> dict[str, Any]:
+    """Methods at each stage of the network, on held-out training images: the choice of layer."""
+    model, dataset = setup.model, setup.dataset
+    kept = model.training.get("held_out")
+    if not isinstance(kept, int) or not 0 < kept < len(dataset.y_train):
+        raise cli.UserError("layers needs a checkpoint that records its held-out training images")
+    held_out = data.held_out_split(dataset.y_train, kept)[1]
+    index = held_out[scoring.draw(len(held_out), n, setup.seed, "held-out pictures")]
+    images, predict = dataset.x_train[index], setup.predict
+    batch = Batch(images, predict(images).argmax(1), index.tolist())
+    few, order = batch.first(50), randomization.weighted_layers(model.network)
+    noise = randomization.randomized(model, order, few.images, setup.seed)
+    score, stages = partial(scoring.faithfulness, predict, FILL, setup.seed), {}
+    for layer in models.ARCHITECTURES[model.arch].stages:
+        trial = Trial(model, batch, layer, setup.seed, "layers")
+        rows, _ = scoring.table(trial, methods("layer"), score, AREAS)
+        for key, row in rows.items():
+            area = row["insertion_auc"]["mean"] - row["deletion_auc"]["mean"]
+            after = EXPLAINERS[key].maps(noise, few, layer, setup.seed)
+            similar = metrics.rank_correlation(trial.maps(key)[: len(few)], after)
+            row["insertion_minus_deletion"] = area
+            row["rank_correlation_with_random_weights"] = mean_interval(similar)
+        for key, explainer in methods("layer", "pixels").items():
+            rows[key] = rows.get(key, explainer.labels) | scoring.describe(trial.maps(key))
+        stages[layer] = rows
+    best = max(stages, key=lambda layer: stages[layer]["gradcam"]["insertion_minus_deletion"])
+    rule = "largest insertion minus deletion AUC of Grad-CAM on held-out training images"
+    choice = {"rule": rule, "chosen_by_rule": best, "used": model.layer}
+    return {"n": len(batch), "fill": FILL, "layers": stages} | choice
+
+
+def randomization_test(setup: Setup, n: int) -> dict[str, Any]:
+    """Parameter randomization for every method."""
+    model, batch, rows = setup.model, setup.test_batch(n), {}
+    order = randomization.weighted_layers(model.network)
+    for key, explainer in methods().items():
+        few = explainer.select(batch, "randomization")
+        rows[key] = randomization.evaluate(model, explainer, few, model.layer, setup.seed)
+    return {
+        "n": len(batch),
+        "layer": model.layer,
+        "order": order,
+        "rule": randomization.RULE,
+        "verdict_layer": randomization.verdict_layer(order),
+        "methods": rows,
+        "passes_by_depth": {
+            layer: {key: randomization.passes(row, layer) for key, row in rows.items()}
+            for layer in order
+        },
+    }
+
+
+def stability(setup: Setup, n: int) -> dict[str, Any]:
+    """Maps under changes of the image that should hardly matter, and of LIME's seed."""
+    model, batch, rows = setup.model, setup.test_batch(n), {}
+    trial = setup.trial(batch, "stability")
+    for key, explainer in cli.progress(methods().items(), "stability"):
+        scores = scoring.stability(trial, key)
+        rows[key] = explainer.labels | {m: mean_interval(scores[m]) for m in scores}
+    few = batch.first(LIME_SEED_IMAGES)
+    maps, explanations = lime_explanations(model, few, setup.seed)
+    again, _ = lime_explanations(model, few, cli.seed_for(setup.seed, "again", 0))
+    weights = [[m[::4, ::4].ravel() for m in these] for these in (maps, again)]
+    top = [jaccard(a, b, 5) for a, b in zip(*weights, strict=True)]
+    similar = mean_interval(metrics.rank_correlation(maps, again))
+    lime = {
+        "n": len(few),
+        "held_out_fidelity": mean_interval([e.fidelity[0] for e in explanations]),
+        "model_calls": mean_interval([e.model_calls for e in explanations]),
+        "settled": np.mean([e.settled for e in explanations]),
+        "between_seeds": {"rank_correlation": similar, "top_5_overlap": mean_interval(top)},
+    }
+    return {"n": len(batch), "layer": model.layer, "methods": rows, "lime": lime}

@@ -1,0 +1,240 @@
+"""Time and agreement of this project's Grad-CAM and LIME beside other libraries.
+
+    python evaluation/speed.py                     ten minutes on two cores, else idle
+    python evaluation/speed.py --only gradcam      one minute
+    python evaluation/speed.py --only lime --images 2
+
+Needs requirements-test.txt. Writes OUT/speed_gradcam.json (one forward pass, Captum and
+pytorch-grad-cam) and OUT/speed_lime.json (the `lime` package, with its defaults and with this
+project's segments; this project with its defaults and with a quarter of the package's model
+calls). OUT is outputs/evaluation.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lime import lime_image
+from scipy.special import softmax
+from scipy.stats import hypergeom
+
+from common import cli, data, imagenet, models, results
+from q1_gradcam import gradcam, recipes
+from q2_lime import core, images, lime_package, stability
+
+BATCH, ROUNDS = 128, 7
+TOP = 5
+
+
+def main() -> None:
+    parser = cli.Parser(__doc__)
+    parser.data_option("CIFAR-10 and weights")
+    add, parts = parser.add_argument, {"gradcam": speed_gradcam, "lime": speed_lime}
+    add("--only", nargs="+", choices=parts, default=parts, metavar="PART", help="gradcam, lime")
+    add("--images", "--pictures", type=cli.positive, default=5, metavar="N", help="default: 5")
+    add("--seed", type=int, default=0, metavar="N", help="random seed of LIME (default: 0)")
+    add("--out", type=Path, default=results.OUTPUTS / "evaluation", metavar="DIR")
+    parser.device_option()
+    args = parser.parse_args()
+    out, device = results.output_folder(args.out), cli.pick_device(args.device)
+    for part in args.only:
+        content = parts[part](args, device)
+        hashes = content.pop("hashes", {})
+        content["provenance"] = results.provenance(args.seed, device, **hashes)
+        path = results.write_json(out / f"speed_{part}.json", content)
+        print(f"wrote {results.shown(path)}")
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """The result of `work()` and its duration in seconds."""
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
+
+
+# --- Grad-CAM -----------------------------------------------------------------------------------
+
+
+def speed_gradcam(args, device: torch.device) -> dict[str, Any]:
+    """Grad-CAM of random images by untrained networks, neither of which affects the time."""
+    rows = [gradcam_row(arch, device) for arch in ("compact", "resnet18")]
+    return {"images": BATCH, "rounds": ROUNDS, "networks": rows}
+
+
+def gradcam_row(arch: str, device: torch.device) -> dict[str, Any]:
+    """Median times of one network. The variants take turns, so that changes in the speed of the
+    machine affect all of them."""
+    try:
+        from captum.attr import LayerGradCam
+        from pytorch_grad_cam import GradCAM
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    except ImportError:
+        raise cli.UserError("missing libraries: pip install -r requirements-test.txt") from None
+    torch.manual_seed(0)
+    options = recipes.recipe(arch, "cifar10")["options"]
+    network = models.build(arch, 10, (0.5,) * 3, (0.25,) * 3, options)
+    network = network.eval().to(device, memory_format=torch.channels_last)
+    layer = models.ARCHITECTURES[arch].layer
+    x = torch.rand(BATCH, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+    y = torch.arange(BATCH, device=device) % 10
+    targets = [ClassifierOutputTarget(int(k)) for k in y]
+    module = gradcam.find_layer(network, layer)
+    captum = LayerGradCam(network, module)
+
+    def forward():
+        with torch.inference_mode():
+            return network(x)
+
+    def pytorch_grad_cam():
+        with GradCAM(network, [module]) as method:  # its hooks slow down other forward passes
+            return method(x, targets)
+
+    variants = {
+        "forward": forward,
+        "this project": lambda: gradcam.explain(network, x, layer, y).raw,
+        "captum": lambda: captum.attribute(x, y, attribute_to_layer_input=False)[:, 0],
+        "pytorch-grad-cam": pytorch_grad_cam,
+    }
+
+    def synchronized(call):
+        call()
+        if device.type != "cpu":
+            getattr(torch, device.type).synchronize()
+
+    times = {name: [] for name in variants}
+    for _ in range(ROUNDS + 1):
+        for name, call in variants.items():
+            times[name].append(timed(lambda call=call: synchronized(call))[1])
+    median = {name: statistics.median(row[1:]) for name, row in times.items()}  # after a warm-up
+    passes = {name: seconds / median["forward"] for name, seconds in median.items()}
+    ours, theirs = variants["this project"](), variants["captum"]().detach()
+    difference = (ours - theirs).abs().amax((1, 2)) / theirs.abs().amax((1, 2))
+    return {
+        "arch": arch,
+        "layer": layer,
+        "forward_seconds": median.pop("forward"),
+        "variants": {
+            name: {"seconds": median[name], "forward_passes": passes[name]} for name in median
+        },
+        "largest_relative_difference_to_captum": difference.max().item(),
+    }
+
+
+# --- LIME ---------------------------------------------------------------------------------------
+
+
+def speed_lime(args, device: torch.device) -> dict[str, Any]:
+    """LIME on enlarged CIFAR-10 test images, the first of each class."""
+    dataset = data.load_cifar10(args.data)
+    file = imagenet.local_weights(args.data, imagenet.DEFAULT)
+    model, plain = imagenet.load(file=file), imagenet.load(file=file, fold=False)
+    speed = {
+        "as_it_comes": images_per_second(plain, torch.contiguous_format),
+        "channels_last": images_per_second(plain, torch.channels_last),
+        "folded_too": images_per_second(model, torch.channels_last),
+    }
+    cli.keep_freed_memory()  # for everything from here on, the package included
+    speed["memory_kept_too"] = images_per_second(model, torch.channels_last)
+    index = [int(np.flatnonzero(dataset.y_test == k % 10)[0]) for k in range(args.images)]
+    rows = [image_row(dataset.x_test[k], k, model, args.seed) for k in index]
+    hashes = {"data_sha256": dataset.sha256, "weights_sha256": model.sha256}
+    return {
+        "images": {"model": model.name, "rows": rows, "median": medians(rows)},
+        "images_per_second": speed,
+        "hashes": hashes,
+    }
+
+
+def images_per_second(model: imagenet.ImageModel, layout: torch.memory_format) -> float:
+    """Images per second of a network in batches of 64."""
+    network = model.network.to(memory_format=layout)
+    x = torch.randn(64, 3, model.side, model.side).to(memory_format=layout)
+    with torch.inference_mode():
+        network(x)
+        return 64 / min(timed(lambda: network(x))[1] for _ in range(4))
+
+
+def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: int) -> dict:
+    """Explanations of one image with several seeds: model calls, time, fidelity, and the overlap
+    of the top segments between seeds, beside that of random sets."""
+    enlarged = images.resize(image, model.side, images.IMAGE_SETTINGS.resize)
+    top, samples = int(images.predict(model, enlarged[None]).argmax()), lime_package.IMAGE_SAMPLES
+    settings = images.IMAGE_SETTINGS
+
+    def package(k: int) -> tuple[np.ndarray, float, int]:
+        explainer = lime_image.LimeImageExplainer(random_state=k)
+        result = explainer.explain_instance(
+            enlarged,
+            lambda x: softmax(images.predict(model, x), 1),
+            labels=(top,),
+            top_labels=None,
+            num_features=10**6,
+            num_samples=samples,
+        )
+        weights = np.array([weight for _, weight in sorted(result.local_exp[top])])
+        score = result.score[top] if isinstance(result.score, dict) else result.score
+        return weights, float(score), samples
+
+    def package_on_our_segments(k: int) -> tuple[np.ndarray, float, int]:
+        segments = images.segment(enlarged, settings)
+        result = lime_package.explain_image(
+            enlarged, segments, settings.fill, model, [top], samples, k
+        )
+        return result.weights[:, 0], result.score, samples
+
+    def ours(k: int, samples: int | None = None) -> tuple[np.ndarray, float, int]:
+        segments = images.segment(enlarged, settings)
+        logits = images.masked_logits(model, enlarged, segments, settings.fill)
+        values = images.explained_values(logits, [top], settings.explained_value)
+        lime_settings = replace(images.SETTINGS, seed=seed + k, samples=samples)
+        result = core.explain(values, int(segments.max()) + 1, lime_settings, index)
+        return result.weights[:, 0], float(result.fidelity[0]), result.model_calls
+
+    quarter = samples // 4 - images.SETTINGS.held_out - 1
+    ways = {
+        "package": (package, 3),
+        "package_on_our_segments": (package_on_our_segments, 3),
+        "ours": (ours, 5),
+        "ours_quarter": (lambda k: ours(k, quarter), 5),
+    }
+    row: dict[str, Any] = {"index": index}
+    for name, (explain, seeds) in ways.items():
+        runs = [timed(lambda k=k, explain=explain: explain(k)) for k in range(seeds)]
+        weights = [weights for (weights, _, _), _ in runs]
+        row[name] = {
+            "n_segments": len(weights[0]),
+            "model_calls": np.mean([calls for (_, _, calls), _ in runs]),
+            "seconds": np.mean([seconds for _, seconds in runs]),
+            # The package: in-sample, of the probability. Ours: held-out, of the log-odds.
+            "fidelity": runs[0][0][1],
+            "jaccard": stability.agreement(weights, TOP)["jaccard"],
+            "jaccard_of_random_sets": random_jaccard(len(weights[0]), TOP),
+        }
+    return row
+
+
+def random_jaccard(d: int, top: int) -> float:
+    """The expected Jaccard overlap of two random sets of `top` out of `d`: what they share has a
+    hypergeometric distribution."""
+    shared = np.arange(top + 1)
+    return float((hypergeom.pmf(shared, d, top, top) * shared / (2 * top - shared)).sum())
+
+
+def medians(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The median of every number in equally nested rows."""
+    return {
+        key: medians([row[key] for row in rows])
+        if isinstance(value, dict)
+        else float(np.median([row[key] for row in rows]))
+        for key, value in rows[0].items()
+        if key != "index"
+    }
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,232 @@
+"""Experiments of evaluation/, where the outcome is known: constructed maps, the built-in shapes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from common import data, metrics, models, results, synthetic
+from evaluation import compare, experiments, figures, ground_truth, mistakes, randomization, scoring
+from evaluation import explainers as explainers_module
+from evaluation.explainers import EXPLAINERS, Batch, Explainer
+
+
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture(scope="module")
+def setup(shapes_model, tmp_path_factory):
+    """Experiments on the network of the shapes, with LIME on four images."""
+    out = tmp_path_factory.mktemp("evaluation")
+    (out / "shapes").mkdir()
+    (out / "shapes/model.pt").write_bytes(shapes_model.read_bytes())
+    model = models.load(shapes_model)
+    limits = explainers_module.LIME_IMAGES
+    before = dict(limits)
+    limits |= dict.fromkeys(limits, 4)
+    yield experiments.Setup(model, data.load_shapes(), 0, out, torch.device("cpu"))
+    limits |= before
+
+
+def network_free(explain) -> Explainer:
+    """A method whose maps depend on the images only."""
+    return Explainer("Dummy", "pixels", lambda model, batch, layer, seed: explain(batch.images))
+
+
+def test_a_good_map_beats_a_bad_one_by_every_metric():
+    """A network that measures lightness; maps of the white half and of the black half."""
+    white = np.zeros((5, 10, 10, 3), np.uint8)
+    white[:, :5] = 255
+
+    def lightness(images):
+        light = images.mean((1, 2, 3)) / 255
+        return np.stack((light, 1 - light), 1)
+
+    upper = np.repeat([2.0, -1.0], 5)[None, :, None] * np.ones((5, 1, 10))
+    batch = Batch(white, np.zeros(5, int), list(range(5)))
+    good, bad = (scoring.faithfulness(lightness, "mean", 0, m, batch) for m in (upper, -upper))
+    larger = {key: value for key, value in scoring.FAITHFULNESS.items() if "increase" not in key}
+    duel = scoring.duel(good, bad, larger)
+    assert {row["verdict"] for row in duel.values()} == {"beats"}
+
+
+def test_a_new_explainer_appears_in_every_table_and_figure(setup, monkeypatch):
+    monkeypatch.setitem(EXPLAINERS, "dummy", network_free(metrics.edge_map))
+    for name in ("input_gradient", "guided_backprop", "guided_gradcam", "hirescam", "layercam"):
+        monkeypatch.delitem(EXPLAINERS, name) if name != "input_gradient" else None
+    faithful = experiments.faithfulness(setup, 6)
+    tables = [faithful["methods"], faithful["other_fills"]["road"]["methods"]]
+    tables += [faithful["against_lime"]["blur"]["methods"]]
+    tables += [ground_truth.shapes(setup, 6)["methods"]]
+    drawn = {"faithfulness": faithful}
+    for name, run in {
+        "randomization": experiments.randomization_test,
+        "stability": experiments.stability,
+    }.items():
+        drawn[name] = run(setup, 6)
+        tables.append(drawn[name]["methods"])
+    assert all(table["dummy"]["name"] == "Dummy" for table in tables)
+    for name, content in drawn.items():
+        figure = figures.PLOTS[name](results.plain(content))
+        words = [
+            text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))
+        ]
+        assert any("Dummy" in word for word in words), name
+        figures.plt.close(figure)
+    row = faithful["methods"]["dummy"]["deletion_auc"]
+    assert set(row["against"]) == {"random", "center", "edges", "untrained"}
+    assert row["against"]["edges"]["verdict"] == row["against"]["untrained"]["verdict"] == "ties"
+    scores = results.read_npz(setup.out / "faithfulness.npz")["mean/gradcam/deletion_auc"]
+    assert scores.mean() == pytest.approx(faithful["methods"]["gradcam"]["deletion_auc"]["mean"])
+
+
+def test_methods_find_the_shapes(setup):
+    methods = ground_truth.shapes(setup, 60)["methods"]
+    for key in ("gradcam", "gradcam++", "hirescam", "layercam", "guided_gradcam"):
+        assert methods[key]["pointing_game"]["mean"] >= 0.9, key
+        # A leak of the trained network into the untrained one would give a tie.
+        against = methods[key]["average_precision"]["against"]
+        assert {against[k]["verdict"] for k in ("random", "center", "untrained")} == {"beats"}, key
+    assert methods["random"]["pointing_game"]["mean"] < 0.5
+    assert methods["lime"]["pointing_game"]["n"] == 4
+    assert methods["lime"]["pointing_game"]["mean"] == 1
+
+
+def test_randomization_fails_methods_that_ignore_the_network(setup):
+    """Guided backpropagation is the failure known from the paper."""
+    made = synthetic.make_shapes(40, seed=6)
+    batch = Batch(made.images, made.labels.astype(int), list(range(40)))
+    noise = rng()
+    cases = {
+        "fails": [network_free(metrics.edge_map), EXPLAINERS["guided_backprop"]],
+        "passes": [network_free(lambda x: noise.random(x.shape[:3])), EXPLAINERS["gradcam"]],
+    }
+    for verdict, tried in cases.items():
+        for explainer in tried:
+            row = randomization.evaluate(setup.model, explainer, batch, "body.stage3", 0)
+            assert row["verdict"] == verdict, explainer.name
+    # Half of the way from 0.2 to 1 is 0.6.
+    for low, passes in ((0.59, True), (0.61, False)):
+        row = {
+            "other_image": {"ssim": {"mean": 0.2}},
+            "cascading": {"head": {"ssim": {"low": low}}},
+        }
+        assert randomization.passes(row, "head") == passes
+
+
+def test_only_the_named_layers_are_randomized(setup):
+    model, images = setup.model, setup.dataset.x_test[:30]
+    order = randomization.weighted_layers(model.network)
+    assert order[0] == "body.head" and order[-1] == "body.stage1.widen" and len(order) == 7
+    other = randomization.randomized(model, order[:2], images, 0).network.state_dict()
+    for key, value in model.network.state_dict().items():
+        if key.endswith("weight") and "norm" not in key:
+            randomized = key.removesuffix(".weight") in order[:2]
+            assert torch.equal(other[key], value) != randomized
+
+
+def test_an_untrained_network_shares_no_learned_weights(setup):
+    model, images = setup.model, setup.dataset.x_test[:30]
+    fresh = models.untrained(model, images, 0)
+    for name, module in fresh.named_modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear) and "whiten" not in name:
+            assert not torch.allclose(module.weight, model.network.get_submodule(name).weight)
+    predicted = metrics.predictor(fresh)(images).argmax(1)
+    assert (predicted == setup.dataset.y_test[:30]).mean() < 0.4 and not fresh.training
+
+
+def test_stability_undoes_shift_and_mirror(setup, monkeypatch):
+    """A map that is the image itself moves with it; a map of fixed places does not."""
+    images = rng().integers(0, 255, (3, 32, 32, 3), np.uint8)
+    batch = Batch(images, np.zeros(3, int), [0, 1, 2])
+    place = np.arange(1024.0).reshape(1, 32, 32).repeat(3, 0)
+    monkeypatch.setitem(EXPLAINERS, "image", network_free(lambda x: x.mean(-1)))
+    monkeypatch.setitem(EXPLAINERS, "place", network_free(lambda x: place))
+    trial = scoring.Trial(setup.model, batch, "body.stage3", 0, "stability")
+    moving, fixed = (scoring.stability(trial, key) for key in ("image", "place"))
+    assert moving["mirror"] == pytest.approx(1) and moving["shift"] == pytest.approx(1)
+    assert (moving["noise"] > 0.9).all() and (fixed["mirror"] < 1).all()
+    assert fixed["noise"] == pytest.approx(1) and fixed["max_sensitivity"] == pytest.approx(0)
+
+
+def test_an_explainer_with_a_limit_gets_the_first_images(setup):
+    batch = setup.test_batch(20)
+    few = EXPLAINERS["lime"].select(batch, "shapes")
+    assert few.keys == batch.keys[:4] == setup.test_batch(4).keys
+    for key in ("random", "random_fine", "random_squares"):
+        maps = EXPLAINERS[key].maps(setup.model, batch, "body.stage3", 0)
+        assert (EXPLAINERS[key].maps(setup.model, few, "body.stage3", 0) == maps[:4]).all()
+
+
+def test_layers_are_chosen_on_held_out_images(setup):
+    found = experiments.layers(setup, 20)
+    assert found["chosen_by_rule"] in found["layers"]
+    assert found["layers"]["body.stage1"]["gradcam"]["grid"] == [16, 16]
+    assert "deletion_auc" not in found["layers"]["body.stage1"]["guided_gradcam"]
+    unknown = replace(setup, model=replace(setup.model, training={}))
+    with pytest.raises(experiments.cli.UserError, match="held-out"):
+        experiments.layers(unknown, 20)
+
+
+def test_mistakes_of_an_untrained_network(setup):
+    network = models.untrained(setup.model, setup.dataset.x_test[:30], 0)
+    found = mistakes.mistakes(replace(setup, model=replace(setup.model, network=network)), 20)
+    assert found["n"]["incorrect"] == found["true_class"]["n"] == 20
+    assert 0.5 <= found["summary"]["separation"]["confidence"] <= 1
+
+
+def test_similarity_to_the_true_class():
+    """Equal maps are maximally similar; the distance between peaks is 5 for 3 down, 4 right."""
+    a = rng().random((40, 8, 8))
+    found = mistakes.true_class_similarity(a, a)
+    assert found["same_image"]["rank_correlation"]["mean"] == pytest.approx(1)
+    assert {row["verdict"] for row in found["same_against_other"].values()} == {"beats"}
+    a, b = np.zeros((2, 2, 8, 8))
+    a[:, 1, 1] = b[0, 1, 1] = b[1, 4, 5] = 1
+    assert mistakes.peak_distance(a, b) == pytest.approx([0, 5])
+
+
+def test_the_preferred_map_wins_by_both_areas():
+    sample = {"confidence": 1.0, "gradcam_deletion_auc": 0.3, "gradcam_insertion_auc": 0.5}
+    for deletion, insertion, expected in (
+        *((0.2, 0.6, "lime"), (0.4, 0.4, "gradcam")),
+        *((0.2, 0.4, "neither"), (0.28, 0.6, "neither")),
+    ):
+        lime = {"lime_deletion_auc": deletion, "lime_insertion_auc": insertion}
+        assert compare.preferred(sample | lime) == expected
+
+
+def test_marks_are_stamped_where_the_mask_says():
+    images, numbers = rng().integers(0, 200, (6, 32, 32, 3), np.uint8), np.array([5, 9, 2, 7, 3, 1])
+    marked, where = synthetic.stamp_each(images, numbers, seed=0)
+    assert (marked[~where] == images[~where]).all() and (where.sum((1, 2)) == 16).all()
+    some, mask = synthetic.stamp_each(images[[3, 0]], numbers[[3, 0]], seed=0)
+    assert (some == marked[[3, 0]]).all() and (mask == where[[3, 0]]).all()
+    images, labels = rng().integers(0, 200, (100, 32, 32, 3), np.uint8), np.arange(100) % 10
+    changed = (synthetic.plant_marks(images, labels, 4, seed=1) != images).any((1, 2, 3))
+    assert changed.sum() == 8 and (labels[changed] == 4).all()
+
+
+def test_user_errors(script, tmp_path, shapes_model):
+    for arguments in (
+        ("--only", "beauty"),
+        ("--images", "1"),
+        ("--model", shapes_model),  # shortcut needs CIFAR-10
+        ("--model", tmp_path / "none.pt"),
+    ):
+        found = script("evaluation/run.py", *arguments, "--out", tmp_path)
+        assert found.returncode == 2 and found.stderr.startswith("error:")
+        assert found.stderr.count("\n") == 1
+    found = script("evaluation/compare.py", "--outputs", tmp_path)
+    assert found.returncode == 2 and "explanations.json" in found.stderr
+
+
+@pytest.mark.slow
+def test_the_marked_data_set_differs_in_training_images_of_one_class(cifar10):
+    planted = data.with_shortcut(cifar10)
+    changed = (planted.x_train != cifar10.x_train).any((1, 2, 3))
+    number = cifar10.classes.index(synthetic.MARKED_CLASS)
+    assert changed.sum() == 4000 and (cifar10.y_train[changed] == number).all()
+    assert planted.x_test is cifar10.x_test and planted.sha256 != cifar10.sha256

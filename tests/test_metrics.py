@@ -1,0 +1,195 @@
+"""Metrics of saliency maps and their statistics, against hand-worked examples, closed forms and
+other libraries."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from common import metrics, models, statistics, synthetic
+
+
+def rng():
+    return np.random.default_rng(7)
+
+
+def half_white(n=1) -> np.ndarray:
+    """Images (n, 10, 10, 3), white above, black below; the mean color 127.5 rounds to 128."""
+    images = np.zeros((n, 10, 10, 3), np.uint8)
+    images[:, :5] = 255
+    return images
+
+
+def lightness(images: np.ndarray) -> np.ndarray:
+    """A "network" of two classes: light and dark."""
+    light = images.mean((1, 2, 3)) / 255
+    return np.stack((light, 1 - light), 1)
+
+
+UPPER = np.repeat([2.0, 1.0], 5)[:, None] * np.ones((1, 10))
+LIGHT, DARK = np.zeros(1, int), np.ones(1, int)
+
+
+def curves(maps, target=LIGHT):
+    order = metrics.pixel_order(maps[None], rng())
+    return metrics.deletion_insertion_curves(lightness, half_white(), target, order, "mean", rng())
+
+
+def test_deletion_and_insertion_by_hand():
+    """At a fraction f, white pixels were replaced by 128 first, then black ones."""
+    deletion, insertion = curves(UPPER)
+    f, gray = metrics.FRACTIONS, 128 / 255
+    assert deletion[0] == pytest.approx(np.maximum(0.5 - f, 0) + f * gray)
+    assert insertion[0] == pytest.approx(np.minimum(f, 0.5) + (1 - f) * gray)
+    assert curves(UPPER, DARK)[0] == pytest.approx(1 - deletion)  # the target is what is measured
+    opposite = curves(-UPPER)
+    assert metrics.auc(opposite[0]) > metrics.auc(deletion)
+    assert metrics.auc(opposite[1]) < metrics.auc(insertion)
+
+
+def test_area_under_a_curve():
+    assert metrics.auc(np.ones((1, 11))) == pytest.approx(1)
+    assert metrics.auc(metrics.FRACTIONS[None]) == pytest.approx(0.5)
+
+
+def test_equal_pixels_are_ordered_at_random():
+    first = metrics.pixel_order(np.zeros((200, 4, 4)), rng())[:, 0]
+    assert np.abs(np.bincount(first, minlength=16) - 12.5).max() < 5 * 12.5**0.5
+
+
+def test_segments_are_deleted_as_a_whole_and_peak_inside():
+    squares = np.kron(np.array([[1.0, 2.0], [0.0, 3.0]]), np.ones((8, 8)))
+    rows, columns = np.divmod(metrics.pixel_order(squares[None], rng())[0], 16)
+    assert (rows[:64] >= 8).all() and (columns[:128] >= 8).all() and (rows[64:128] < 8).all()
+    inner, corner = np.zeros((2, 16, 16), bool)
+    inner[9:, 9:] = corner[8, 8] = True  # argmax alone would give the corner
+    assert metrics.pointing_game(squares, inner, cells=0)
+    assert not metrics.pointing_game(squares, corner, cells=0)
+
+
+def test_imputation_of_a_gap_by_hand():
+    """Each missing pixel is the mean of its neighbors: a linear image is restored exactly."""
+    y, x = np.mgrid[:9, :9] / 20
+    image = np.stack((y, x, (x + y) / 2), -1)
+    missing = np.zeros((9, 9), bool)
+    missing[2:6, 3:7] = True
+    assert metrics.solve_neighbors(image, missing) == pytest.approx(image[missing])
+
+
+def test_imputation_agrees_with_pytorch_grad_cam():
+    """ROAD without noise, against the copy of its authors' code in pytorch-grad-cam."""
+    from pytorch_grad_cam.metrics.road import NoisyLinearImputer
+
+    image, missing = rng().random((16, 16, 3)).astype(np.float32), rng().random((16, 16)) < 0.6
+    expected = NoisyLinearImputer(noise=0)(
+        torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(~missing).float()
+    )
+    expected = expected.permute(1, 2, 0).numpy()[missing]
+    assert metrics.solve_neighbors(image, missing) == pytest.approx(expected, abs=1e-5)
+    whole = (image * 255).astype(np.uint8)[None]
+    imputed = metrics.impute(whole, missing[None], rng())[0]
+    assert (imputed[~missing] == whole[0][~missing]).all()
+    assert imputed[missing] / 255 == pytest.approx(expected, abs=0.06)  # noise of 0.01
+
+
+def test_average_drop_and_increase_by_hand():
+    level = np.full((1, 10, 10), 0.6)
+    drop, increase = metrics.drop_and_increase(lightness, half_white(), LIGHT, level)
+    assert drop == pytest.approx(0.4) and not increase[0]
+    level[0, 5:] = 0  # black pixels stay black
+    assert metrics.drop_and_increase(lightness, half_white(), LIGHT, level)[0] == pytest.approx(0.4)
+    drop, increase = metrics.drop_and_increase(lightness, half_white(), DARK, level)
+    assert drop == pytest.approx(0) and increase[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_drop_and_increase_agree_with_pytorch_grad_cam(shapes_model):
+    from pytorch_grad_cam.metrics.cam_mult_image import DropInConfidence, IncreaseInConfidence
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
+
+    network, made = models.load(shapes_model).network, synthetic.make_shapes(20, seed=5)
+    predict, target = metrics.predictor(network), made.labels.astype(int)
+    level = rng().random((20, 32, 32)).astype(np.float32)
+    drop, increase = metrics.drop_and_increase(predict, made.images, target, level)
+    x, wanted = models.to_input(made.images), [ClassifierOutputSoftmaxTarget(k) for k in target]
+    before = predict(made.images)[np.arange(20), target]
+    # Theirs is not divided by the confidence; ours rounds to whole gray levels.
+    assert drop * before == pytest.approx(DropInConfidence()(x, level, wanted, network), abs=0.02)
+    assert (increase == IncreaseInConfidence()(x, level, wanted, network).astype(bool)).mean() > 0.9
+
+
+def test_ground_truth_metrics_by_hand():
+    mask = np.zeros((1, 8, 8), bool)
+    mask[0, 2:4, 2:4] = True
+    inside, outside = np.zeros((2, 1, 8, 8))
+    inside[0, 2:4, 2:4] = outside[0, 6, 6] = 1
+    assert metrics.relevance_mass(inside, mask) == 1
+    assert metrics.relevance_mass(outside, mask) == 0
+    assert metrics.relevance_mass(inside + 4 * outside, mask) == pytest.approx(0.5)
+    assert metrics.relevance_mass(inside - 4 * outside, mask) == 1  # the negative part is ignored
+    assert metrics.average_precision(inside, mask) == pytest.approx(1)
+    assert metrics.average_precision(np.zeros((1, 8, 8)), mask) == pytest.approx(4 / 64)
+    found = metrics.average_precision(inside + 2 * outside, mask)
+    assert found == pytest.approx(4 / 5)  # thresholds: 1 pixel outside, then all 5
+    # (6, 6) is three pixels from the corner (3, 3) of the mask.
+    assert metrics.pointing_game(inside[0], mask[0], 0)
+    assert not metrics.pointing_game(outside[0], mask[0], 2)
+    assert metrics.pointing_game(outside[0], mask[0], 3)
+
+
+def test_similarity_against_scipy_and_closed_forms():
+    a, b = rng().random((2, 5, 6, 6))
+    expected = [spearmanr(x.ravel(), y.ravel()).statistic for x, y in zip(a, b, strict=True)]
+    assert metrics.rank_correlation(a, b) == pytest.approx(expected)
+    assert np.isnan(metrics.rank_correlation(a, np.ones_like(a))).all()
+    assert metrics.relative_change(a, 3 * a) == pytest.approx(2)
+    assert np.isnan(metrics.relative_change(0 * a, a)).all()
+    maps = rng().random((2, 32, 32))
+    assert metrics.top_overlap(maps, maps, 0.2, rng()) == pytest.approx(1)
+    assert metrics.top_overlap(maps, -maps, 0.2, rng()) == pytest.approx(0)
+    assert metrics.ssim(maps, maps) == pytest.approx(1) and (metrics.ssim(maps, 1 - maps) < 0).all()
+    # Constant images: only the luminance term (2xy + c) / (x^2 + y^2 + c), c = 0.01^2, is left.
+    x, y, c = 0.2, 0.6, 0.01**2
+    flat = np.ones((1, 9, 9))
+    expected = (2 * x * y + c) / (x**2 + y**2 + c)
+    assert metrics.ssim(x * flat, y * flat) == pytest.approx(expected)
+
+
+def test_gini_and_discarded_share_by_hand():
+    one_hot = np.zeros((1, 5, 5))
+    one_hot[0, 2, 2] = -3
+    assert metrics.gini(np.ones((1, 5, 5))) == pytest.approx(0)
+    assert metrics.gini(one_hot) == pytest.approx(1 - 1 / 25)
+    assert metrics.gini(np.array([[[1.0, 3.0]]])) == pytest.approx(0.25)  # 2 * 0.5 - 1 * 1.5 / 2
+    assert metrics.discarded_share(np.array([[[3.0, -1.0]]])) == pytest.approx(0.25)
+
+
+def test_baseline_maps_do_not_depend_on_the_ground_truth():
+    """Noise has the share of the area inside the ground truth; the center is the same for all."""
+    made = synthetic.make_shapes(300, seed=11)
+    noise = metrics.random_map(300, (32, 32), rng())
+    share = metrics.relevance_mass(noise, made.ground_truth).mean()
+    assert share == pytest.approx(made.ground_truth.mean(), rel=0.1)
+    center = metrics.center_map(2, (32, 32))
+    assert (center[0] == center[1]).all() and center[0].argmax() in (495, 496, 527, 528)
+    step = np.zeros((1, 32, 32, 3), np.uint8)
+    step[:, :, 16:] = 255
+    edges = metrics.edge_map(step)[0]
+    assert edges[:, 15:17] == pytest.approx(0.5**0.5)  # scikit-image's scale of the Sobel filter
+    edges[:, 15:17] = 0
+    assert edges == pytest.approx(0)
+
+
+def test_intervals_and_verdicts():
+    values = rng().normal(0, 1, 400)
+    values += 1 - values.mean()
+    found = statistics.mean_interval(values)
+    assert found["low"] < 1 < found["high"]
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 / 20, rel=0.15)
+    constant = statistics.mean_interval(np.array([0.5, np.nan, 0.5]))
+    assert constant == {"mean": 0.5, "low": 0.5, "high": 0.5, "n": 2}
+    cases = (values - 1, True, "beats"), (values - 1, False, "loses"), (values, True, "ties")
+    for baseline, larger, verdict in (*cases, (rng().permutation(values), True, "ties")):
+        assert statistics.compare_paired(values, baseline, larger)["verdict"] == verdict
+    gap = statistics.compare_independent(values + 2, values)
+    assert gap["low"] < 2 < gap["high"]
