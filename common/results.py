@@ -42,8 +42,10 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
 
 
 def output_folder(folder: str | Path) -> Path:
-    """Creates `folder` and checks that it is writable, so that a script fails before its work."""
-    return write_whole(Path(folder) / f".probe.{os.getpid()}", lambda file: None).parent
+    """Creates `folder` and checks that it is writable, so that a script fails early if not."""
+    probe = write_whole(Path(folder) / f".probe.{os.getpid()}", lambda file: None)
+    probe.unlink()
+    return probe.parent
 
 
 @contextmanager
