@@ -8,15 +8,14 @@ import platform
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
-DOWNLOAD_TIMEOUT = 8  # seconds without data before a download fails
 
 
 class UserError(Exception):
@@ -49,6 +48,7 @@ class Parser(argparse.ArgumentParser):
 
 def run(main: Callable[[], None]) -> None:
     """Calls `main`. Exits with status 2 and a one-line message after a UserError."""
+    socket.setdefaulttimeout(8)  # seconds without data before a download fails
     try:
         main()
         sys.stdout.flush()
@@ -96,14 +96,10 @@ def generator(seed: int, *key: object) -> torch.Generator:
 def pick_device(name: str) -> torch.device:
     """The device called `name`; `auto` selects CUDA, else an Apple GPU, else the CPU."""
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    available = {"cuda": cuda, "mps": mps, "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind, usable in available.items() if usable))
-    if name not in available:
-        raise UserError(f"unknown device {name!r}: choose auto, {', '.join(available)}")
-    if not available[name]:
-        raise UserError(f"this machine has no usable {name!r} device: try --device auto")
-    return torch.device(name)
+    usable = ["cuda"] * cuda + ["mps"] * mps + ["cpu"]
+    if name not in ("auto", *usable):
+        raise UserError(f"unknown device {name!r}, choose one of auto, {', '.join(usable)}")
+    return torch.device(usable[0] if name == "auto" else name)
 
 
 def hardware(device: torch.device) -> str:
@@ -131,17 +127,6 @@ def progress(iterable: Iterable, description: str = "", **options) -> tqdm:
     """A tqdm progress bar over `iterable`, shown only in a terminal and not in CI."""
     hidden = not sys.stderr.isatty() or bool(os.environ.get("CI"))
     return tqdm(iterable, desc=description, leave=False, disable=hidden, **options)
-
-
-@contextmanager
-def download_timeout() -> Iterator[None]:
-    """Network connections in this block time out after DOWNLOAD_TIMEOUT seconds."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def keep_freed_memory() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from common import synthetic
-from common.cli import UserError, download_timeout, first_line
+from common.cli import UserError, first_line
 from common.results import shown
 
 CIFAR10_CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
@@ -104,8 +104,7 @@ def _from_torchvision(folder: Path) -> tuple[np.ndarray, ...]:
     from torchvision.datasets import CIFAR10  # slow to import
 
     try:
-        with download_timeout():
-            parts = [CIFAR10(folder, train=train, download=True) for train in (True, False)]
+        parts = [CIFAR10(folder, train=train, download=True) for train in (True, False)]
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise UserError(
             f"no CIFAR-10 in {shown(folder)} and the download failed ({first_line(error)}): put "
@@ -164,7 +163,7 @@ def read_image(path: str | Path) -> np.ndarray:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             image.load()
-            with suppress(Exception):  # broken EXIF data; `image` may have been turned by then
+            with suppress(Exception):  # of broken EXIF data, raised after the rotation or before it
                 ImageOps.exif_transpose(image, in_place=True)
             if image.mode in ("I;16", "I", "F"):  # PIL would clip these to 8 bits, not scale them
                 values = np.asarray(image, dtype=float)

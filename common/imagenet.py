@@ -1,6 +1,7 @@
 """Image classifiers for LIME: ImageNet models of torchvision, and networks of Question 1."""
 
 import glob
+import http.client
 import io
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common import models
-from common.cli import UserError, download_timeout, first_line
+from common.cli import UserError, first_line
 from common.results import sha256, shown
 
 DEFAULT = "mobilenet_v2"
@@ -106,10 +107,9 @@ def _official(name: str) -> ImageModel:
     if not file.is_file():
         print(f"downloading the weights of {name} to {file}", flush=True)
     try:
-        # torch prints its own message, even with progress=False.
-        with download_timeout(), redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()):  # torch prints a message even with progress=False
             network = zoo.get_model(name, weights=weights, progress=False)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise UserError(
             f"the weights of {name} could not be downloaded ({first_line(error)}): put {file.name} "
             f"into {file.parent}, or give a checkpoint with --weights FILE"
@@ -135,10 +135,11 @@ def _from_file(path: Path) -> ImageModel:
         side, padding = int(content["input_size"]), content["padding"]
         values = (torch.tensor([*mean, *std]), *network.state_dict().values())
         fits = len(categories) == 1000 and len(mean) == len(std) == 3 and min(std) > 0
-        if not (fits and side >= 32 and side % 32 == 0 and models.all_finite(values)):
+        finite = all(value.isfinite().all() for value in values)
+        if not (fits and finite and side >= 32 and side % 32 == 0):
             raise ValueError(
-                "needs 1000 categories, three means, three positive deviations, an input size that "
-                "is a multiple of 32, and finite weights"
+                "needs 1000 categories, three means, three positive standard deviations, finite "
+                "weights and an input size that is a multiple of 32"
             )
         if padding == "tf_same":
             pad_as_tensorflow(network)

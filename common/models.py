@@ -2,7 +2,7 @@
 
 import math
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -92,7 +92,7 @@ class Compact(nn.Module):
     """A small network whose logits Grad-CAM decomposes exactly.
 
     Patch whitening, three stages (16 x 16, 8 x 8, 8 x 8), global average pooling and a linear head
-    without bias: a logit is the mean over the last feature map of weight x activation.
+    without bias: each logit is the spatial mean of the weighted sum of the last feature maps.
     """
 
     LOGIT_SCALE = 1 / 50  # keeps the first updates small
@@ -115,7 +115,7 @@ class Compact(nn.Module):
 
 
 def _resnet18(classes: int) -> nn.Module:
-    """ResNet-18 (He et al., arXiv:1512.03385) with a 3 x 3 first layer of stride 1, no max-pool."""
+    """ResNet-18 (He et al., arXiv:1512.03385) with a 3 x 3 stride-1 first layer and no max-pool."""
     from torchvision.models import resnet18
 
     network = resnet18(num_classes=classes)
@@ -146,7 +146,7 @@ class Architecture:
 ARCHITECTURES = {
     "compact": Architecture(Compact, "body.stage3", tuple(f"body.stage{k}" for k in "123")),
     "resnet18": Architecture(_resnet18, "body.layer4", tuple(f"body.layer{k}" for k in "1234")),
-    # The layers before each max-pool. The output of the last, 2 x 2, is too coarse to explain.
+    # The layers before the max-pools. The output of the last one (2 x 2) is too coarse for a map.
     "vgg16": Architecture(
         _vgg16, "body.features.32", tuple(f"body.features.{k}" for k in (5, 12, 22, 32, 42))
     ),
@@ -248,7 +248,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Model:
         network = build(content["arch"], len(classes), mean, std, content["options"])
         network.load_state_dict(state)
         model = Model(network.eval().to(device), classes=classes, **content)
-        if not all_finite(state.values()):
+        if not all(value.isfinite().all() for value in state.values()):
             raise ValueError("some weights are not finite")
         if not 0 < model.temperature < math.inf:
             raise ValueError("the temperature is not a positive number")
@@ -256,11 +256,6 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Model:
         raise UserError(f"{path} does not fit its architecture ({first_line(error)})") from None
     network.to(memory_format=torch.channels_last)
     return model
-
-
-def all_finite(values: Iterable[Tensor]) -> bool:
-    """Whether all elements of all tensors are finite."""
-    return all(bool(value.isfinite().all()) for value in values)
 
 
 def read_torch(path: str | Path, advice: str = TRAIN_ONE) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.cli import UserError, download_timeout, first_line
+from common.cli import UserError, first_line
 from common.results import shown
 
 DATASETS = ("20newsgroups", "corpus")
@@ -47,8 +47,7 @@ def load_20newsgroups(folder: str | Path) -> Posts:
     cache = home / "20news-bydate_py3.pkz"
     fetch = partial(fetch_20newsgroups, data_home=home, shuffle=False, n_retries=1, delay=0.1)
     try:
-        with download_timeout():
-            train, test = (fetch(subset=part) for part in ("train", "test"))
+        train, test = (fetch(subset=part) for part in ("train", "test"))
     except (OSError, http.client.HTTPException) as error:
         state = "damaged" if cache.is_file() else "missing"
         raise UserError(
@@ -71,11 +70,9 @@ def zones(text: str) -> list[tuple[int, int, str]]:
     lines that match QUOTE. Body: all other lines, and whitespace around them.
     """
     head, blank, rest = text.partition("\n\n")
-    inner = rest.strip()
-    place = len(head) + len(blank)
-    start = place + (rest.index(inner) if inner else len(rest))
-    spans = [(0, place, "header"), (place, start, "body")]
-    lines = inner.split("\n")
+    header_end, start = len(head + blank), len(text) - len(rest.lstrip())
+    spans = [(0, header_end, "header"), (header_end, start, "body")]
+    lines = rest.strip().split("\n")
     footer = _footer(lines) or len(lines)
     for k, line in enumerate(lines):
         end = min(start + len(line) + 1, len(text))

@@ -51,14 +51,12 @@ def output_folder(folder: str | Path) -> Path:
 
 def write_json(path: str | Path, content: dict[str, Any]) -> Path:
     """Writes `content` as JSON: floats with 6 significant digits, short lists on one line."""
-    lines = (f"  {json.dumps(k)}: {_layout(v, '  ')}" for k, v in plain(content).items())
-    text = "{\n" + ",\n".join(lines) + "\n}\n"
     # File names that are not UTF-8 contain surrogates, which JSON can only hold as escapes.
-    encoded = text.encode(errors="backslashreplace")
-    return write_whole(path, lambda file: file.write(encoded))
+    text = (_layout(plain(content)) + "\n").encode(errors="backslashreplace")
+    return write_whole(path, lambda file: file.write(text))
 
 
-def _layout(value: Any, indent: str) -> str:
+def _layout(value: Any, indent: str = "") -> str:
     """`value` as JSON, on one line if it fits, otherwise with one line per item."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     if len(text) + len(indent) <= 118 or not isinstance(value, dict | list) or not value:
@@ -154,7 +152,8 @@ def git_state(root: Path = ROOT) -> dict[str, Any]:
 
     def git(*arguments: str) -> list[str]:
         command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
-        options = {"capture_output": True, "text": True, "timeout": 10, "check": True}
+        env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+        options = {"capture_output": True, "text": True, "timeout": 10, "check": True, "env": env}
         return subprocess.run(command, **options).stdout.splitlines()
 
     try:
@@ -162,7 +161,7 @@ def git_state(root: Path = ROOT) -> dict[str, Any]:
         if Path(top).resolve() == root.resolve():
             dirty = bool(git("status", "--porcelain", "--", "*.py"))
             return {"git_revision": revision, "git_dirty": dirty}
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, ValueError, subprocess.SubprocessError):
         pass
     return {"git_revision": None, "git_dirty": None}
 

@@ -1,4 +1,4 @@
-"""Reading CIFAR-10 from a file and from the official archive; the held-out split."""
+"""CIFAR-10 from a file and from the official archive, user images, the held-out split."""
 
 import hashlib
 import io
@@ -105,17 +105,17 @@ def test_reads_the_official_archive_through_torchvision(tmp_path, monkeypatch):
         assert np.array_equal(getattr(loaded, key), array)
 
 
-def test_an_image_with_broken_exif_is_read_and_turned(tmp_path):
+def test_an_image_with_broken_exif_data_is_read_and_rotated(tmp_path):
     """The resolution in the EXIF data is -1 / 0, which Pillow reads but cannot write."""
     header = struct.pack("<2sHI H", b"II", 42, 8, 2)
-    orientation = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)  # turn by 90 degrees clockwise
+    orientation = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)  # rotate by 90 degrees clockwise
     resolution = struct.pack("<HHII I ii", 0x011A, 10, 1, 38, 0, -1, 0)
     exif = b"Exif\0\0" + header + orientation + resolution
     Image.new("RGB", (90, 60)).save(tmp_path / "broken.jpg", exif=exif)
     assert data.read_image(tmp_path / "broken.jpg").shape == (90, 60, 3)
 
 
-def test_values_of_an_image_have_to_be_finite(tmp_path):
+def test_images_with_non_finite_values_are_refused(tmp_path):
     Image.fromarray(np.array([[0, np.nan]], np.float32)).save(tmp_path / "nan.tiff")
     with pytest.raises(UserError, match="nan.tiff .*not finite"):
         data.read_image(tmp_path / "nan.tiff")

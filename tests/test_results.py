@@ -52,7 +52,7 @@ def test_damaged_results_are_refused(tmp_path):
     assert results.shown(os.fsdecode(b"caf\xe9.png")).encode() == "caf\ufffd.png".encode()
 
 
-def test_git_state(tmp_path):
+def test_git_state(tmp_path, monkeypatch):
     def git(*arguments):
         identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
         subprocess.run(["git", "-C", tmp_path, *identity, *arguments], check=True)
@@ -67,6 +67,7 @@ def test_git_state(tmp_path):
     assert len(state["git_revision"]) == 40 and state["git_dirty"] is False
     (tmp_path / "inner/a.py").write_text("2")
     assert results.git_state(tmp_path) == state | {"git_dirty": True}
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))  # as in a git hook
     inside_another = results.git_state(tmp_path / "inner")
     assert inside_another == {"git_revision": None, "git_dirty": None}
 
