@@ -51,8 +51,8 @@ def load_20newsgroups(folder: str | Path) -> Posts:
     except (OSError, http.client.HTTPException) as error:
         state = "damaged" if cache.is_file() else "missing"
         raise UserError(
-            f"{shown(cache)} is {state} and the download failed ({first_line(error)}): put a copy "
-            "of this file of scikit-learn there"
+            f"{shown(cache)} is {state} and the download failed ({first_line(error)}): put "
+            "this cache file of scikit-learn there"
         ) from None
     digest = hashlib.sha256()
     for part in (train, test):
