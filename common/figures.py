@@ -69,6 +69,11 @@ def remove_stale(out: Path, written: list[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
+def shorten(text: str, length: int) -> str:
+    """The text, cut to `length` characters with an ellipsis if it is longer."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
 def to_gray(image: np.ndarray) -> np.ndarray:
     """Lightness (H, W) in 0 to 1 of an image (H, W, 3) uint8 (Rec. 709 weights)."""
     return image.astype(float) @ [0.2126, 0.7152, 0.0722] / 255

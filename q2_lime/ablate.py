@@ -3,9 +3,9 @@
     python q2_lime/ablate.py                     images and texts; about ten minutes on two cores
     python q2_lime/ablate.py --half text         seconds
 
-Uses ten random training images and twenty random training posts, one per class, because the
-defaults were chosen here; explain.py and explain_text.py explain test data. Writes
-OUT/{images,text}/ablation.{json,svg} and OUT/images/kernel.svg.
+Uses a random training image or post of each class, because the defaults were chosen here;
+explain.py and explain_text.py explain test data. Writes OUT/{images,text}/ablation.{json,svg} and
+OUT/images/kernel.svg.
 """
 
 import time
@@ -43,8 +43,7 @@ IMAGE_FACTORS: Factors = {
         "grid 8": {"segmentation": "grid", "n_segments": 8},
     },
     "fill": {"mean": {}} | {fill: {"fill": fill} for fill in ("gray", "blur", "black")},
-    "resize": {"bicubic": {}}
-    | {method: {"resize": method} for method in ("nearest", "bilinear", "lanczos")},
+    "resize": {"bicubic": {}} | {how: {"resize": how} for how in ("nearest", "bilinear", "lanczos")},
     "sampler": {"GLIME": {}, "LIME": LIME, "stratified": STRATIFIED},
     "share shown (GLIME)": {"0.85": {}}
     | {str(p): {"kernel_width": WIDTHS[p]} for p in (0.7, 0.95)},
@@ -64,8 +63,11 @@ TEXT_FACTORS: Factors = {
     "samples": {"300": {"samples": 300}, "1000": {}}
     | {str(n): {"samples": n} for n in (3000, 5000)},
     "ridge penalty": {"0.01": {}} | {f"{a:g}": {"alpha": a} for a in (0.1, 1.0, 10.0)},
-    "explained value": {"margin": {}}
-    | {value.replace("_", "-"): {"explained_value": value} for value in text.VALUES[1:]},
+    "explained value": {
+        "margin": {},
+        "log-odds": {"explained_value": "log_odds"},
+        "probability": {"explained_value": "probability"},
+    },
 }
 
 
@@ -74,8 +76,6 @@ def main() -> None:
     add = parser.add_argument
     add("--half", choices=("both", "images", "text"), default="both", help="default: both")
     parser.data_option("CIFAR-10, 20newsgroups and weights")
-    add("--model", default=imagenet.DEFAULT, metavar="NAME", help="torchvision classifier")
-    add("--weights", type=Path, metavar="FILE", help="a checkpoint, as in explain.py")
     add("--seed", type=int, default=0, metavar="N", help="of inputs and masks (default: 0)")
     default = results.OUTPUTS / "q2_lime"
     add("--out", type=Path, default=default, metavar="DIR", help="default: outputs/q2_lime")
@@ -91,12 +91,10 @@ def main() -> None:
 
 def measure_all(factors: Factors, measure: Callable[..., dict]) -> list[dict]:
     """`measure(**change)` for every value of every factor, as the rows of the results file."""
-    rows, default = [], None
+    rows, default = [], measure()
     for factor, values in factors.items():
         for value, change in values.items():
-            if not change:
-                default = default or measure()
-            row = default if not change else measure(**change)
+            row = measure(**change) if change else default
             is_default = not change or value == "0.85"
             rows.append({"factor": factor, "value": value, "default": is_default} | row)
             numbers = f"fidelity {row['fidelity']:.3f}, overlap {row['jaccard']:.2f}"
@@ -105,11 +103,10 @@ def measure_all(factors: Factors, measure: Callable[..., dict]) -> list[dict]:
 
 
 def spread(name: str, values: list[float]) -> dict:
-    """Median, quartiles and all values; the fidelity of a constant output is NaN and left out."""
-    known = [value for value in values if np.isfinite(value)]
+    """Median and quartiles without NaN, which is the fidelity of a constant output; all values."""
     return {
-        name: float(np.median(known)),
-        f"{name}_quartiles": np.percentile(known, [25, 75]),
+        name: float(np.nanmedian(values)),
+        f"{name}_quartiles": np.nanpercentile(values, [25, 75]),
         f"{name}_all": results.without_nan(values),
     }
 
@@ -132,8 +129,8 @@ def write(args, half: str, device, rows: list[dict], content: dict, **origins: s
 
 def ablate_images(args, device: torch.device) -> None:
     dataset = data.load_cifar10(args.data)
-    file = args.weights or imagenet.local_weights(args.data, args.model)
-    model = imagenet.load(args.model, file, device=device)
+    file = imagenet.local_weights(args.data, imagenet.DEFAULT)
+    model = imagenet.load(file=file, device=device)
     indices = draw(dataset.y_train, dataset.classes, args.seed)
     default = replace(images.SETTINGS, samples=128, held_out=64, seed=args.seed)
 
@@ -206,10 +203,7 @@ def measure_image(
 
 
 def accuracy(model: imagenet.ImageModel, dataset: data.Dataset, how: str, seed: int) -> float:
-    """Share of random training images whose predicted class belongs to the true class.
-
-    However faithful, an explanation says little if the model does not recognize the image.
-    """
+    """Share of random training images whose predicted class belongs to the true class."""
     rng = np.random.default_rng(cli.seed_for(seed, "known"))
     chosen = rng.choice(len(dataset.x_train), RECOGNIZED_OF, replace=False)
     inputs = np.stack([images.resize(dataset.x_train[k], model.side, how) for k in chosen])
@@ -219,7 +213,7 @@ def accuracy(model: imagenet.ImageModel, dataset: data.Dataset, how: str, seed: 
 
 
 def effective_share(d: int, width: float) -> float:
-    """Effective share of LIME's masks, (E w)^2 / E w^2, for segments shown with probability 1/2."""
+    """Effective share (E w)^2 / E w^2 of masks that show each segment with probability 1/2."""
     weights = core.kernel(np.tri(d + 1, d, -1), width)  # of masks that show 0, ..., d segments
     share = binom.pmf(range(d + 1), d, 0.5)
     return float((share @ weights) ** 2 / (share @ weights**2))

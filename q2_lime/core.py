@@ -10,15 +10,15 @@ output for the masked input. LIME fits
 with a ridge penalty alpha |w|^2 for Omega. The weights w are the explanation.
 
 This module does not depend on images or texts. The caller passes a function from masks (n, d) bool
-to explained values (n, K), for example the log-odds of K classes. This module draws and weights
-the masks, fits the ridge regression and decides when to stop.
+to explained values (n, K), for example the log-odds of K classes. `explain` draws and weights the
+masks, fits the ridge regression and decides when to stop.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import gammaln, logsumexp, softmax
 
 from common.cli import UserError, seed_for
 
@@ -28,7 +28,19 @@ BATCH = 64  # masks per step while more may be needed
 MIN_SAMPLES = 32  # masks to fit to; fewer cannot support any conclusion
 MIN_HIDDEN = 4  # times every feature must be hidden, and shown, before its weight counts as known
 REPEATS = 400  # simulated repetitions for the expected overlap
-CONSTANT = 1e-5  # a spread below this share of the values' size is float32 rounding
+CONSTANT = 1e-5  # a standard deviation below this share of the values' size is float32 rounding
+
+
+def transform(logits: np.ndarray, classes: list[int], value: str) -> np.ndarray:
+    """The values to explain, (n, len(classes)), for logits (n, K).
+
+    `value` is "log_odds": log p_k / (1 - p_k) = z_k - log sum_{j != k} exp z_j, which is finite
+    where p rounds to 1; or "probability": p_k.
+    """
+    if value == "probability":
+        return softmax(logits, axis=1)[:, classes]
+    others = [logsumexp(np.delete(logits, k, axis=1), axis=1) for k in classes]
+    return logits[:, classes] - np.stack(others, axis=1)
 
 
 def top_features(weights: np.ndarray, top_k: int) -> np.ndarray:
@@ -233,25 +245,14 @@ class Explanation:
 
 
 def explain(
-    value_function: ValueFunction,
-    d: int,
-    settings: Settings,
-    *item: object,
-    original: np.ndarray | None = None,
+    value_function: ValueFunction, d: int, settings: Settings, *item: object
 ) -> Explanation:
     """Explains one input with `d` features.
 
     Random generators are seeded from (settings.seed, item), so the result does not depend on
     earlier explanations, and `item` (an index, a file's hash) separates the draws of different
-    inputs. `original` (K,) is the value of the unmasked input if it is known already.
-
-    Raises:
-        UserError: fewer than two features, an unknown sampler, or too few samples.
+    inputs. Raises UserError if `settings.samples` is below MIN_SAMPLES.
     """
-    if d < 2:
-        raise UserError("the input has only one segment or word: choose a finer segmentation")
-    if settings.sampler not in SAMPLERS:
-        raise UserError(f"unknown sampler {settings.sampler!r}: choose {', '.join(SAMPLERS)}")
     if settings.samples is not None and settings.samples < MIN_SAMPLES:
         raise UserError(f"{settings.samples} samples are too few: use {MIN_SAMPLES} or more")
     draw, width, alpha = SAMPLERS[settings.sampler], settings.kernel_width, settings.alpha
@@ -284,7 +285,7 @@ def explain(
         weights=surrogate.weights,
         intercept=surrogate.intercept,
         fidelity=fidelity(surrogate, held_out, value_function(held_out), held_out_weights),
-        original=value_function(full)[0] if original is None else original,
+        original=value_function(full)[0],
         surrogate_original=surrogate(full)[0],
         model_calls=len(masks) + len(held_out) + 1,
         settled=expected >= settings.min_overlap,

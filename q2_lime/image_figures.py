@@ -8,10 +8,11 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from scipy.stats import binom
 from skimage.segmentation import find_boundaries
 
-from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, plt, show_image, to_gray
+from common.figures import ACCENT as FOR
+from common.figures import FAINT, INK, WIDTH, plt, shorten, show_image, to_gray
+from common.figures import SECOND as AGAINST
 from q2_lime import core
 
-FOR, AGAINST = ACCENT, SECOND
 SIGNED = LinearSegmentedColormap.from_list("signed", [AGAINST, "#ffffff", FOR])
 TOP_K = 5  # segments that are marked
 MIN_SIDE = 256  # pixels per side at which borders are drawn, so that they stay thin
@@ -19,15 +20,14 @@ MIN_SIDE = 256  # pixels per side at which borders are drawn, so that they stay 
 
 @dataclass(frozen=True)
 class Panel:
-    """An explained image, ready to be drawn.
+    """An explained image.
 
     Attributes:
         name: for the heading.
         original: (h, w, 3) uint8 as given; image: (H, W, 3) uint8, the model's input.
         segments: (H, W) int; weights: (d, 2) for the predicted class and the runner-up.
-        sample: its entry in explanations.json; `true` is "" if the class is unknown, `mapped_class`
-            the dataset's class that the predicted class belongs to, or None.
-        card: lines on how far to trust it.
+        sample: its entry in explanations.json. `true` is "" if the class is unknown; `mapped_class`
+            is the dataset's class that the predicted class belongs to, or None.
     """
 
     name: str
@@ -36,7 +36,24 @@ class Panel:
     segments: np.ndarray
     weights: np.ndarray
     sample: dict
-    card: list[str]
+
+
+def card(sample: dict) -> list[str]:
+    """Four lines on how reliable an explanation is."""
+    stable, fidelity = sample["stability"], sample["fidelity"]
+    fidelity = "undefined" if fidelity is None else f"{fidelity:.2f}"
+    state = "settled" if sample["settled"] else "not settled within the mask limit"
+    trust = "Trustworthy" if sample["trustworthy"] else "Not trustworthy: "
+    return [
+        f"Held-out fidelity {fidelity}; top-{TOP_K} overlap between seeds {stable['jaccard']:.2f};"
+        f" {sample['model_calls']:,} model calls.",
+        f"Top features {state}: expected overlap {sample['expected_overlap']:.2f};"
+        f" {sample['effective_samples']:.0f} effective masks. Between seeds: rank correlation"
+        f" {stable['rank_correlation']:.2f}, sign agreement {stable['sign_agreement']:.0%}.",
+        f"Log-odds without masking: model {sample['original'][0]:.2f},"
+        f" surrogate {sample['surrogate_original'][0]:.2f}.",
+        f"{trust}{'; '.join(sample['reasons'])}.",
+    ]
 
 
 def _finer(image: np.ndarray, segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -59,16 +76,14 @@ def weight_map(image: np.ndarray, segments: np.ndarray, weights: np.ndarray) -> 
     return SIGNED(0.5 + 0.5 * level)[..., :3] * (0.45 + 0.55 * to_gray(image)[..., None])
 
 
-def top_segments_map(
-    image: np.ndarray, segments: np.ndarray, weights: np.ndarray, count: int = TOP_K
-) -> np.ndarray:
-    """The image, see `_finer`, with the `count` top segments outlined and the others pale.
+def top_segments_map(image: np.ndarray, segments: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The image, see `_finer`, with the top segments outlined and the others pale.
 
     The outline is blue for a positive weight and orange for a negative one.
     """
     image, segments = _finer(image, segments)
     shown = 0.75 + 0.25 * to_gray(image)[..., None].repeat(3, axis=2)
-    for k in core.top_features(weights, count):
+    for k in core.top_features(weights, TOP_K):
         inside = segments == k
         shown[inside] = image[inside] / 255
         border = find_boundaries(np.pad(inside, 1), mode="inner")[1:-1, 1:-1]
@@ -80,12 +95,8 @@ def top_segments_map(
     return shown
 
 
-def shorten(name: str, length: int = 20) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"
-
-
 def _heading(panel: Panel) -> str:
-    """The true class, the prediction, and what the prediction means in terms of the dataset."""
+    """The true and the predicted class, and the dataset's class that the prediction belongs to."""
     true, predicted, mapped = (panel.sample[key] for key in ("true", "predicted", "mapped_class"))
     text = f"{panel.name}{' (' + true + ')' if true else ''}:"
     text += f" predicted {predicted}, {panel.sample['probability']:.0%}"
@@ -97,7 +108,7 @@ def _heading(panel: Panel) -> str:
 
 
 def _show(figure, box: tuple[float, ...], image: np.ndarray, title: str = "") -> None:
-    """Draws an image with a thin frame, since pale images would run into the paper."""
+    """Draws an image with a thin frame, because the edges of a pale one would not be visible."""
     ax = figure.add_axes(box)
     show_image(ax, image, title)
     ax.set_anchor("N")
@@ -117,7 +128,7 @@ def _color_key(figure, box: tuple[float, ...]) -> None:
 
 def page(panel: Panel):
     """One image: original, segments, top segments, weights for the two most probable classes, the
-    five most probable classes, and how far to trust the explanation."""
+    five most probable classes, and how reliable the explanation is."""
     figure = plt.figure(figsize=(WIDTH, 2.95))
     size = {"fontsize": 8.5, "fontweight": "bold"}
     figure.text(0.008, 0.98, _heading(panel), va="top", parse_math=False, **size)
@@ -146,7 +157,7 @@ def page(panel: Panel):
     bars.tick_params(axis="y", length=0)
     for k, value in enumerate(values):
         bars.text(value + 0.02, k, f"{value:.0%}", va="center", fontsize=6.5)
-    lines = [line for text in panel.card for line in textwrap.wrap(text, 64)]
+    lines = [line for text in card(panel.sample) for line in textwrap.wrap(text, 64)]
     frame = {"facecolor": "none", "edgecolor": FAINT if trustworthy else AGAINST}
     frame |= {"linewidth": 0.6, "boxstyle": "round,pad=0.6"}
     style = {"fontsize": 6.5, "va": "top", "linespacing": 1.35, "bbox": frame}
@@ -159,8 +170,8 @@ def page(panel: Panel):
 def overview(panels: list[Panel]):
     """All images on one sheet: model input, top segments, weights for the predicted class.
 
-    An orange heading marks a prediction outside the true class; orange small print marks an
-    explanation that is not trustworthy.
+    An orange heading marks an incorrect prediction, and orange small print an explanation that is
+    not trustworthy.
     """
     columns = 2 if len(panels) <= 12 else 3
     rows = -(-len(panels) // columns)
@@ -204,7 +215,7 @@ def overview(panels: list[Panel]):
 def ablation(rows: list[dict], recognized: dict[str, float] | None = None):
     """One panel per factor: fidelity and overlap for each value, medians with quartiles.
 
-    `recognized`, the accuracy per resizing method, gets a panel of its own.
+    `recognized`, the accuracy for each resizing method, is shown in one more panel.
     """
     groups: dict[str, list[dict]] = {}
     for row in rows:
@@ -260,8 +271,9 @@ def _categories(ax, title: str, names: list[str]) -> None:
 
 
 def kernel(d: int, widths: tuple[float, ...], shown: float):
-    """The kernel for several widths against the number of shown segments, of `d`; and how often
-    masks of that size are drawn, with probability 1/2 per segment (LIME) and `shown` (GLIME)."""
+    """The kernel of several widths against the number of shown segments, of `d`; and the
+    probability of that number if each segment is shown with probability 1/2 (LIME) or `shown`
+    (GLIME)."""
     figure, ax = plt.subplots(figsize=(5.6, 1.97), layout="constrained")
     k = np.arange(d + 1)
     ax.bar(k - 0.17, binom.pmf(k, d, 0.5), 0.3, color=AGAINST, label="LIME package, ρ = 0.5")

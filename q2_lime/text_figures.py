@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 
-from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, plt
+from common.figures import ACCENT as FOR
+from common.figures import FAINT, INK, WIDTH, plt, shorten
+from common.figures import SECOND as AGAINST
 from common.newsgroups import ZONES
 from q2_lime.text import Post
 
-FOR, AGAINST = ACCENT, SECOND
 ZONE_COLORS = {"header": "#332288", "quote": "#aa3377", "footer": "#6b6b75", "body": "#117733"}
-KIND_NAMES = {"svm": "linear SVM", "logistic_regression": "logistic regression"}
 COLUMNS = 84  # characters per line of a drawn post
 # As many words as fit into a line; of a word longer than a line, as many characters as fit.
 LINE = re.compile(rf"(.{{0,{COLUMNS - 1}}}\S)(?!\S)\s*|(.{{1,{COLUMNS}}})")
@@ -57,9 +57,9 @@ def per_class(rows: dict[str, dict[str, float]]):
     figure, ax = plt.subplots(figsize=(WIDTH, 0.2 * len(names) + 1.0), layout="constrained")
     y = np.arange(len(names))
     ax.hlines(y, stripped, full, color=FAINT, linewidth=1.2)
-    ax.plot(full, y, "o", color=ACCENT, label="full posts")
+    ax.plot(full, y, "o", color=FOR, label="full posts")
     label = "without headers, footers, quotes"
-    ax.plot(stripped, y, "s", color=SECOND, markerfacecolor="white", label=label)
+    ax.plot(stripped, y, "s", color=AGAINST, markerfacecolor="white", label=label)
     ax.set_yticks(y, names)
     ax.set(xlim=(min(0.3, *stripped) - 0.02, 1.01), ylim=(-0.7, len(names) - 0.3), xlabel="recall")
     ax.grid(axis="x", color="#e4e4e8")
@@ -123,14 +123,13 @@ def post(panel: Panel):
 def describe(sample: dict) -> list[str]:
     """How reliable an explanation is, in short lines."""
     stable, truth = sample["stability"], sample["ground_truth_correlation"]
-    in_sample = f" (in-sample R² {sample['in_sample']:.2f})" if "in_sample" in sample else ""
     fidelity = "undefined" if sample["fidelity"] is None else f"{sample['fidelity']:.2f}"
-    settled = {True: ", top words settled", False: ", stopped at the maximum", None: ""}
+    settled = "top words settled" if sample["settled"] else "stopped at the maximum"
     lines = [
-        f"Fidelity on held-out masks: {fidelity}{in_sample}",
+        f"Fidelity on held-out masks: {fidelity}",
         f"Stability over seeds: top-5 overlap {stable['jaccard']:.2f}, rank correlation"
         f" {stable['rank_correlation']:.2f}",
-        f"Model evaluations: {sample['model_calls']:,}{settled[sample['settled']]}",
+        f"Model evaluations: {sample['model_calls']:,}, {settled}",
     ]
     if truth is not None:
         lines.append(f"Rank correlation with the ground truth (coefficient x TF-IDF): {truth:.2f}")
@@ -189,7 +188,7 @@ def _write(figure, left: float, top: float, text: str, size: float = 7.5, **styl
 def _outcome(panel: Panel) -> str:
     true, sample = panel.sample["true"], panel.sample
     correct = "" if not true else ", correct" if true == sample["predicted"] else f", true: {true}"
-    name = printable(panel.name if len(panel.name) <= 45 else panel.name[:44] + "…")
+    name = printable(shorten(panel.name, 45))
     return f"{name}: predicted {sample['predicted']} ({sample['probability']:.0%}){correct}"
 
 
@@ -210,8 +209,7 @@ def _word_bars(ax, words: list[dict], size: float = 6.5) -> None:
     ax.axvline(0, color=INK, linewidth=0.6)
     ax.set(ylim=(len(words) - 0.5, -0.5), yticks=range(len(words)))
     for k, word in enumerate(words):
-        name = word["word"] if len(word["word"]) <= 16 else word["word"][:15] + "…"
-        label = f"{name} ({word['zone'][0].upper()}) "
+        label = f"{shorten(word['word'], 16)} ({word['zone'][0].upper()}) "
         style = {"ha": "right", "va": "center", "fontsize": size, "parse_math": False}
         color, place = ZONE_COLORS[word["zone"]], ax.get_yaxis_transform()
         ax.text(0, k, label, transform=place, color=color, **style)
