@@ -43,7 +43,8 @@ IMAGE_FACTORS: Factors = {
         "grid 8": {"segmentation": "grid", "n_segments": 8},
     },
     "fill": {"mean": {}} | {fill: {"fill": fill} for fill in ("gray", "blur", "black")},
-    "resize": {"bicubic": {}} | {how: {"resize": how} for how in ("nearest", "bilinear", "lanczos")},
+    "resize": {"bicubic": {}}
+    | {how: {"resize": how} for how in ("nearest", "bilinear", "lanczos")},
     "sampler": {"GLIME": {}, "LIME": LIME, "stratified": STRATIFIED},
     "share shown (GLIME)": {"0.85": {}}
     | {str(p): {"kernel_width": WIDTHS[p]} for p in (0.7, 0.95)},

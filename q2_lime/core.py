@@ -58,9 +58,9 @@ def kernel(masks: np.ndarray, width: float) -> np.ndarray:
 
 
 def draw_lime(n: int, d: int, width: float, rng: np.random.Generator) -> Sample:
-    """The `lime` package's masks for images: each feature is shown with probability 1/2.
+    """The `lime` package's masks for images, except its first, which shows all features.
 
-    (The package's first mask always shows everything.)
+    Each feature is shown with probability 1/2.
     """
     masks = rng.random((n, d)) < 0.5
     return masks, kernel(masks, width)
@@ -80,9 +80,9 @@ def glime_probability(width: float) -> float:
 def draw_glime(n: int, d: int, width: float, rng: np.random.Generator) -> Sample:
     """GLIME-Binomial (Tan et al., NeurIPS 2023, section 4.1): the kernel moves into the sampler.
 
-    With the exponential kernel on the number of hidden features, LIME's weighted masks follow the
-    same distribution as unweighted masks that show each feature with `glime_probability`, and no
-    model call is spent on a mask of negligible weight. Width 0.54 shows 85% of the features.
+    With an exponential kernel of the number of hidden features, LIME's weighted masks have the same
+    distribution as unweighted masks that show each feature with `glime_probability`, which spend no
+    model call on a negligible weight. Width 0.54 shows 85% of the features.
     """
     return rng.random((n, d)) < glime_probability(width), np.ones(n)
 
@@ -129,8 +129,7 @@ def fit(
 ) -> Surrogate:
     """Equation 1 in closed form: weighted ridge regression with an unpenalized intercept.
 
-    Args:
-        masks: (n, d); values: (n, K); sample_weights: (n,); alpha: the ridge penalty.
+    Takes masks (n, d), values (n, K), sample weights (n,) and the ridge penalty alpha.
     """
     share = sample_weights / sample_weights.sum()
     mean_z, mean_y = share @ masks, share @ values
@@ -143,9 +142,9 @@ def fit(
 def fidelity(
     surrogate: Surrogate, masks: np.ndarray, values: np.ndarray, sample_weights: np.ndarray
 ) -> np.ndarray:
-    """Weighted R^2 (K,) of a surrogate on masks that it was not fitted to.
+    """Weighted R^2 (K,) of a surrogate: 1 is perfect, 0 no better than a constant, negative worse.
 
-    1 is perfect, 0 is no better than a constant, negative is worse. NaN if the values are constant.
+    NaN if the values are constant. Measured on masks that the surrogate was not fitted to.
     """
     share = sample_weights / sample_weights.sum()
     residual = share @ (values - surrogate(masks)) ** 2
@@ -168,17 +167,17 @@ def expected_overlap(
     top_k: int,
     rng: np.random.Generator,
 ) -> float:
-    """The expected overlap (Jaccard, 0 to 1) of the top features, with signs, and another run's.
+    """The expected Jaccard overlap, 0 to 1, of the signed top features with those of another run.
 
-    Simulates REPEATS repetitions: weights of the first value from a normal distribution around the
-    fitted ones, with twice the sandwich covariance of a weighted ridge (White, Econometrica 1980).
-    Twice, because both the fitted weights and those of the repetition deviate from the true ones.
+    Simulates REPEATS runs: weights of the first value from a normal distribution around the fitted
+    ones, with twice the sandwich covariance of a weighted ridge (White, Econometrica 1980). Twice,
+    because the weights of both runs deviate from the true ones.
     """
     z = masks - sample_weights @ masks / sample_weights.sum()
     weighted = (z * sample_weights[:, None]).T
     bread = np.linalg.inv(weighted @ z + alpha * np.eye(z.shape[1]))
     errors = (values - surrogate(masks))[:, 0] * sample_weights
-    # Small samples underestimate the errors.
+    # Residuals of a fit to few masks underestimate the errors.
     correction = len(masks) / max(1.0, len(masks) - z.shape[1] - 1)
     scores = z * errors[:, None]
     covariance = correction * bread @ (scores.T @ scores) @ bread
@@ -194,54 +193,32 @@ def expected_overlap(
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of LIME. images.py and text.py define their defaults and give the reasons.
+    """Settings of LIME. images.py and text.py define their defaults and give the reasons."""
 
-    Attributes:
-        sampler: key of SAMPLERS.
-        kernel_width: of equation 2.
-        alpha: ridge penalty.
-        samples: number of masks to fit to, or None to continue until the top features are settled.
-        max_samples: most masks to fit to if `samples` is None.
-        min_overlap: the top features are settled once `expected_overlap` reaches this.
-        top_k: number of top features.
-        held_out: number of masks on which fidelity is measured.
-        seed: of all random draws.
-    """
-
-    sampler: str = "glime"
-    kernel_width: float = 0.54
-    alpha: float = 1.0
-    samples: int | None = None
-    max_samples: int = 384
-    min_overlap: float = 0.9
-    top_k: int = 5
-    held_out: int = 64
-    seed: int = 0
+    sampler: str = "glime"  # key of SAMPLERS
+    kernel_width: float = 0.54  # of equation 2
+    alpha: float = 1.0  # ridge penalty
+    samples: int | None = None  # masks to fit to; None: until the top features are settled,
+    max_samples: int = 384  # but at most this many
+    min_overlap: float = 0.9  # `expected_overlap` from which the top features count as settled
+    top_k: int = 5  # number of top features
+    held_out: int = 64  # masks on which fidelity is measured
+    seed: int = 0  # of all random draws
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """An explanation and how far it can be trusted.
+    """The surrogate, and measures of how reliable it is."""
 
-    Attributes:
-        weights: (d, K); intercept: (K,).
-        fidelity: (K,) weighted R^2 on held-out masks.
-        original, surrogate_original: (K,) of the model and the surrogate, for the unmasked input.
-        model_calls: number of inputs evaluated: masks, held-out masks, and the unmasked input.
-        settled: whether the top features of the first value are settled.
-        expected_overlap: expected overlap of the top features with those of another run, 0 to 1.
-        effective_samples: of the masks fitted to.
-    """
-
-    weights: np.ndarray
-    intercept: np.ndarray
-    fidelity: np.ndarray
-    original: np.ndarray
-    surrogate_original: np.ndarray
-    model_calls: int
-    settled: bool
-    expected_overlap: float
-    effective_samples: float
+    weights: np.ndarray  # (d, K)
+    intercept: np.ndarray  # (K,)
+    fidelity: np.ndarray  # (K,) weighted R^2 on held-out masks
+    original: np.ndarray  # (K,) the model's values for the unmasked input
+    surrogate_original: np.ndarray  # (K,) the surrogate's
+    model_calls: int  # inputs evaluated: masks, held-out masks, and the unmasked input
+    settled: bool  # whether the top features of the first value are settled
+    expected_overlap: float  # of the top features with those of another run, 0 to 1
+    effective_samples: float  # of the masks fitted to
 
 
 def explain(

@@ -20,21 +20,15 @@ MIN_SIDE = 256  # pixels per side at which borders are drawn, so that they stay 
 
 @dataclass(frozen=True)
 class Panel:
-    """An explained image.
+    """An explained image."""
 
-    Attributes:
-        name: for the heading.
-        original: (h, w, 3) uint8 as given; image: (H, W, 3) uint8, the model's input.
-        segments: (H, W) int; weights: (d, 2) for the predicted class and the runner-up.
-        sample: its entry in explanations.json. `true` is "" if the class is unknown; `mapped_class`
-            is the dataset's class that the predicted class belongs to, or None.
-    """
-
-    name: str
-    original: np.ndarray
-    image: np.ndarray
-    segments: np.ndarray
-    weights: np.ndarray
+    name: str  # for the heading
+    original: np.ndarray  # (h, w, 3) uint8 as given
+    image: np.ndarray  # (H, W, 3) uint8, the model's input
+    segments: np.ndarray  # (H, W) int
+    weights: np.ndarray  # (d, 2) for the predicted class and the runner-up
+    # Its entry in explanations.json. `true` is "" if the class is unknown; `mapped_class` is the
+    # dataset's class that the predicted class belongs to, or None.
     sample: dict
 
 

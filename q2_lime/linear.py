@@ -5,8 +5,8 @@ For a text in which word j occurs c_j times,
     v_j = (1 + ln c_j) idf_j if c_j > 0, else 0;  x = v / |v|_2;
     margin_k = b_k + sum_j x_j W_jk                                                          (1)
 
-and the probabilities are softmax(margins / temperature). The contribution of word j to margin k is
-x_j W_jk. The contributions are the ground truth for explanations: they add up to margin_k - b_k.
+and the probabilities are softmax(margins / temperature). Word j contributes x_j W_jk to margin k.
+The contributions are the ground truth for explanations: they add up to margin_k - b_k.
 """
 
 import json
@@ -33,34 +33,22 @@ UNREADABLE = (OSError, EOFError, ValueError, TypeError, LookupError, AttributeEr
 
 @dataclass(frozen=True)
 class LinearModel:
-    """A trained classifier with V features and K classes.
-
-    Attributes:
-        kind: one of KINDS.
-        classes: (K) names in the order of the margins.
-        vocabulary: word -> column.
-        idf: (V,) inverse document frequencies.
-        coefficients: (V, K).
-        intercept: (K,).
-        temperature: divides the margins before the softmax; above zero.
-        stripped: whether it was trained on posts without headers, footers and quotes.
-        dataset: name of the training posts.
-        settings: hyperparameters chosen by cross-validation.
+    """A trained classifier with V words and K classes.
 
     Raises ValueError if shapes do not fit, a number is not finite, or the temperature is not above
     zero.
     """
 
-    kind: str
-    classes: tuple[str, ...]
-    vocabulary: dict[str, int]
-    idf: np.ndarray
-    coefficients: np.ndarray
-    intercept: np.ndarray
-    temperature: float
-    stripped: bool
-    dataset: str
-    settings: dict
+    kind: str  # one of KINDS
+    classes: tuple[str, ...]  # in the order of the margins
+    vocabulary: dict[str, int]  # word -> column
+    idf: np.ndarray  # (V,) inverse document frequencies
+    coefficients: np.ndarray  # (V, K)
+    intercept: np.ndarray  # (K,)
+    temperature: float  # divides the margins before the softmax
+    stripped: bool  # whether it was trained on posts without headers, footers and quotes
+    dataset: str  # name of the training posts
+    settings: dict  # hyperparameters chosen by cross-validation
 
     def __post_init__(self):
         v, k = len(self.vocabulary), len(self.classes)

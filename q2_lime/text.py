@@ -35,21 +35,13 @@ POST_HEADER = re.compile(r"(from|subject|newsgroups|organization|date):", re.IGN
 
 @dataclass(frozen=True)
 class Post:
-    """A text and its features.
+    """A text and its features."""
 
-    Attributes:
-        text: the text, unchanged.
-        words: (d) distinct words in lower case, in order of appearance.
-        spans: (start, end, index into `words`) of every occurrence, in order.
-        zones: zone of every occurrence, one of `newsgroups.ZONES`.
-        parts: (start, end, zone) covering the whole text, in order.
-    """
-
-    text: str
-    words: tuple[str, ...]
-    spans: tuple[tuple[int, int, int], ...]
-    zones: tuple[str, ...]
-    parts: tuple[tuple[int, int, str], ...]
+    text: str  # unchanged
+    words: tuple[str, ...]  # (d) distinct, in lower case, in order of appearance
+    spans: tuple[tuple[int, int, int], ...]  # (start, end, index into `words`) of all occurrences
+    zones: tuple[str, ...]  # of every occurrence, one of `newsgroups.ZONES`
+    parts: tuple[tuple[int, int, str], ...]  # (start, end, zone), covering the whole text
 
     def zone_shares(self) -> np.ndarray:
         """Share of each word's occurrences in each zone of `newsgroups.ZONES`, (d, 4)."""
