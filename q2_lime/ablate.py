@@ -9,7 +9,7 @@ OUT/images/kernel.svg.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def measure_all(factors: Factors, measure: Callable[..., dict]) -> list[dict]:
     return rows
 
 
-def spread(name: str, values: list[float]) -> dict:
+def spread(name: str, values: Sequence[float]) -> dict:
     """Median and quartiles without NaN, which is the fidelity of a constant output; all values."""
     return {
         name: float(np.nanmedian(values)),
@@ -136,16 +136,13 @@ def ablate_images(args, device: torch.device) -> None:
     default = replace(images.SETTINGS, samples=128, held_out=64, seed=args.seed)
 
     def measure(**change) -> dict:
-        names = vars(images.IMAGE_SETTINGS)
-        image_settings = replace(
-            images.IMAGE_SETTINGS, **{k: v for k, v in change.items() if k in names}
-        )
-        settings = replace(default, **{k: v for k, v in change.items() if k not in names})
-        measured = [
-            measure_image(model, dataset.x_train[k], k, image_settings, settings) for k in indices
-        ]
+        names = vars(images.IMAGE_SETTINGS).keys()
+        of_image = {key: change.pop(key) for key in names & change.keys()}
+        settings = replace(default, **change)
+        task = replace(images.IMAGE_SETTINGS, **of_image), settings
+        measured = [measure_image(model, dataset.x_train[k], k, *task) for k in indices]
         fidelity, jaccard, n_segments, seconds = zip(*measured, strict=True)
-        row = spread("fidelity", list(fidelity)) | spread("jaccard", list(jaccard))
+        row = spread("fidelity", fidelity) | spread("jaccard", jaccard)
         row |= {"n_segments": float(np.median(n_segments)), "samples": settings.samples}
         return row | {"seconds": float(np.median(seconds))}
 

@@ -93,12 +93,8 @@ def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
         "samples": samples,
     }
     pair = {key: leaks["models"][key] for key in ("svm", "svm_stripped")}
-    drawn = {
-        "figures/leak.svg": text_figures.leak(pair),
-        "figures/telling.svg": text_figures.telling(panels["svm"]),
-    }
     out = results.output_folder(args.out)
-    written = [save_figure(figure, out / name) for name, figure in drawn.items()]
+    written = [save_figure(text_figures.leak(pair), out / "figures/leak.svg")]
     for kind, row in panels.items():
         figure = text_figures.overview(row)
         written.append(save_figure(figure, out / f"figures/overview_{kind}.png"))

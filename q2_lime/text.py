@@ -27,7 +27,6 @@ SETTINGS = core.Settings(
     top_k=5,
     held_out=500,
 )
-MAX_CHARACTERS = 200_000  # the longest post of 20newsgroups has 160,000
 MAX_WORDS = 2000  # distinct words; the cost of the regression grows with their cube
 HEADER_LINE = re.compile(r"[A-Za-z][^\s:]*:(?!//)|[ \t]+\S")  # `Name: value` or its continuation
 POST_HEADER = re.compile(r"(from|subject|newsgroups|organization|date):", re.IGNORECASE)
@@ -62,16 +61,10 @@ def read(
         news_post: whether the text has header, quotes and footer; otherwise all of it is body.
 
     Raises:
-        UserError: the text is empty, binary, too long, or has fewer than two (known) words.
+        UserError: the text is empty, or has fewer than two (known) words or more than MAX_WORDS.
     """
     if not text.strip():
         raise UserError(f"{name} is empty: there is nothing to explain")
-    if len(text) > MAX_CHARACTERS:
-        raise UserError(
-            f"{name} has {len(text):,} characters: cut it to {MAX_CHARACTERS:,} or fewer"
-        )
-    if "\0" in text:
-        raise UserError(f"{name} is not a text (it contains zero bytes)")
     parts = newsgroups.zones(text) if news_post else [(0, len(text), "body")]
     zone_at = [zone for start, end, zone in parts for _ in range(start, end)]
     # Lower case can be longer than the original: the Turkish dotted capital I has two characters.
@@ -87,9 +80,7 @@ def read(
         kind = "words" if known is None else "words that the model knows"
         raise UserError(f"{name} has {len(numbers) or 'no'} {kind}: at least two are needed")
     if len(numbers) > MAX_WORDS:
-        raise UserError(
-            f"{name} has {len(numbers):,} different words: cut it to {MAX_WORDS:,} or fewer"
-        )
+        raise UserError(f"{name} has {len(numbers):,} different words: at most {MAX_WORDS:,} work")
     return Post(text, tuple(numbers), tuple(spans), tuple(zones), tuple(parts))
 
 

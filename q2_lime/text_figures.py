@@ -11,14 +11,13 @@ from matplotlib.patches import Patch, Rectangle
 from common.figures import ACCENT as FOR
 from common.figures import FAINT, INK, WIDTH, plt, shorten
 from common.figures import SECOND as AGAINST
-from common.newsgroups import ZONES
 from q2_lime.text import Post
 
 ZONE_COLORS = {"header": "#332288", "quote": "#aa3377", "footer": "#6b6b75", "body": "#117733"}
 COLUMNS = 84  # characters per line of a drawn post
 # As many words as fit into a line; of a word longer than a line, as many characters as fit.
 LINE = re.compile(rf"(.{{0,{COLUMNS - 1}}}\S)(?!\S)\s*|(.{{1,{COLUMNS}}})")
-MAX_LINES, EXCERPT_LINES = 34, 14  # of a post alone, and of one of several
+MAX_LINES = 34
 LINE_HEIGHT, BAR_HEIGHT = 0.118, 0.19  # inches
 CHART, PAGE = (1.12, 1.15), (2.5, 4.65)  # left edge and width, inches
 
@@ -121,7 +120,7 @@ def post(panel: Panel):
 
 
 def describe(sample: dict) -> list[str]:
-    """How reliable an explanation is, in short lines."""
+    """Four or five lines on how reliable an explanation is."""
     stable, truth = sample["stability"], sample["ground_truth_correlation"]
     fidelity = "undefined" if sample["fidelity"] is None else f"{sample['fidelity']:.2f}"
     settled = "top words settled" if sample["settled"] else "stopped at the maximum"
@@ -137,27 +136,8 @@ def describe(sample: dict) -> list[str]:
     return [*lines, "Trustworthy: yes" if sample["trustworthy"] else f"Trustworthy: no ({reasons})"]
 
 
-def telling(panels: list[Panel], n: int = 3):
-    """The `n` correct posts with most weight outside the body: top words and their lines."""
-    correct = [panel for panel in panels if panel.sample["true"] == panel.sample["predicted"]]
-    body = ZONES.index("body")
-    top_panels = sorted(correct, key=lambda panel: panel.sample["zone_weight"][body])[:n]
-    rows = [(p, p.sample["words"][:8], page_lines(p, EXCERPT_LINES)) for p in top_panels]
-    sizes = [max(LINE_HEIGHT * len(row[2]), BAR_HEIGHT * len(row[1]) + 0.15) for row in rows]
-    figure, top = plt.figure(figsize=(WIDTH, sum(sizes) + 0.38 * len(rows) + 0.26)), 0.26
-    _key(figure, 0.02)
-    for (panel, words, lines), size in zip(rows, sizes, strict=True):
-        outside = abs(1 - panel.sample["zone_weight"][body])
-        title = f"{_outcome(panel)}; {outside:.0%} of the weight outside the body"
-        _write(figure, 0.08, top, title, fontweight="bold")
-        _word_bars(_axes(figure, *CHART, top + 0.2, BAR_HEIGHT * len(words)), words)
-        _page(_axes(figure, *PAGE, top + 0.2, LINE_HEIGHT * len(lines)), lines, panel)
-        top += size + 0.38
-    return figure
-
-
-def overview(panels: list[Panel], n_words: int = 6):
-    """The top words of every post."""
+def overview(panels: list[Panel]):
+    """The six top words of every post."""
     columns, height = 4, 1.15
     figure = plt.figure(figsize=(WIDTH, height * -(-len(panels) // columns) + 0.3))
     _key(figure, 0.02)
@@ -169,7 +149,7 @@ def overview(panels: list[Panel], n_words: int = 6):
         _write(figure, left, top, true, 6.4, fontweight="bold")
         _write(figure, left, top + 0.13, outcome, 5.8, color=INK if true == predicted else AGAINST)
         ax = _axes(figure, left + 0.75, 0.93, top + 0.27, 0.68)
-        _word_bars(ax, panel.sample["words"][:n_words], size=5.6)
+        _word_bars(ax, panel.sample["words"][:6], size=5.6)
     return figure
 
 
@@ -193,7 +173,7 @@ def _outcome(panel: Panel) -> str:
 
 
 def _key(figure, top: float) -> None:
-    """The meaning of colors and letters, in one line."""
+    """A legend of colors and letters in one line."""
     labels = {"for the predicted class": FOR, "against it": AGAINST}
     labels |= {f"{zone[0].upper()} = {zone}": color for zone, color in ZONE_COLORS.items()}
     handles = [Patch(color=color, label=label) for label, color in labels.items()]
@@ -203,7 +183,7 @@ def _key(figure, top: float) -> None:
 
 
 def _word_bars(ax, words: list[dict], size: float = 6.5) -> None:
-    """Weights of words, largest first. The color and letter of a name tell the word's zone."""
+    """Weights of words, largest first. The letter and color of a word mark its zone."""
     weights = np.array([word["weight"] for word in words])
     ax.barh(range(len(words)), weights, color=np.where(weights > 0, FOR, AGAINST), height=0.72)
     ax.axvline(0, color=INK, linewidth=0.6)
@@ -221,11 +201,11 @@ def _word_bars(ax, words: list[dict], size: float = 6.5) -> None:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a drawn post: its place in the text, and how many lines before it are left out."""
+    """A line of a drawn post."""
 
-    start: int
+    start: int  # in the text of the post
     text: str
-    gap: int = 0
+    gap: int = 0  # number of lines left out before it
 
 
 def _marks(panel: Panel) -> list[tuple[int, int, float]]:
@@ -235,10 +215,10 @@ def _marks(panel: Panel) -> list[tuple[int, int, float]]:
     return [(start, end, weights[word]) for start, end, word in named if word in weights]
 
 
-def page_lines(panel: Panel, limit: int = MAX_LINES) -> list[Line]:
+def page_lines(panel: Panel) -> list[Line]:
     """The text in lines of at most COLUMNS characters, without repeated blank lines.
 
-    If there are more than `limit`, lines with top words are kept, and then the first ones.
+    If there are more than MAX_LINES, lines with top words are kept, and then the first ones.
     """
     lines, place = [], 0
     for source in panel.post.text.split("\n"):
@@ -247,18 +227,18 @@ def page_lines(panel: Panel, limit: int = MAX_LINES) -> list[Line]:
         place += len(source) + 1
     blank = [True] + [not line.text.strip() for line in lines]
     lines = [line for k, line in enumerate(lines) if not (blank[k] and blank[k + 1])]
-    if len(lines) <= limit:
+    if len(lines) <= MAX_LINES:
         return lines
     starts = np.array([start for start, _, _ in _marks(panel)])
     begins = np.array([line.start for line in lines] + [len(panel.post.text)])
     has_mark = np.diff(np.searchsorted(starts, begins)) > 0
-    kept = np.sort(np.argsort(~has_mark, kind="stable")[:limit])
+    kept = np.sort(np.argsort(~has_mark, kind="stable")[:MAX_LINES])
     gaps = np.diff(kept, prepend=-1) - 1
     return [Line(lines[k].start, lines[k].text, gap) for k, gap in zip(kept, gaps, strict=True)]
 
 
 def _page(ax, lines: list[Line], panel: Panel) -> None:
-    """The lines in a monospaced font, top words highlighted, the zone at the left of each line."""
+    """The lines in a monospaced font, with top words highlighted and zones marked at the left."""
     ax.set(xlim=(-2.2, COLUMNS), ylim=(len(lines), 0))
     ax.axis("off")
     marks = _marks(panel)
@@ -277,7 +257,7 @@ def _page(ax, lines: list[Line], panel: Panel) -> None:
             letter = {"ha": "center", "va": "center_baseline", "fontsize": 5, "color": "white"}
             ax.text(-1.5, row + 0.5, zone[0].upper(), fontweight="bold", **letter)
         before = zone
-        # In short pieces, each at its column: the font's rounded widths would add up over a line.
+        # Each word is placed at its column, because rounded widths would add up over a line.
         for piece in re.finditer(r"\S{1,20}", clean):
             ax.text(piece.start(), row + 0.5, piece[0], color="#55555c", **font)
         for start, stop, weight in marks:
@@ -293,5 +273,5 @@ def _page(ax, lines: list[Line], panel: Panel) -> None:
 
 
 def printable(text: str) -> str:
-    """One character per column: white space becomes spaces, letters the font lacks become dots."""
+    """The text with white space as spaces, and with dots for letters that the font may lack."""
     return re.sub(r"[^ -~\xa1-\u024f]", lambda m: " " if m[0].isspace() else "·", text)

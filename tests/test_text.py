@@ -16,7 +16,7 @@ from sklearn.svm import LinearSVC
 
 from common import newsgroups
 from common.cli import UserError
-from q2_lime import core, leak, linear, text, text_figures, train_text
+from q2_lime import core, leak, linear, text, train_text
 
 ALONE = np.arange(10_000)  # every post is a separate thread
 C = {"min_df": 1, "stop_words": None, "C": 1.0}
@@ -196,8 +196,6 @@ def test_words_spans_and_zones_by_hand():
         ("a b c", "has no words"),
         ("zzz qqq vvv", "no words that the model knows"),
         ("comet zzz", "has 1 words that the model knows"),
-        ("x\0y comet orbit", "not a text"),
-        ("comet orbit " * 20000, "cut it"),
         (" ".join(f"word{k}" for k in range(2001)), "2,001 different words"),
     ],
 )
@@ -215,7 +213,7 @@ def test_zones_do_not_depend_on_byte_order_mark_and_line_ends(tmp_path, before, 
     body, _ = text.read_user_text(str(tmp_path / "post"))
     assert text.is_news_post(body)
     zones = [newsgroups.ZONES[k] for k in text.read(body).zone_shares().argmax(1)]
-    assert zones == ["header"] * 5 + ["quote"] * 3 + ["body"]  # ann: first in the header
+    assert zones == ["header"] * 5 + ["quote"] * 3 + ["body"]  # ties: the first zone
 
 
 @pytest.mark.parametrize("body", ["Dear all,\n\nx", "Note: I saw it.\n\nx", "http://x.org\n\nx"])
@@ -259,21 +257,6 @@ def test_summary_of_the_leak_by_hand():
     assert summary["median_footer_share"] == 0.2
 
 
-@pytest.mark.parametrize(
-    "body",
-    ["spring " * 50, "see " + "x" * 200 + " and on", "  a\n\n\nb " + "c " * 90, "d" * 84 + " e"],
-)
-def test_drawn_lines_break_at_spaces(body):
-    post = text.Post(body, (), (), (), ())
-    lines = text_figures.page_lines(text_figures.Panel("", post, {"words": []}), limit=100)
-    assert "".join("".join(line.text for line in lines).split()) == "".join(body.split())
-    for line in lines:
-        end = line.start + len(line.text)
-        assert line.text == body[line.start : end] and len(line.text) <= text_figures.COLUMNS
-        whole = re.search(r"\S*\Z", body[:end])[0] + re.match(r"\S*", body[end:])[0]
-        assert line.text.endswith(whole) or len(whole) > text_figures.COLUMNS
-
-
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory, script):
     out = tmp_path_factory.mktemp("text")
@@ -300,7 +283,7 @@ def test_the_scripts_find_the_known_answers(demo):
     assert np.mean(telling) > 0.9
     models = json.loads((demo / "leak.json").read_text())["models"]
     assert models["svm"]["outside_body"] > 0.3 > models["svm_stripped"]["outside_body"]
-    figures = "confusion.svg", "per_class.svg", "figures/leak.svg", "figures/telling.svg"
+    figures = "confusion.svg", "per_class.svg", "figures/leak.svg"
     assert all((demo / name).read_text().startswith("<?xml") for name in figures)
 
 
