@@ -69,6 +69,19 @@ def remove_stale(out: Path, written: list[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
+def axes_at(figure, left: float, top: float, width: float, height: float):
+    """Axes at a place given in inches from the top left corner of a figure."""
+    full_width, full_height = figure.get_size_inches()
+    bottom = 1 + (-top - height) / full_height
+    return figure.add_axes((left / full_width, bottom, width / full_width, height / full_height))
+
+
+def text_at(figure, left: float, top: float, text: str, **style) -> None:
+    """Plain text (no formulas) at a place given in inches from the top left corner of a figure."""
+    width, height = figure.get_size_inches()
+    figure.text(left / width, 1 - top / height, text, **{"va": "top", "parse_math": False} | style)
+
+
 def shorten(text: str, length: int) -> str:
     """The text, cut to `length` characters with an ellipsis if it is longer."""
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,7 +1,6 @@
 """Varies the settings of LIME one at a time and measures fidelity, stability and time.
 
-    python q2_lime/ablate.py                     images and texts; about ten minutes on two cores
-    python q2_lime/ablate.py --half text         seconds
+    python q2_lime/ablate.py            about ten minutes on two CPU cores
 
 Uses a random training image or post of each class, because the defaults were chosen here;
 explain.py and explain_text.py explain test data. Writes OUT/{images,text}/ablation.{json,svg} and
@@ -9,7 +8,7 @@ OUT/images/kernel.svg.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,7 +74,6 @@ TEXT_FACTORS: Factors = {
 def main() -> None:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--half", choices=("both", "images", "text"), default="both", help="default: both")
     parser.data_option("CIFAR-10, 20newsgroups and weights")
     add("--seed", type=int, default=0, metavar="N", help="of inputs and masks (default: 0)")
     default = results.OUTPUTS / "q2_lime"
@@ -84,10 +82,8 @@ def main() -> None:
     args = parser.parse_args()
     cli.keep_freed_memory()
     device = cli.pick_device(args.device)
-    if args.half != "images":
-        ablate_text(args)
-    if args.half != "text":
-        ablate_images(args, device)
+    ablate_text(args)
+    ablate_images(args, device)
 
 
 def measure_all(factors: Factors, measure: Callable[..., dict]) -> list[dict]:
@@ -103,13 +99,19 @@ def measure_all(factors: Factors, measure: Callable[..., dict]) -> list[dict]:
     return rows
 
 
-def spread(name: str, values: Sequence[float]) -> dict:
-    """Median and quartiles without NaN, which is the fidelity of a constant output; all values."""
-    return {
-        name: float(np.nanmedian(values)),
-        f"{name}_quartiles": np.nanpercentile(values, [25, 75]),
-        f"{name}_all": results.without_nan(values),
-    }
+def summarize(measured: list[dict]) -> dict:
+    """Medians over inputs, with quartiles and all values of the scores.
+
+    Leaves out NaN, the fidelity if the output is constant.
+    """
+    row = {}
+    for key in measured[0]:
+        values = [of_input[key] for of_input in measured]
+        row[key] = float(np.nanmedian(values))
+        if key not in ("n_segments", "n_words", "seconds"):
+            row[f"{key}_quartiles"] = np.nanpercentile(values, [25, 75])
+            row[f"{key}_all"] = results.without_nan(values)
+    return row
 
 
 def draw(labels: np.ndarray, classes: tuple[str, ...], seed: int) -> list[int]:
@@ -141,10 +143,7 @@ def ablate_images(args, device: torch.device) -> None:
         settings = replace(default, **change)
         task = replace(images.IMAGE_SETTINGS, **of_image), settings
         measured = [measure_image(model, dataset.x_train[k], k, *task) for k in indices]
-        fidelity, jaccard, n_segments, seconds = zip(*measured, strict=True)
-        row = spread("fidelity", fidelity) | spread("jaccard", jaccard)
-        row |= {"n_segments": float(np.median(n_segments)), "samples": settings.samples}
-        return row | {"seconds": float(np.median(seconds))}
+        return summarize(measured) | {"samples": settings.samples}
 
     rows = measure_all(IMAGE_FACTORS, measure)
     recognized = {how: accuracy(model, dataset, how, args.seed) for how in images.RESAMPLING}
@@ -174,7 +173,7 @@ def measure_image(
     index: int,
     image_settings: images.ImageSettings,
     settings: core.Settings,
-) -> tuple[float, float, int, float]:
+) -> dict:
     """Held-out fidelity, overlap between seeds, number of segments, seconds per explanation."""
     image = images.resize(image, model.side, image_settings.resize)
     started = time.perf_counter()
@@ -197,7 +196,8 @@ def measure_image(
     masks, sample_weights = draw_masks(settings.held_out, "held out")
     fidelity = core.fidelity(surrogates[0], masks, values(masks), sample_weights)[0]
     first, second = (surrogate.weights[:, 0] for surrogate in surrogates)
-    return float(fidelity), stability.jaccard(first, second, settings.top_k), d, seconds
+    jaccard = stability.jaccard(first, second, settings.top_k)
+    return {"fidelity": fidelity, "jaccard": jaccard, "n_segments": d, "seconds": seconds}
 
 
 def accuracy(model: imagenet.ImageModel, dataset: data.Dataset, how: str, seed: int) -> float:
@@ -227,8 +227,7 @@ def ablate_text(args) -> None:
 
     def measure(explained_value: str = "margin", **change) -> dict:
         settings = replace(default, **change)
-        columns: dict[str, list] = {"fidelity": [], "jaccard": [], "ground_truth_correlation": []}
-        seconds = []
+        measured = []
         for index, post in zip(indices, parsed, strict=True):
             d = len(post.words)
             margins = text.answer_linear(post, model)
@@ -237,16 +236,19 @@ def ablate_text(args) -> None:
             started = time.perf_counter()
             seeded = [replace(settings, seed=args.seed + k) for k in range(N_SEEDS)]
             runs = [core.explain(values, d, each, index) for each in seeded]
-            seconds.append((time.perf_counter() - started) / N_SEEDS)
+            seconds = (time.perf_counter() - started) / N_SEEDS
             first, second = (run.weights[:, 0] for run in runs)
             truth = model.contributions(post.text, list(post.words))[:, top]
-            columns["fidelity"].append(float(runs[0].fidelity[0]))
-            columns["jaccard"].append(stability.jaccard(first, second, settings.top_k))
-            columns["ground_truth_correlation"].append(float(spearmanr(first, truth).statistic))
-        row = {"n_words": float(np.median([len(post.words) for post in parsed]))}
-        for key, values in columns.items():
-            row |= spread(key, values)
-        return row | {"seconds": float(np.median(seconds))}
+            measured.append(
+                {
+                    "n_words": d,
+                    "fidelity": runs[0].fidelity[0],
+                    "jaccard": stability.jaccard(first, second, settings.top_k),
+                    "ground_truth_correlation": spearmanr(first, truth).statistic,
+                    "seconds": seconds,
+                }
+            )
+        return summarize(measured)
 
     rows = measure_all(TEXT_FACTORS, measure)
     content = {"model": "svm", "indices": indices, "settings": vars(default)}

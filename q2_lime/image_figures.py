@@ -9,7 +9,7 @@ from scipy.stats import binom
 from skimage.segmentation import find_boundaries
 
 from common.figures import ACCENT as FOR
-from common.figures import FAINT, INK, WIDTH, plt, shorten, show_image, to_gray
+from common.figures import FAINT, INK, WIDTH, axes_at, plt, shorten, show_image, text_at, to_gray
 from common.figures import SECOND as AGAINST
 from q2_lime import core
 
@@ -101,9 +101,8 @@ def _heading(panel: Panel) -> str:
     return text + (f", a kind of {mapped}" if mapped else ", none of the ten classes")
 
 
-def _show(figure, box: tuple[float, ...], image: np.ndarray, title: str = "") -> None:
+def _show(ax, image: np.ndarray, title: str = "") -> None:
     """Draws an image with a thin frame, because the edges of a pale one would not be visible."""
-    ax = figure.add_axes(box)
     show_image(ax, image, title)
     ax.set_anchor("N")
     ax.title.set_size(6.5)
@@ -111,8 +110,7 @@ def _show(figure, box: tuple[float, ...], image: np.ndarray, title: str = "") ->
         spine.set(visible=True, color=FAINT, linewidth=0.4)
 
 
-def _color_key(figure, box: tuple[float, ...]) -> None:
-    ax = figure.add_axes(box)
+def _color_key(ax) -> None:
     ax.imshow(np.linspace(-1, 1, 256)[None], cmap=SIGNED, aspect="auto", extent=(-1, 1, 0, 1))
     ax.set(xticks=[-1, 0, 1], yticks=[])
     ax.set_xticklabels(["against", "0", "for"], fontsize=6.5)
@@ -140,7 +138,7 @@ def page(panel: Panel):
         (weight_map(image, segments, weights[1]), f"weights for {second}"),
     )
     for k, (shown, title) in enumerate(images):
-        _show(figure, (0.008 + 0.199 * k, 0.39, 0.188, 0.46), shown, title)
+        _show(figure.add_axes((0.008 + 0.199 * k, 0.39, 0.188, 0.46)), shown, title)
     bars = figure.add_axes((0.175, 0.02, 0.18, 0.32))
     values = [row["probability"] for row in panel.sample["top5"]]
     bars.barh(range(5), values, color=[FOR, AGAINST, *(["#b9b9c2"] * 3)], height=0.7)
@@ -157,7 +155,7 @@ def page(panel: Panel):
     style = {"fontsize": 6.5, "va": "top", "linespacing": 1.35, "bbox": frame}
     color = INK if trustworthy else AGAINST
     figure.text(0.42, 0.33, "\n".join(lines), color=color, **style)
-    _color_key(figure, (0.865, 0.22, 0.115, 0.035))
+    _color_key(figure.add_axes((0.865, 0.22, 0.115, 0.035)))
     return figure
 
 
@@ -176,16 +174,11 @@ def overview(panels: list[Panel]):
     figure = plt.figure(figsize=(WIDTH, height))
     for k, panel in enumerate(panels):
         row, column = divmod(k, columns)
-        left, bottom = 0.05 + WIDTH / columns * column, height - row_height * row - 0.3 - side
-        image, segments, weights = panel.image, panel.segments, panel.weights[:, 0]
-        maps = (
-            image,
-            top_segments_map(image, segments, weights),
-            weight_map(image, segments, weights),
-        )
-        for n, shown in enumerate(maps):
-            x, y = (left + step * n) / WIDTH, bottom / height
-            _show(figure, (x, y, side / WIDTH, side / height), shown)
+        left, top = 0.05 + WIDTH / columns * column, row_height * row + 0.3
+        shown = panel.image, panel.segments, panel.weights[:, 0]
+        maps = panel.image, top_segments_map(*shown), weight_map(*shown)
+        for n, image in enumerate(maps):
+            _show(axes_at(figure, left + step * n, top, side, side), image)
         sample = panel.sample
         true, predicted, mapped = (sample[key] for key in ("true", "predicted", "mapped_class"))
         heading = f"{true}: {predicted} {sample['probability']:.0%}"
@@ -194,15 +187,12 @@ def overview(panels: list[Panel]):
         summary = f"fidelity {sample['fidelity'] or np.nan:.2f}, overlap"
         summary += f" {sample['stability']['jaccard']:.2f}, {sample['model_calls']} calls"
         summary += ", not trustworthy" * (not sample["trustworthy"])
-        for text, offset, good, style in (
-            (heading, 0.16, mapped == true, {"fontweight": "bold"}),
-            (summary, 0.055, sample["trustworthy"], {}),
-        ):
-            x, y = left / WIDTH, (bottom + side + offset) / height
-            points = size + 1 if style else size
-            color = INK if good else AGAINST
-            figure.text(x, y, text, fontsize=points, va="center", color=color, **style)
-    _color_key(figure, (0.4, 0.2 / height, 0.2, 0.09 / height))
+        color = INK if mapped == true else AGAINST
+        style = {"fontsize": size + 1, "fontweight": "bold", "va": "center", "color": color}
+        text_at(figure, left, top - 0.16, heading, **style)
+        color = INK if sample["trustworthy"] else AGAINST
+        text_at(figure, left, top - 0.055, summary, fontsize=size, va="center", color=color)
+    _color_key(axes_at(figure, 0.4 * WIDTH, height - 0.29, 0.2 * WIDTH, 0.09))
     return figure
 
 

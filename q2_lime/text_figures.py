@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 
 from common.figures import ACCENT as FOR
-from common.figures import FAINT, INK, WIDTH, plt, shorten
+from common.figures import FAINT, INK, WIDTH, axes_at, plt, shorten, text_at
 from common.figures import SECOND as AGAINST
 from q2_lime.text import Post
 
@@ -19,7 +19,7 @@ COLUMNS = 84  # characters per line of a drawn post
 LINE = re.compile(rf"(.{{0,{COLUMNS - 1}}}\S)(?!\S)\s*|(.{{1,{COLUMNS}}})")
 MAX_LINES = 34
 LINE_HEIGHT, BAR_HEIGHT = 0.118, 0.19  # inches
-CHART, PAGE = (1.12, 1.15), (2.5, 4.65)  # left edge and width, inches
+CHART_LEFT, CHART_WIDTH, PAGE_LEFT, PAGE_WIDTH = 1.12, 1.15, 2.5, 4.65  # inches
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,14 @@ def post(panel: Panel):
     chart_top = top + heights[column]
     heights[column] += 0.16 * len(top5) + 0.3
     figure = plt.figure(figsize=(WIDTH, top + max(heights)))
-    _write(figure, 0.08, 0.08, _outcome(panel), 8.5, fontweight="bold")
-    _write(figure, 0.08, 0.28, "\n".join(notes), 6.6, linespacing=1.3)
+    text_at(figure, 0.08, 0.08, _outcome(panel), fontsize=8.5, fontweight="bold")
+    text_at(figure, 0.08, 0.28, "\n".join(notes), fontsize=6.6, linespacing=1.3)
     _key(figure, top - 0.22)
-    _page(_axes(figure, *PAGE, top, LINE_HEIGHT * len(lines)), lines, panel)
-    ax = _axes(figure, *CHART, top, BAR_HEIGHT * len(words))
+    _page(axes_at(figure, PAGE_LEFT, top, PAGE_WIDTH, LINE_HEIGHT * len(lines)), lines, panel)
+    ax = axes_at(figure, CHART_LEFT, top, CHART_WIDTH, BAR_HEIGHT * len(words))
     _word_bars(ax, words)
     ax.set_xlabel("LIME weight", fontsize=6.5)
-    ax = _axes(figure, 1.4 + column * 2.4, 0.8, chart_top, 0.16 * len(top5))
+    ax = axes_at(figure, 1.4 + column * 2.4, chart_top, 0.8, 0.16 * len(top5))
     bars = ax.barh(range(len(top5)), [row["probability"] for row in top5], color=FAINT, height=0.7)
     ax.bar_label(bars, [f"{row['probability']:.0%}" for row in top5], fontsize=5.5, padding=2)
     ax.set_yticks(range(len(top5)), [row["class"] for row in top5], fontsize=6)
@@ -146,23 +146,12 @@ def overview(panels: list[Panel]):
         true, predicted = panel.sample["true"], panel.sample["predicted"]
         outcome = "correct" if true == predicted else f"predicted {predicted}"
         outcome += f", {panel.sample['probability']:.0%}"
-        _write(figure, left, top, true, 6.4, fontweight="bold")
-        _write(figure, left, top + 0.13, outcome, 5.8, color=INK if true == predicted else AGAINST)
-        ax = _axes(figure, left + 0.75, 0.93, top + 0.27, 0.68)
+        text_at(figure, left, top, true, fontsize=6.4, fontweight="bold")
+        color = INK if true == predicted else AGAINST
+        text_at(figure, left, top + 0.13, outcome, fontsize=5.8, color=color)
+        ax = axes_at(figure, left + 0.75, top + 0.27, 0.93, 0.68)
         _word_bars(ax, panel.sample["words"][:6], size=5.6)
     return figure
-
-
-def _axes(figure, left: float, width: float, top: float, height: float):
-    """Axes at a place given in inches from the top left corner."""
-    height, bottom = np.array([height, -top - height]) / figure.get_figheight()
-    return figure.add_axes((left / WIDTH, 1 + bottom, width / WIDTH, height))
-
-
-def _write(figure, left: float, top: float, text: str, size: float = 7.5, **style) -> None:
-    """Text at a place given in inches from the top left corner."""
-    y = 1 - top / figure.get_figheight()
-    figure.text(left / WIDTH, y, text, va="top", fontsize=size, parse_math=False, **style)
 
 
 def _outcome(panel: Panel) -> str:
@@ -243,7 +232,7 @@ def _page(ax, lines: list[Line], panel: Panel) -> None:
     ax.axis("off")
     marks = _marks(panel)
     strongest = max((abs(weight) for _, _, weight in marks), default=0) or 1.0
-    character = PAGE[1] * 72 / (COLUMNS + 2.2)  # points
+    character = PAGE_WIDTH * 72 / (COLUMNS + 2.2)  # points
     font = {"family": "DejaVu Sans Mono", "fontsize": character / 0.602, "parse_math": False}
     font |= {"va": "center_baseline"}
     before = None

@@ -239,22 +239,18 @@ def test_the_planted_leak_is_found(posts, model):
 
 
 def test_summary_of_the_leak_by_hand():
-    def zones(footer, body):
-        return {"header": 0, "quote": 0, "footer": footer, "body": body}
-
-    full = {"a": zones(0.6, 0.4), "b": zones(0.1, 0.9), "c": zones(0.2, 0.8)}
-    stripped = dict.fromkeys(full, zones(0, 1.0))
+    names = ("header", "quote", "footer", "body")
+    shares = {"a": (0, 0, 0.6, 0.4), "b": (0, 0, 0.1, 0.9), "c": (0, 0, 0.2, 0.8)}
+    full = {name: dict(zip(names, row, strict=True)) for name, row in shares.items()}
+    stripped = dict.fromkeys(full, {"footer": 0, "body": 1.0})
     models = {
         "svm": {"outside_body": 0.3, "per_class": full},
         "svm_stripped": {"outside_body": 0.1, "per_class": stripped},
     }
-    words = [("dod", 0.5, "footer"), ("bike", 0.4, "body"), ("no", -0.3, "footer")]
-    words = [dict(zip(("word", "weight", "zone"), word, strict=True)) for word in words]
-    summary = leak.summarize(models, [{"model": "svm", "true": "a", "words": words}])["svm"]
+    summary = leak.summarize(models, [])["svm"]
     assert summary["p_value"] == pytest.approx(2 / 2**3)  # three of three, two-sided
     assert summary["outside_body_drop"] == pytest.approx(0.2)
-    assert (summary["footer_class"], summary["footer_words"]) == ("a", ["dod"])
-    assert summary["median_footer_share"] == 0.2
+    assert (summary["footer_class"], summary["median_footer_share"]) == ("a", 0.2)
 
 
 @pytest.fixture(scope="module")
