@@ -2,9 +2,9 @@
 
     python q2_lime/ablate.py            about ten minutes on two CPU cores
 
-Uses a random training image or post of each class, because the defaults were chosen here;
-explain.py and explain_text.py explain test data. Writes OUT/{images,text}/ablation.{json,svg} and
-OUT/images/kernel.svg.
+Uses a random training image or post of each class, because the defaults are chosen from these
+results, whereas explain.py and explain_text.py explain test data. Writes
+OUT/{images,text}/ablation.{json,svg} and OUT/images/kernel.svg.
 """
 
 import time
@@ -239,15 +239,10 @@ def ablate_text(args) -> None:
             seconds = (time.perf_counter() - started) / N_SEEDS
             first, second = (run.weights[:, 0] for run in runs)
             truth = model.contributions(post.text, list(post.words))[:, top]
-            measured.append(
-                {
-                    "n_words": d,
-                    "fidelity": runs[0].fidelity[0],
-                    "jaccard": stability.jaccard(first, second, settings.top_k),
-                    "ground_truth_correlation": spearmanr(first, truth).statistic,
-                    "seconds": seconds,
-                }
-            )
+            row = {"n_words": d, "fidelity": runs[0].fidelity[0], "seconds": seconds}
+            row["jaccard"] = stability.jaccard(first, second, settings.top_k)
+            row["ground_truth_correlation"] = spearmanr(first, truth).statistic
+            measured.append(row)
         return summarize(measured)
 
     rows = measure_all(TEXT_FACTORS, measure)

@@ -175,7 +175,6 @@ def explain_image(
 def description(args, model: imagenet.ImageModel) -> dict:
     """The part of the results that does not depend on the explanations."""
     shown = core.glime_probability(args.settings.kernel_width)
-    thresholds = (stability.FIDELITY_THRESHOLD, stability.STABILITY_THRESHOLD)
     return {
         "model": model.name,
         "weights": model.source,
@@ -184,7 +183,7 @@ def description(args, model: imagenet.ImageModel) -> dict:
         "image_settings": vars(args.image_settings),
         "settings": vars(args.settings) | {"share_shown": shown},
         "n_seeds": stability.N_SEEDS,
-        "thresholds": dict(zip(("fidelity", "stability"), thresholds, strict=True)),
+        "thresholds": stability.THRESHOLDS,
         "selection": f"{args.per_class} of each class, drawn at random (seed {args.seed})",
         "relatives_only": [] if args.checkpoint else imagenet.RELATIVES_ONLY,
     }

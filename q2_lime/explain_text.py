@@ -24,7 +24,7 @@ from common.figures import remove_stale
 from common.figures import save as save_figure
 from q2_lime import core, leak, linear, stability, text, text_figures
 
-SOURCES = ("header", "footer")  # zones that tell where a post comes from
+SOURCES = ("header", "footer")  # zones that name the source of a post
 SHOWN = 10  # top words in figures and results
 MEASURES = ("fidelity", "ground_truth_correlation", "model_calls", "seconds")
 
@@ -116,10 +116,9 @@ def origin(args, *kinds: str, **more: str) -> dict:
 
 
 def draw(posts: newsgroups.Posts, model: linear.LinearModel, seed: int) -> tuple[list[int], int]:
-    """Draws one test post of each class among those with two known words or more when stripped.
+    """Draws one test post of each class from those with two known words or more when stripped.
 
-    Returns:
-        Their indices, and how many posts are excluded by the rule.
+    Returns their indices, and the number of excluded posts.
     """
     words = [set(linear.WORD.findall(newsgroups.strip(body).lower())) for body in posts.test]
     enough = np.array([len(row & model.vocabulary.keys()) > 1 for row in words])
@@ -141,11 +140,8 @@ def explain(
 ) -> text_figures.Panel:
     """Explains the predicted class of one text.
 
-    Args:
-        name: for figures and messages.
-        true: the true class, "" if unknown.
-        item: separates the random draws of different texts.
-        news_post: whether the text has header, quotes and footer.
+    `name` is for figures and messages, `true` is "" if unknown, `item` separates the random draws
+    of different texts, and `news_post` says whether the text has header, quotes and footer.
     """
     post = text.read(body, model.vocabulary, name, news_post)
     margins, d = text.answer_linear(post, model), len(post.words)

@@ -71,14 +71,12 @@ def resize(image: np.ndarray, side: int, resampling: str) -> np.ndarray:
 
 
 def segment(image: np.ndarray, settings: ImageSettings, name: str = "the image") -> np.ndarray:
-    """Segments of an image (H, W, 3) uint8: (H, W) int, numbered from 0 without gaps.
+    """Segments of an image (H, W, 3) uint8, as (H, W) int, numbered from 0 without gaps.
 
     `slic`: k-means in color and position (Achanta et al., TPAMI 2012). `quickshift`: modes of the
     density in the same space (Vedaldi & Soatto, ECCV 2008), with the parameters and seed of the
     `lime` package. `grid`: squares, aligned with CIFAR-10's pixels if `n_segments` divides 32.
-
-    Raises:
-        UserError: the image has one color or one segment, or more than MAX_SEGMENTS segments.
+    Raises UserError if the image has one color, one segment, or more than MAX_SEGMENTS.
     """
     from skimage.segmentation import quickshift, slic  # slow to import and only needed here
 

@@ -15,7 +15,7 @@ from common.cli import seed_for
 from q2_lime import core
 
 N_SEEDS = 5  # explanations of each input that are compared, including the one that is shown
-FIDELITY_THRESHOLD, STABILITY_THRESHOLD = 0.7, 0.8  # lower values are not trustworthy
+THRESHOLDS = {"fidelity": 0.7, "stability": 0.8}  # explanations below are not trustworthy
 MEASURES = ("model_calls", "settled", "expected_overlap", "effective_samples")
 MEASURES += ("original", "surrogate_original")
 
@@ -25,9 +25,8 @@ def explain(
 ) -> tuple[list[core.Explanation], dict[str, Any], list[float]]:
     """Explains one input with N_SEEDS seeds.
 
-    Returns:
-        The explanations, the first with the seed in `settings`; the measures of the first for the
-        results file; and the seconds that each took.
+    Returns the explanations, the first with the seed in `settings`; the measures of the first for
+    the results file; and the seconds that each took.
     """
     seeds = [settings.seed, *(seed_for(settings.seed, "again", k) for k in range(N_SEEDS - 1))]
     runs, seconds = [], []
@@ -52,9 +51,8 @@ def jaccard(a: np.ndarray, b: np.ndarray, top_k: int) -> float:
 def agreement(weights: list[np.ndarray], top_k: int) -> dict[str, float]:
     """Agreement of the weights (d,) of several seeds, as means over all pairs.
 
-    Returns:
-        jaccard: of the top features, 0 to 1; rank_correlation: Spearman, -1 to 1; sign_agreement:
-        share of the top features of the first that have the same sign in the second, 0 to 1.
+    Returns `jaccard` of the top features, 0 to 1; `rank_correlation` (Spearman), -1 to 1; and
+    `sign_agreement`, the share of one's top features with the same sign in the other, 0 to 1.
     """
     pairs = [(a, b) for i, a in enumerate(weights) for b in weights[i + 1 :]]
     ranks, signs = [], []
@@ -73,17 +71,15 @@ def agreement(weights: list[np.ndarray], top_k: int) -> dict[str, float]:
 def weaknesses(fidelity: float, overlap: float) -> list[str]:
     """Why an explanation is not trustworthy; empty if it is.
 
-    Args:
-        fidelity: held-out, NaN if the output is constant; overlap: top-k Jaccard index over seeds.
+    Takes the held-out fidelity, NaN if the output is constant, and the overlap between seeds.
     """
     if np.isnan(fidelity):
         return ["the model's output is the same for all masks"]
-    reasons = []
-    if fidelity < FIDELITY_THRESHOLD:
-        reasons.append(f"fidelity {fidelity:.2f} is below {FIDELITY_THRESHOLD:.2f}")
-    if overlap < STABILITY_THRESHOLD:
-        reasons.append(f"overlap between seeds {overlap:.2f} is below {STABILITY_THRESHOLD:.2f}")
-    return reasons
+    scores = (
+        ("fidelity", fidelity, THRESHOLDS["fidelity"]),
+        ("overlap between seeds", overlap, THRESHOLDS["stability"]),
+    )
+    return [f"{name} {x:.2f} is below {least:.2f}" for name, x, least in scores if x < least]
 
 
 def medians(samples: list[dict], *keys: str) -> dict[str, float | None]:
@@ -102,7 +98,7 @@ def summarize(samples: list[dict], settings: core.Settings) -> dict:
     """Counts, the range of fidelity and medians over the images of a results file."""
     fidelity = [sample["fidelity"] for sample in samples if sample["fidelity"] is not None]
     untrusted = [sample["true"] for sample in samples if not sample["trustworthy"]]
-    stable = [sample["stability"]["jaccard"] >= STABILITY_THRESHOLD for sample in samples]
+    stable = [sample["stability"]["jaccard"] >= THRESHOLDS["stability"] for sample in samples]
     settled = [sample["model_calls"] for sample in samples if sample["settled"]]
     most = settings.max_samples + settings.held_out + 1
     keys = ("fidelity", "model_calls", "model_calls_total", "seconds", "seconds_total")

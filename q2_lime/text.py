@@ -57,11 +57,10 @@ def read(
 
     Args:
         known: keep only these words; None keeps all.
-        name: what error messages call the text.
+        name: of the text in error messages.
         news_post: whether the text has header, quotes and footer; otherwise all of it is body.
 
-    Raises:
-        UserError: the text is empty, or has fewer than two (known) words or more than MAX_WORDS.
+    Raises UserError if it is empty, or has fewer than two (known) words or more than MAX_WORDS.
     """
     if not text.strip():
         raise UserError(f"{name} is empty: there is nothing to explain")
@@ -87,11 +86,8 @@ def read(
 def read_user_text(file: str) -> tuple[str, str]:
     """Reads a user's text from a file, or from standard input if `file` is "-".
 
-    Returns:
-        The text with line ends as "\\n" and without a byte-order mark, and a name for messages.
-
-    Raises:
-        UserError: no such file, or not UTF-8.
+    Returns the text with line ends as "\\n" and without a byte-order mark, and a name for messages.
+    Raises UserError if it cannot be read or is not UTF-8.
     """
     name = "standard input" if file == "-" else file
     try:

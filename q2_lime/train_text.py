@@ -154,11 +154,8 @@ def search(
 ) -> list[dict[str, Any]]:
     """Cross-validated accuracy of all settings in `grid`, best first.
 
-    Args:
-        texts: (N) posts; labels: (N,); groups: (N,) thread of each post.
-
-    Returns:
-        Rows with `min_df, stop_words, C, accuracy` and `accuracy_std` over the folds.
+    `groups` (N,) are the threads. Returns rows with `min_df`, `stop_words`, `C`, `accuracy`, and
+    `accuracy_std` over the folds.
     """
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     tried = GridSearchCV(estimator, grid, cv=folds, refit=False, n_jobs=2)
@@ -225,9 +222,7 @@ def evaluate(models: dict[tuple[str, str], linear.LinearModel], posts) -> dict[s
             model = models[kind, variant]
             numbers = {"temperature": model.temperature, "n_features": len(model.idf)}
             block[f"settings_{variant}"] = model.settings | numbers
-        matrix = confusion_matrix(
-            labels, predicted["full", "full"], labels=range(len(posts.classes))
-        )
+        matrix = confusion_matrix(labels, predicted["full", "full"])
         block["per_class"] = {
             name: {
                 "recall": full[labels == k].mean(),
