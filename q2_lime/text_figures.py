@@ -31,24 +31,6 @@ class Panel:
     sample: dict
 
 
-def confusion(matrix: np.ndarray, names: tuple[str, ...]):
-    """Confusion matrix (counts). The diagonal has no color, so that mistakes stand out."""
-    figure, ax = plt.subplots(figsize=(WIDTH, WIDTH * 0.86), layout="constrained")
-    mistakes = np.where(np.eye(len(names), dtype=bool), np.nan, matrix)
-    image = ax.imshow(mistakes, cmap="Blues", vmin=0)
-    for row, column in np.argwhere(matrix):
-        dark = row != column and matrix[row, column] > 0.6 * np.nanmax(mistakes)
-        style = {"color": "white" if dark else "black", "fontsize": 6}
-        style["fontweight"] = "bold" if row == column else "normal"
-        ax.text(column, row, matrix[row, column], ha="center", va="center", **style)
-    ticks = range(len(names))
-    ax.set_xticks(ticks, names, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
-    ax.set_yticks(ticks, names, fontsize=7)
-    ax.set(xlabel="predicted class", ylabel="true class")
-    figure.colorbar(image, ax=ax, shrink=0.6, label="misclassified test posts")
-    return figure
-
-
 def per_class(rows: dict[str, dict[str, float]]):
     """Recall of each class on full and on stripped posts, largest difference on top."""
     names = sorted(rows, key=lambda name: rows[name]["recall"] - rows[name]["recall_stripped"])

@@ -28,6 +28,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVC
 
 from common import cli, newsgroups, results, statistics
+from common.figures import confusion
 from common.figures import save as save_figure
 from q2_lime import linear, text_figures
 
@@ -100,7 +101,7 @@ def main() -> None:
     results.write_json(out / "evaluation.json", content)
     svm = content["models"]["svm"]
     matrix = np.array(svm["confusion_matrix"])
-    save_figure(text_figures.confusion(matrix, posts.classes), out / "confusion.svg")
+    save_figure(confusion(matrix, posts.classes, (7.2, 6.2)), out / "confusion.svg")
     save_figure(text_figures.per_class(svm["per_class"]), out / "per_class.svg")
     for kind, row in content["models"].items():
         print(
