@@ -69,6 +69,45 @@ def remove_stale(out: Path, written: list[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
+def confusion(matrix: np.ndarray, names: tuple[str, ...], size: tuple[float, float]):
+    """Confusion matrix (counts), true classes in rows; `size` in inches.
+
+    Mistakes are colored by the square root of their number; the diagonal is white.
+    """
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    mistakes = np.where(np.eye(len(names), dtype=bool), np.nan, np.sqrt(matrix))
+    top = max(np.nanmax(mistakes), 1)
+    ax.imshow(mistakes, cmap="Blues", vmin=0, vmax=1.15 * top)
+    for t, p in zip(*matrix.nonzero(), strict=True):
+        color = "white" if t != p and mistakes[t, p] > 0.7 * top else INK
+        style = {"fontsize": 6, "fontweight": "bold" if t == p else "normal"}
+        ax.text(p, t, matrix[t, p], color=color, ha="center", va="center", **style)
+    ax.set_xticks(range(len(names)), names, rotation=50, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(names)), names)
+    ax.tick_params(length=0, labelsize=7)
+    ax.spines[:].set_visible(False)
+    ax.set(xlabel="predicted class", ylabel="true class")
+    return figure
+
+
+def axes_at(figure, left: float, top: float, width: float, height: float):
+    """Axes at a place given in inches from the top left corner of a figure."""
+    full_width, full_height = figure.get_size_inches()
+    bottom = 1 + (-top - height) / full_height
+    return figure.add_axes((left / full_width, bottom, width / full_width, height / full_height))
+
+
+def text_at(figure, left: float, top: float, text: str, **style) -> None:
+    """Plain text (no formulas) at a place given in inches from the top left corner of a figure."""
+    width, height = figure.get_size_inches()
+    figure.text(left / width, 1 - top / height, text, **{"va": "top", "parse_math": False} | style)
+
+
+def shorten(text: str, length: int) -> str:
+    """The text, cut to `length` characters with an ellipsis if it is longer."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
 def to_gray(image: np.ndarray) -> np.ndarray:
     """Lightness (H, W) in 0 to 1 of an image (H, W, 3) uint8 (Rec. 709 weights)."""
     return image.astype(float) @ [0.2126, 0.7152, 0.0722] / 255

@@ -1,10 +1,9 @@
 """Varies the settings of LIME one at a time and measures fidelity, stability and time.
 
-    python q2_lime/ablate.py                     images and texts; about ten minutes on two cores
-    python q2_lime/ablate.py --half text         seconds
+    python q2_lime/ablate.py            about ten minutes on two CPU cores
 
-Uses ten random training images and twenty random training posts, one per class, because the
-defaults were chosen here; explain.py and explain_text.py explain test data. Writes
+Uses a random training image or post of each class, because the defaults are chosen from these
+results, whereas explain.py and explain_text.py explain test data. Writes
 OUT/{images,text}/ablation.{json,svg} and OUT/images/kernel.svg.
 """
 
@@ -44,7 +43,7 @@ IMAGE_FACTORS: Factors = {
     },
     "fill": {"mean": {}} | {fill: {"fill": fill} for fill in ("gray", "blur", "black")},
     "resize": {"bicubic": {}}
-    | {method: {"resize": method} for method in ("nearest", "bilinear", "lanczos")},
+    | {how: {"resize": how} for how in ("nearest", "bilinear", "lanczos")},
     "sampler": {"GLIME": {}, "LIME": LIME, "stratified": STRATIFIED},
     "share shown (GLIME)": {"0.85": {}}
     | {str(p): {"kernel_width": WIDTHS[p]} for p in (0.7, 0.95)},
@@ -64,18 +63,18 @@ TEXT_FACTORS: Factors = {
     "samples": {"300": {"samples": 300}, "1000": {}}
     | {str(n): {"samples": n} for n in (3000, 5000)},
     "ridge penalty": {"0.01": {}} | {f"{a:g}": {"alpha": a} for a in (0.1, 1.0, 10.0)},
-    "explained value": {"margin": {}}
-    | {value.replace("_", "-"): {"explained_value": value} for value in text.VALUES[1:]},
+    "explained value": {
+        "margin": {},
+        "log-odds": {"explained_value": "log_odds"},
+        "probability": {"explained_value": "probability"},
+    },
 }
 
 
 def main() -> None:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--half", choices=("both", "images", "text"), default="both", help="default: both")
     parser.data_option("CIFAR-10, 20newsgroups and weights")
-    add("--model", default=imagenet.DEFAULT, metavar="NAME", help="torchvision classifier")
-    add("--weights", type=Path, metavar="FILE", help="a checkpoint, as in explain.py")
     add("--seed", type=int, default=0, metavar="N", help="of inputs and masks (default: 0)")
     default = results.OUTPUTS / "q2_lime"
     add("--out", type=Path, default=default, metavar="DIR", help="default: outputs/q2_lime")
@@ -83,20 +82,16 @@ def main() -> None:
     args = parser.parse_args()
     cli.keep_freed_memory()
     device = cli.pick_device(args.device)
-    if args.half != "images":
-        ablate_text(args)
-    if args.half != "text":
-        ablate_images(args, device)
+    ablate_text(args)
+    ablate_images(args, device)
 
 
 def measure_all(factors: Factors, measure: Callable[..., dict]) -> list[dict]:
     """`measure(**change)` for every value of every factor, as the rows of the results file."""
-    rows, default = [], None
+    rows, default = [], measure()
     for factor, values in factors.items():
         for value, change in values.items():
-            if not change:
-                default = default or measure()
-            row = default if not change else measure(**change)
+            row = measure(**change) if change else default
             is_default = not change or value == "0.85"
             rows.append({"factor": factor, "value": value, "default": is_default} | row)
             numbers = f"fidelity {row['fidelity']:.3f}, overlap {row['jaccard']:.2f}"
@@ -104,14 +99,19 @@ def measure_all(factors: Factors, measure: Callable[..., dict]) -> list[dict]:
     return rows
 
 
-def spread(name: str, values: list[float]) -> dict:
-    """Median, quartiles and all values; the fidelity of a constant output is NaN and left out."""
-    known = [value for value in values if np.isfinite(value)]
-    return {
-        name: float(np.median(known)),
-        f"{name}_quartiles": np.percentile(known, [25, 75]),
-        f"{name}_all": results.without_nan(values),
-    }
+def summarize(measured: list[dict]) -> dict:
+    """Medians over inputs, with quartiles and all values of the scores.
+
+    Leaves out NaN, the fidelity if the output is constant.
+    """
+    row = {}
+    for key in measured[0]:
+        values = [of_input[key] for of_input in measured]
+        row[key] = float(np.nanmedian(values))
+        if key not in ("n_segments", "n_words", "seconds"):
+            row[f"{key}_quartiles"] = np.nanpercentile(values, [25, 75])
+            row[f"{key}_all"] = results.without_nan(values)
+    return row
 
 
 def draw(labels: np.ndarray, classes: tuple[str, ...], seed: int) -> list[int]:
@@ -132,24 +132,18 @@ def write(args, half: str, device, rows: list[dict], content: dict, **origins: s
 
 def ablate_images(args, device: torch.device) -> None:
     dataset = data.load_cifar10(args.data)
-    file = args.weights or imagenet.local_weights(args.data, args.model)
-    model = imagenet.load(args.model, file, device=device)
+    file = imagenet.local_weights(args.data, imagenet.DEFAULT)
+    model = imagenet.load(file=file, device=device)
     indices = draw(dataset.y_train, dataset.classes, args.seed)
     default = replace(images.SETTINGS, samples=128, held_out=64, seed=args.seed)
 
     def measure(**change) -> dict:
-        names = vars(images.IMAGE_SETTINGS)
-        image_settings = replace(
-            images.IMAGE_SETTINGS, **{k: v for k, v in change.items() if k in names}
-        )
-        settings = replace(default, **{k: v for k, v in change.items() if k not in names})
-        measured = [
-            measure_image(model, dataset.x_train[k], k, image_settings, settings) for k in indices
-        ]
-        fidelity, jaccard, n_segments, seconds = zip(*measured, strict=True)
-        row = spread("fidelity", list(fidelity)) | spread("jaccard", list(jaccard))
-        row |= {"n_segments": float(np.median(n_segments)), "samples": settings.samples}
-        return row | {"seconds": float(np.median(seconds))}
+        names = vars(images.IMAGE_SETTINGS).keys()
+        of_image = {key: change.pop(key) for key in names & change.keys()}
+        settings = replace(default, **change)
+        task = replace(images.IMAGE_SETTINGS, **of_image), settings
+        measured = [measure_image(model, dataset.x_train[k], k, *task) for k in indices]
+        return summarize(measured) | {"samples": settings.samples}
 
     rows = measure_all(IMAGE_FACTORS, measure)
     recognized = {how: accuracy(model, dataset, how, args.seed) for how in images.RESAMPLING}
@@ -179,7 +173,7 @@ def measure_image(
     index: int,
     image_settings: images.ImageSettings,
     settings: core.Settings,
-) -> tuple[float, float, int, float]:
+) -> dict:
     """Held-out fidelity, overlap between seeds, number of segments, seconds per explanation."""
     image = images.resize(image, model.side, image_settings.resize)
     started = time.perf_counter()
@@ -202,14 +196,12 @@ def measure_image(
     masks, sample_weights = draw_masks(settings.held_out, "held out")
     fidelity = core.fidelity(surrogates[0], masks, values(masks), sample_weights)[0]
     first, second = (surrogate.weights[:, 0] for surrogate in surrogates)
-    return float(fidelity), stability.jaccard(first, second, settings.top_k), d, seconds
+    jaccard = stability.jaccard(first, second, settings.top_k)
+    return {"fidelity": fidelity, "jaccard": jaccard, "n_segments": d, "seconds": seconds}
 
 
 def accuracy(model: imagenet.ImageModel, dataset: data.Dataset, how: str, seed: int) -> float:
-    """Share of random training images whose predicted class belongs to the true class.
-
-    However faithful, an explanation says little if the model does not recognize the image.
-    """
+    """Share of random training images whose predicted class belongs to the true class."""
     rng = np.random.default_rng(cli.seed_for(seed, "known"))
     chosen = rng.choice(len(dataset.x_train), RECOGNIZED_OF, replace=False)
     inputs = np.stack([images.resize(dataset.x_train[k], model.side, how) for k in chosen])
@@ -219,7 +211,7 @@ def accuracy(model: imagenet.ImageModel, dataset: data.Dataset, how: str, seed: 
 
 
 def effective_share(d: int, width: float) -> float:
-    """Effective share of LIME's masks, (E w)^2 / E w^2, for segments shown with probability 1/2."""
+    """Effective share (E w)^2 / E w^2 of masks that show each segment with probability 1/2."""
     weights = core.kernel(np.tri(d + 1, d, -1), width)  # of masks that show 0, ..., d segments
     share = binom.pmf(range(d + 1), d, 0.5)
     return float((share @ weights) ** 2 / (share @ weights**2))
@@ -235,8 +227,7 @@ def ablate_text(args) -> None:
 
     def measure(explained_value: str = "margin", **change) -> dict:
         settings = replace(default, **change)
-        columns: dict[str, list] = {"fidelity": [], "jaccard": [], "ground_truth_correlation": []}
-        seconds = []
+        measured = []
         for index, post in zip(indices, parsed, strict=True):
             d = len(post.words)
             margins = text.answer_linear(post, model)
@@ -245,16 +236,14 @@ def ablate_text(args) -> None:
             started = time.perf_counter()
             seeded = [replace(settings, seed=args.seed + k) for k in range(N_SEEDS)]
             runs = [core.explain(values, d, each, index) for each in seeded]
-            seconds.append((time.perf_counter() - started) / N_SEEDS)
+            seconds = (time.perf_counter() - started) / N_SEEDS
             first, second = (run.weights[:, 0] for run in runs)
             truth = model.contributions(post.text, list(post.words))[:, top]
-            columns["fidelity"].append(float(runs[0].fidelity[0]))
-            columns["jaccard"].append(stability.jaccard(first, second, settings.top_k))
-            columns["ground_truth_correlation"].append(float(spearmanr(first, truth).statistic))
-        row = {"n_words": float(np.median([len(post.words) for post in parsed]))}
-        for key, values in columns.items():
-            row |= spread(key, values)
-        return row | {"seconds": float(np.median(seconds))}
+            row = {"n_words": d, "fidelity": runs[0].fidelity[0], "seconds": seconds}
+            row["jaccard"] = stability.jaccard(first, second, settings.top_k)
+            row["ground_truth_correlation"] = spearmanr(first, truth).statistic
+            measured.append(row)
+        return summarize(measured)
 
     rows = measure_all(TEXT_FACTORS, measure)
     content = {"model": "svm", "indices": indices, "settings": vars(default)}

@@ -10,15 +10,15 @@ output for the masked input. LIME fits
 with a ridge penalty alpha |w|^2 for Omega. The weights w are the explanation.
 
 This module does not depend on images or texts. The caller passes a function from masks (n, d) bool
-to explained values (n, K), for example the log-odds of K classes. This module draws and weights
-the masks, fits the ridge regression and decides when to stop.
+to explained values (n, K), for example the log-odds of K classes. `explain` draws and weights the
+masks, fits the ridge regression and decides when to stop.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import gammaln, logsumexp, softmax
 
 from common.cli import UserError, seed_for
 
@@ -28,7 +28,19 @@ BATCH = 64  # masks per step while more may be needed
 MIN_SAMPLES = 32  # masks to fit to; fewer cannot support any conclusion
 MIN_HIDDEN = 4  # times every feature must be hidden, and shown, before its weight counts as known
 REPEATS = 400  # simulated repetitions for the expected overlap
-CONSTANT = 1e-5  # a spread below this share of the values' size is float32 rounding
+CONSTANT = 1e-5  # a standard deviation below this share of the values' size is float32 rounding
+
+
+def transform(logits: np.ndarray, classes: list[int], value: str) -> np.ndarray:
+    """The values to explain, (n, len(classes)), for logits (n, K).
+
+    `value` is "log_odds": log p_k / (1 - p_k) = z_k - log sum_{j != k} exp z_j, which is finite
+    where p rounds to 1; or "probability": p_k.
+    """
+    if value == "probability":
+        return softmax(logits, axis=1)[:, classes]
+    others = [logsumexp(np.delete(logits, k, axis=1), axis=1) for k in classes]
+    return logits[:, classes] - np.stack(others, axis=1)
 
 
 def top_features(weights: np.ndarray, top_k: int) -> np.ndarray:
@@ -46,9 +58,9 @@ def kernel(masks: np.ndarray, width: float) -> np.ndarray:
 
 
 def draw_lime(n: int, d: int, width: float, rng: np.random.Generator) -> Sample:
-    """The `lime` package's masks for images: each feature is shown with probability 1/2.
+    """The `lime` package's masks for images, except its first, which shows all features.
 
-    (The package's first mask always shows everything.)
+    Each feature is shown with probability 1/2.
     """
     masks = rng.random((n, d)) < 0.5
     return masks, kernel(masks, width)
@@ -68,9 +80,9 @@ def glime_probability(width: float) -> float:
 def draw_glime(n: int, d: int, width: float, rng: np.random.Generator) -> Sample:
     """GLIME-Binomial (Tan et al., NeurIPS 2023, section 4.1): the kernel moves into the sampler.
 
-    With the exponential kernel on the number of hidden features, LIME's weighted masks follow the
-    same distribution as unweighted masks that show each feature with `glime_probability`, and no
-    model call is spent on a mask of negligible weight. Width 0.54 shows 85% of the features.
+    With an exponential kernel of the number of hidden features, LIME's weighted masks have the same
+    distribution as unweighted masks that show each feature with `glime_probability`, which spend no
+    model call on a negligible weight. Width 0.54 shows 85% of the features.
     """
     return rng.random((n, d)) < glime_probability(width), np.ones(n)
 
@@ -117,8 +129,7 @@ def fit(
 ) -> Surrogate:
     """Equation 1 in closed form: weighted ridge regression with an unpenalized intercept.
 
-    Args:
-        masks: (n, d); values: (n, K); sample_weights: (n,); alpha: the ridge penalty.
+    Takes masks (n, d), values (n, K), sample weights (n,) and the ridge penalty alpha.
     """
     share = sample_weights / sample_weights.sum()
     mean_z, mean_y = share @ masks, share @ values
@@ -131,9 +142,9 @@ def fit(
 def fidelity(
     surrogate: Surrogate, masks: np.ndarray, values: np.ndarray, sample_weights: np.ndarray
 ) -> np.ndarray:
-    """Weighted R^2 (K,) of a surrogate on masks that it was not fitted to.
+    """Weighted R^2 (K,) of a surrogate: 1 is perfect, 0 no better than a constant, negative worse.
 
-    1 is perfect, 0 is no better than a constant, negative is worse. NaN if the values are constant.
+    NaN if the values are constant. Measured on masks that the surrogate was not fitted to.
     """
     share = sample_weights / sample_weights.sum()
     residual = share @ (values - surrogate(masks)) ** 2
@@ -156,17 +167,17 @@ def expected_overlap(
     top_k: int,
     rng: np.random.Generator,
 ) -> float:
-    """The expected overlap (Jaccard, 0 to 1) of the top features, with signs, and another run's.
+    """The expected Jaccard overlap, 0 to 1, of the signed top features with those of another run.
 
-    Simulates REPEATS repetitions: weights of the first value from a normal distribution around the
-    fitted ones, with twice the sandwich covariance of a weighted ridge (White, Econometrica 1980).
-    Twice, because both the fitted weights and those of the repetition deviate from the true ones.
+    Simulates REPEATS runs: weights of the first value from a normal distribution around the fitted
+    ones, with twice the sandwich covariance of a weighted ridge (White, Econometrica 1980). Twice,
+    because the weights of both runs deviate from the true ones.
     """
     z = masks - sample_weights @ masks / sample_weights.sum()
     weighted = (z * sample_weights[:, None]).T
     bread = np.linalg.inv(weighted @ z + alpha * np.eye(z.shape[1]))
     errors = (values - surrogate(masks))[:, 0] * sample_weights
-    # Small samples underestimate the errors.
+    # Residuals of a fit to few masks underestimate the errors.
     correction = len(masks) / max(1.0, len(masks) - z.shape[1] - 1)
     scores = z * errors[:, None]
     covariance = correction * bread @ (scores.T @ scores) @ bread
@@ -182,76 +193,43 @@ def expected_overlap(
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of LIME. images.py and text.py define their defaults and give the reasons.
+    """Settings of LIME. images.py and text.py define their defaults and give the reasons."""
 
-    Attributes:
-        sampler: key of SAMPLERS.
-        kernel_width: of equation 2.
-        alpha: ridge penalty.
-        samples: number of masks to fit to, or None to continue until the top features are settled.
-        max_samples: most masks to fit to if `samples` is None.
-        min_overlap: the top features are settled once `expected_overlap` reaches this.
-        top_k: number of top features.
-        held_out: number of masks on which fidelity is measured.
-        seed: of all random draws.
-    """
-
-    sampler: str = "glime"
-    kernel_width: float = 0.54
-    alpha: float = 1.0
-    samples: int | None = None
-    max_samples: int = 384
-    min_overlap: float = 0.9
-    top_k: int = 5
-    held_out: int = 64
-    seed: int = 0
+    sampler: str = "glime"  # key of SAMPLERS
+    kernel_width: float = 0.54  # of equation 2
+    alpha: float = 1.0  # ridge penalty
+    samples: int | None = None  # masks to fit to; None: until the top features are settled,
+    max_samples: int = 384  # but at most this many
+    min_overlap: float = 0.9  # `expected_overlap` from which the top features count as settled
+    top_k: int = 5  # number of top features
+    held_out: int = 64  # masks on which fidelity is measured
+    seed: int = 0  # of all random draws
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """An explanation and how far it can be trusted.
+    """The surrogate, and measures of how reliable it is."""
 
-    Attributes:
-        weights: (d, K); intercept: (K,).
-        fidelity: (K,) weighted R^2 on held-out masks.
-        original, surrogate_original: (K,) of the model and the surrogate, for the unmasked input.
-        model_calls: number of inputs evaluated: masks, held-out masks, and the unmasked input.
-        settled: whether the top features of the first value are settled.
-        expected_overlap: expected overlap of the top features with those of another run, 0 to 1.
-        effective_samples: of the masks fitted to.
-    """
-
-    weights: np.ndarray
-    intercept: np.ndarray
-    fidelity: np.ndarray
-    original: np.ndarray
-    surrogate_original: np.ndarray
-    model_calls: int
-    settled: bool
-    expected_overlap: float
-    effective_samples: float
+    weights: np.ndarray  # (d, K)
+    intercept: np.ndarray  # (K,)
+    fidelity: np.ndarray  # (K,) weighted R^2 on held-out masks
+    original: np.ndarray  # (K,) the model's values for the unmasked input
+    surrogate_original: np.ndarray  # (K,) the surrogate's
+    model_calls: int  # inputs evaluated: masks, held-out masks, and the unmasked input
+    settled: bool  # whether the top features of the first value are settled
+    expected_overlap: float  # of the top features with those of another run, 0 to 1
+    effective_samples: float  # of the masks fitted to
 
 
 def explain(
-    value_function: ValueFunction,
-    d: int,
-    settings: Settings,
-    *item: object,
-    original: np.ndarray | None = None,
+    value_function: ValueFunction, d: int, settings: Settings, *item: object
 ) -> Explanation:
     """Explains one input with `d` features.
 
     Random generators are seeded from (settings.seed, item), so the result does not depend on
     earlier explanations, and `item` (an index, a file's hash) separates the draws of different
-    inputs. `original` (K,) is the value of the unmasked input if it is known already.
-
-    Raises:
-        UserError: fewer than two features, an unknown sampler, or too few samples.
+    inputs. Raises UserError if `settings.samples` is below MIN_SAMPLES.
     """
-    if d < 2:
-        raise UserError("the input has only one segment or word: choose a finer segmentation")
-    if settings.sampler not in SAMPLERS:
-        raise UserError(f"unknown sampler {settings.sampler!r}: choose {', '.join(SAMPLERS)}")
     if settings.samples is not None and settings.samples < MIN_SAMPLES:
         raise UserError(f"{settings.samples} samples are too few: use {MIN_SAMPLES} or more")
     draw, width, alpha = SAMPLERS[settings.sampler], settings.kernel_width, settings.alpha
@@ -284,7 +262,7 @@ def explain(
         weights=surrogate.weights,
         intercept=surrogate.intercept,
         fidelity=fidelity(surrogate, held_out, value_function(held_out), held_out_weights),
-        original=value_function(full)[0] if original is None else original,
+        original=value_function(full)[0],
         surrogate_original=surrogate(full)[0],
         model_calls=len(masks) + len(held_out) + 1,
         settled=expected >= settings.min_overlap,

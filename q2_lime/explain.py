@@ -1,21 +1,20 @@
-"""Explains predictions of an image classifier with LIME, and how far to trust each explanation.
+"""Explains predictions of an image classifier with LIME, and measures how reliable they are.
 
     python q2_lime/explain.py                        one CIFAR-10 test image of each class
     python q2_lime/explain.py --image cat.jpg        your image, of any size
     python q2_lime/explain.py --samples 1000         a fixed number of masks
-    python q2_lime/explain.py --engine lime          masks and fit by the `lime` package
     python q2_lime/explain.py --model resnet50       another torchvision classifier
     python q2_lime/explain.py --checkpoint outputs/q1_gradcam/model.pt    the network of Question 1
 
 Ten images take about two minutes on two CPU cores; 7 of the 10 explanations are trustworthy. The
-weights come from --weights FILE, else from DATA/weights/MODEL*.pth, else torchvision downloads
-them. Writes OUT/explanations.json, OUT/explanations.npz (segments and weights), OUT/figures/*.png;
-with --image OUT/user/NAME_HASH.{png,json}. OUT is outputs/q2_lime/images (with --checkpoint
-q2_lime/classifier beside its folder), or for other options a folder in OUT/other.
+weights are read from --weights FILE or DATA/weights/MODEL_imagenet*.pth, or downloaded by
+torchvision. Writes OUT/explanations.json, OUT/explanations.npz (segments and weights) and
+OUT/figures/*.png; for --image, OUT/user/NAME_HASH.{png,json}. OUT is outputs/q2_lime/images (with
+--checkpoint, q2_lime/classifier beside its folder), or OUT/other/OPTIONS if options differ from
+their defaults.
 """
 
 import argparse
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,84 +22,50 @@ import numpy as np
 from scipy.special import softmax
 
 from common import cli, data, figures, imagenet, results
-from q2_lime import core, image_figures, images, lime_package, stability
-
-
-def sample_count(text: str) -> int | None:
-    """An argparse type: a number of masks, or None for `auto`."""
-    if text == "auto":
-        return None
-    if not text.isdecimal() or int(text) < core.MIN_SAMPLES:
-        raise argparse.ArgumentTypeError(f"{text!r} is not auto or at least {core.MIN_SAMPLES}")
-    return int(text)
+from q2_lime import core, image_figures, images, stability
 
 
 def arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     model = parser.add_mutually_exclusive_group()
-    model.add_argument(
-        "--model", metavar="NAME", help=f"torchvision classifier (default: {imagenet.DEFAULT})"
-    )
+    text = f"torchvision classifier (default: {imagenet.DEFAULT})"
+    model.add_argument("--model", default=imagenet.DEFAULT, metavar="NAME", help=text)
     model.add_argument("--weights", type=Path, metavar="FILE", help="ImageNet checkpoint")
     model.add_argument("--checkpoint", type=Path, metavar="FILE", help="network of Question 1")
     parser.data_option("CIFAR-10 and weights")
     add = parser.add_argument
     add("--image", type=Path, metavar="FILE", help="explain this image instead of test images")
-    add("--per-class", type=cli.positive, metavar="N", help="test images per class (default: 1)")
+    text = "test images per class (default: 1)"
+    add("--per-class", type=cli.positive, default=1, metavar="N", help=text)
     add("--segmentation", choices=images.SEGMENTATIONS, help="default: slic; grid for 32 x 32")
     add("--n-segments", "--regions", type=cli.positive, metavar="N", help="for a grid: per side")
-    add("--fill", choices=images.FILLS, help="replaces hidden segments (default: mean)")
-    add("--resize", "--enlarge", choices=images.RESAMPLING, help="default: bicubic")
-    add("--value", dest="explained_value", choices=images.VALUES, help="default: log_odds")
-    add("--samples", type=sample_count, metavar="N", help="masks to fit to (default: auto)")
-    add("--sampler", choices=core.SAMPLERS, help="default: glime")
-    add("--engine", choices=("builtin", "lime"), help="default: builtin")
-    add("--seed", type=int, metavar="N", help="of images and masks (default: 0)")
+    text = "masks to fit to (default: until the top segments are settled)"
+    add("--samples", type=cli.positive, metavar="N", help=text)
+    add("--seed", type=int, default=0, metavar="N", help="of images and masks (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")
     parser.device_option()
     args = parser.parse_args()
 
-    package = args.engine == "lime"
-    if package and (args.fill == "blur" or args.sampler or args.explained_value):
-        parser.error(
-            "--engine lime has fixed masks and explains probabilities: no --sampler, --value, or"
-            " --fill blur"
-        )
-    if args.segmentation == "quickshift" and args.n_segments:
-        parser.error("--segmentation quickshift chooses the number itself: omit --n-segments")
-    complete(args)
-    return args
-
-
-def complete(args: argparse.Namespace) -> None:
-    """Fills in the defaults, which depend on the model, and adds `settings`, `image_settings`."""
     small = args.checkpoint is not None
-    image_settings = images.SMALL_IMAGE_SETTINGS if small else images.IMAGE_SETTINGS
+    usual = images.SMALL_IMAGE_SETTINGS if small else images.IMAGE_SETTINGS
     settings = images.SMALL_SETTINGS if small else images.SETTINGS
-    defaults = vars(image_settings) | {"sampler": settings.sampler, "engine": "builtin"}
-    defaults |= {"model": imagenet.DEFAULT, "weights": None, "per_class": 1, "samples": None}
-    defaults["seed"] = 0
-    if args.segmentation in ("slic", "grid"):
-        defaults["n_segments"] = {"slic": 20, "grid": 8 if small else 4}[args.segmentation]
-    if args.engine == "lime":
-        defaults["fill"] = "mean"
-    base = results.OUTPUTS / "q2_lime/images"
-    if small:
-        base = args.checkpoint.resolve().parent.parent / "q2_lime/classifier"
-    args.out = args.out or (base if args.image else cli.out_folder(base, args, defaults))
-    for name, default in defaults.items():
-        if getattr(args, name) is None:
-            setattr(args, name, default)
-    args.image_settings = images.ImageSettings(
-        **{k: getattr(args, k) for k in vars(image_settings)}
+    segmentation = args.segmentation or usual.segmentation
+    if segmentation == "quickshift" and args.n_segments:
+        parser.error("--segmentation quickshift chooses the number itself: omit --n-segments")
+    n_segments = {"slic": 20, "grid": 8 if small else 4}.get(segmentation, usual.n_segments)
+    if args.out is None:
+        args.out = results.OUTPUTS / "q2_lime/images"
+        if small:
+            args.out = args.checkpoint.resolve().parent.parent / "q2_lime/classifier"
+        if not args.image:
+            defaults = {"segmentation": usual.segmentation, "n_segments": n_segments}
+            defaults |= {"model": imagenet.DEFAULT, "weights": None, "per_class": 1}
+            args.out = cli.out_folder(args.out, args, defaults | {"samples": None, "seed": 0})
+    args.image_settings = replace(
+        usual, segmentation=segmentation, n_segments=args.n_segments or n_segments
     )
-    args.settings = replace(
-        settings,
-        sampler=args.sampler,
-        kernel_width=settings.kernel_width if args.sampler == "glime" else 0.25,
-        samples=args.samples,
-        seed=args.seed,
-    )
+    args.settings = replace(settings, samples=args.samples, seed=args.seed)
+    return args
 
 
 def main() -> None:
@@ -113,38 +78,42 @@ def main() -> None:
     else:
         file = args.weights or imagenet.local_weights(args.data, args.model)
         model, name = imagenet.load(args.model, file, device=device), "cifar10"
-    if image is not None:
+    if image is None:
+        explain_test_images(args, model, data.load(name, args.data), device)
+    else:
         explain_user_image(args, model, image, device)
-        return
 
-    dataset = data.load(name, args.data)
-    samples, panels, arrays, scores = [], [], {}, []
+
+def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset, device) -> None:
+    """Explains random test images of each class."""
+    panels, arrays, scores = [], {}, []
     for index in draw(dataset, args.per_class, args.seed):
         true = dataset.classes[dataset.y_test[index]]
-        sample, panel = explain_image(
-            args, model, dataset.x_test[index], f"test image {index}", true, "test", index
-        )
-        samples.append({"index": index, **sample, "figure": f"figures/{true}_{index}.png"})
-        panels.append(panel)
+        named = f"test image {index}", true
+        panel = explain_image(args, model, dataset.x_test[index], *named, "test", index)
+        sample = {"index": index} | panel.sample | {"figure": f"figures/{true}_{index}.png"}
+        panels.append(replace(panel, sample=sample))
         arrays[f"segments_{index}"] = panel.segments.astype(np.uint16)
         arrays[f"weights_{index}"] = panel.weights
         if dataset.ground_truth_test is not None:
             mask = dataset.ground_truth_test[index]
             scores.append(images.ground_truth_scores(panel.segments, panel.weights[:, 0], mask))
-        print(f"{true} {index}: predicted {sample['predicted']}; {panel.card[0]}", flush=True)
+        summary = image_figures.card(sample)[0]
+        print(f"{true} {index}: predicted {sample['predicted']}; {summary}", flush=True)
 
     out = results.output_folder(args.out)
     written = [
-        figures.save(image_figures.page(panel), out / sample["figure"], photographs=True)
-        for panel, sample in zip(panels, samples, strict=True)
+        figures.save(image_figures.page(panel), out / panel.sample["figure"], photographs=True)
+        for panel in panels
     ]
     sheet = image_figures.overview(panels)
     written.append(figures.save(sheet, out / "figures/overview.png", photographs=True))
     results.write_npz(out / "explanations.npz", **arrays)
-    samples = results.plain(samples)  # so that the summary agrees with the rounded numbers
+    # Rounded first, so that the summary agrees with the numbers in the file.
+    samples = results.plain([panel.sample for panel in panels])
     recognized = sum(sample["mapped_class"] == sample["true"] for sample in samples)
     summary = {"n": len(samples), "n_recognized": recognized}
-    summary |= stability.summarize(samples, args.settings, "n_segments")
+    summary |= stability.summarize(samples, args.settings)
     content = description(args, model) | {"summary": summary}
     if scores:
         content["ground_truth"] = {k: np.mean([row[k] for row in scores]) for k in scores[0]}
@@ -170,91 +139,70 @@ def draw(dataset: data.Dataset, per_class: int, seed: int) -> list[int]:
 
 def explain_image(
     args, model: imagenet.ImageModel, image: np.ndarray, name: str, true: str, *item: object
-) -> tuple[dict, image_figures.Panel]:
-    """LIME for an image (h, w, 3) uint8 and its two most probable classes: results and figure data.
+) -> image_figures.Panel:
+    """Explains the two most probable classes of an image (h, w, 3) uint8.
 
     `true` is "" if the class is unknown; `item` separates the random draws of different images.
     """
-    settings, fill = args.settings, args.fill
-    model_input = images.resize(image, model.side, args.resize)
-    segments = images.segment(model_input, args.image_settings, name)
+    settings = args.image_settings
+    model_input = images.resize(image, model.side, settings.resize)
+    segments = images.segment(model_input, settings, name)
     d = int(segments.max()) + 1
-    logits = images.masked_logits(model, model_input, segments, fill)
-    full = logits(np.ones((1, d), bool))
-    probabilities = softmax(full[0])
-    top5 = np.argsort(-full[0], kind="stable")[:5].tolist()
-    builtin, first_two = args.engine == "builtin", top5[:2]
-    n_masks = args.samples or lime_package.IMAGE_SAMPLES  # of the package
-    value = args.explained_value if builtin else "probability"
-    values = images.explained_values(logits, first_two, value)
-    original = images.transform(full, first_two, value)[0]
-    runs, seconds = [], []
-    for each in (settings, *stability.repeated_settings(settings)):
-        started = time.perf_counter()
-        if builtin:
-            runs.append(core.explain(values, d, each, *item, original=original))
-        else:
-            seed = cli.seed_for(each.seed, *item) % 2**32
-            package = lime_package.explain_image
-            runs.append(package(model_input, segments, fill, model, first_two, n_masks, seed))
-        seconds.append(time.perf_counter() - started)
-    agreement = stability.agreement([run.weights[:, 0] for run in runs], settings.top_k)
-    if builtin:
-        unit = value.replace("_", "-").capitalize()
-        row, card = stability.row_and_card(runs, agreement, settings.top_k, unit)
-        row["fidelity_second"] = runs[0].fidelity[1]
-    else:
-        rng = np.random.default_rng(cli.seed_for(settings.seed, "held out", *item))
-        fidelity = lime_package.image_fidelity(runs[0], values, settings.held_out, rng)
-        row, card = lime_package.row_and_card(
-            fidelity, runs[0].score, agreement, n_masks + settings.held_out, settings.top_k
-        )
-        row["model_calls_total"] = n_masks * len(runs) + settings.held_out
+    logits = images.masked_logits(model, model_input, segments, settings.fill)
+    full = logits(np.ones((1, d), bool))[0]
+    probabilities, top5 = softmax(full), np.argsort(-full, kind="stable")[:5].tolist()
+    values = images.explained_values(logits, top5[:2], settings.explained_value)
+    runs, row, seconds = stability.explain(values, d, args.settings, *item)
     named = [{"class": model.categories[k], "probability": probabilities[k]} for k in top5]
-    predicted = named[0]["class"]
-    mapped = predicted if args.checkpoint else imagenet.cifar_class(top5[0])
-    sample = {"true": true, "predicted": predicted, "probability": probabilities[top5[0]]}
-    sample |= {"mapped_class": mapped, "n_segments": d, **row, "stability": agreement}
-    sample |= {"top5": named, "seconds": seconds[0], "seconds_total": sum(seconds)}
-    sample = results.without_nan(sample)
-    weights = runs[0].weights
-    return sample, image_figures.Panel(name, image, model_input, segments, weights, sample, card)
+    mapped = named[0]["class"] if args.checkpoint else imagenet.cifar_class(top5[0])
+    sample = {
+        "true": true,
+        "predicted": named[0]["class"],
+        "probability": probabilities[top5[0]],
+        "mapped_class": mapped,
+        "n_segments": d,
+        **row,
+        "fidelity_second": runs[0].fidelity[1],
+        "model_calls_total": sum(run.model_calls for run in runs),
+        "top5": named,
+        "seconds": seconds[0],
+        "seconds_total": sum(seconds),
+    }
+    sample, weights = results.without_nan(sample), runs[0].weights
+    return image_figures.Panel(name, image, model_input, segments, weights, sample)
 
 
 def description(args, model: imagenet.ImageModel) -> dict:
     """The part of the results that does not depend on the explanations."""
-    settings = vars(args.settings)
-    if args.sampler == "glime":
-        settings = settings | {"share_shown": core.glime_probability(args.settings.kernel_width)}
-    thresholds = (stability.FIDELITY_THRESHOLD, stability.STABILITY_THRESHOLD)
+    shown = core.glime_probability(args.settings.kernel_width)
     return {
         "model": model.name,
         "weights": model.source,
         "folded": model.folded,
-        "engine": args.engine,
+        "engine": "builtin",  # not the `lime` package
         "image_settings": vars(args.image_settings),
-        "settings": settings,
+        "settings": vars(args.settings) | {"share_shown": shown},
         "n_seeds": stability.N_SEEDS,
-        "thresholds": dict(zip(("fidelity", "stability"), thresholds, strict=True)),
+        "thresholds": stability.THRESHOLDS,
         "selection": f"{args.per_class} of each class, drawn at random (seed {args.seed})",
         "relatives_only": [] if args.checkpoint else imagenet.RELATIVES_ONLY,
     }
 
 
 def explain_user_image(args, model: imagenet.ImageModel, image: np.ndarray, device) -> None:
-    """Explains a user's image. The output name holds the file's hash, so nothing is overwritten."""
-    if args.checkpoint and args.resize == images.SMALL_IMAGE_SETTINGS.resize:
+    """Explains a user's image. The output name has the file's hash, so nothing is overwritten."""
+    if args.checkpoint:
         image = data.fit_image(image, model.side)  # the same pixels as q1_gradcam/explain.py
     digest = results.sha256(args.image)
-    sample, panel = explain_image(args, model, image, args.image.name, "", "own", digest)
+    panel = explain_image(args, model, image, args.image.name, "", "own", digest)
     path = results.output_folder(args.out / "user") / f"{args.image.stem}_{digest[:8]}"
     figures.save(image_figures.page(panel), path.with_name(path.name + ".png"), photographs=True)
-    content = sample | description(args, model)
+    content = panel.sample | description(args, model)
     content["provenance"] = results.provenance(args.seed, device, weights_sha256=model.sha256)
     results.write_json(path.with_name(path.name + ".json"), content)
-    for row in sample["top5"][:2]:
+    for row in panel.sample["top5"][:2]:
         print(f"{row['class']} {row['probability']:.0%}")
-    print("\n".join(panel.card))
+    print("\n".join(image_figures.card(panel.sample)))
     print(f"wrote {results.shown(path)}.png and .json")
 
 

@@ -8,10 +8,11 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from scipy.stats import binom
 from skimage.segmentation import find_boundaries
 
-from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, plt, show_image, to_gray
+from common.figures import ACCENT as FOR
+from common.figures import FAINT, INK, WIDTH, axes_at, plt, shorten, show_image, text_at, to_gray
+from common.figures import SECOND as AGAINST
 from q2_lime import core
 
-FOR, AGAINST = ACCENT, SECOND
 SIGNED = LinearSegmentedColormap.from_list("signed", [AGAINST, "#ffffff", FOR])
 TOP_K = 5  # segments that are marked
 MIN_SIDE = 256  # pixels per side at which borders are drawn, so that they stay thin
@@ -19,24 +20,34 @@ MIN_SIDE = 256  # pixels per side at which borders are drawn, so that they stay 
 
 @dataclass(frozen=True)
 class Panel:
-    """An explained image, ready to be drawn.
+    """An explained image."""
 
-    Attributes:
-        name: for the heading.
-        original: (h, w, 3) uint8 as given; image: (H, W, 3) uint8, the model's input.
-        segments: (H, W) int; weights: (d, 2) for the predicted class and the runner-up.
-        sample: its entry in explanations.json; `true` is "" if the class is unknown, `mapped_class`
-            the dataset's class that the predicted class belongs to, or None.
-        card: lines on how far to trust it.
-    """
-
-    name: str
-    original: np.ndarray
-    image: np.ndarray
-    segments: np.ndarray
-    weights: np.ndarray
+    name: str  # for the heading
+    original: np.ndarray  # (h, w, 3) uint8 as given
+    image: np.ndarray  # (H, W, 3) uint8, the model's input
+    segments: np.ndarray  # (H, W) int
+    weights: np.ndarray  # (d, 2) for the predicted class and the runner-up
+    # Its entry in explanations.json. `true` is "" if the class is unknown; `mapped_class` is the
+    # dataset's class that the predicted class belongs to, or None.
     sample: dict
-    card: list[str]
+
+
+def card(sample: dict) -> list[str]:
+    """Four lines on how reliable an explanation is."""
+    stable, fidelity = sample["stability"], sample["fidelity"]
+    fidelity = "undefined" if fidelity is None else f"{fidelity:.2f}"
+    state = "settled" if sample["settled"] else "not settled within the mask limit"
+    trust = "Trustworthy" if sample["trustworthy"] else "Not trustworthy: "
+    return [
+        f"Held-out fidelity {fidelity}; top-{TOP_K} overlap between seeds {stable['jaccard']:.2f};"
+        f" {sample['model_calls']:,} model calls.",
+        f"Top features {state}: expected overlap {sample['expected_overlap']:.2f};"
+        f" {sample['effective_samples']:.0f} effective masks. Between seeds: rank correlation"
+        f" {stable['rank_correlation']:.2f}, sign agreement {stable['sign_agreement']:.0%}.",
+        f"Log-odds without masking: model {sample['original'][0]:.2f},"
+        f" surrogate {sample['surrogate_original'][0]:.2f}.",
+        f"{trust}{'; '.join(sample['reasons'])}.",
+    ]
 
 
 def _finer(image: np.ndarray, segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -59,16 +70,14 @@ def weight_map(image: np.ndarray, segments: np.ndarray, weights: np.ndarray) -> 
     return SIGNED(0.5 + 0.5 * level)[..., :3] * (0.45 + 0.55 * to_gray(image)[..., None])
 
 
-def top_segments_map(
-    image: np.ndarray, segments: np.ndarray, weights: np.ndarray, count: int = TOP_K
-) -> np.ndarray:
-    """The image, see `_finer`, with the `count` top segments outlined and the others pale.
+def top_segments_map(image: np.ndarray, segments: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The image, see `_finer`, with the top segments outlined and the others pale.
 
     The outline is blue for a positive weight and orange for a negative one.
     """
     image, segments = _finer(image, segments)
     shown = 0.75 + 0.25 * to_gray(image)[..., None].repeat(3, axis=2)
-    for k in core.top_features(weights, count):
+    for k in core.top_features(weights, TOP_K):
         inside = segments == k
         shown[inside] = image[inside] / 255
         border = find_boundaries(np.pad(inside, 1), mode="inner")[1:-1, 1:-1]
@@ -80,12 +89,8 @@ def top_segments_map(
     return shown
 
 
-def shorten(name: str, length: int = 20) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"
-
-
 def _heading(panel: Panel) -> str:
-    """The true class, the prediction, and what the prediction means in terms of the dataset."""
+    """The true and the predicted class, and the dataset's class that the prediction belongs to."""
     true, predicted, mapped = (panel.sample[key] for key in ("true", "predicted", "mapped_class"))
     text = f"{panel.name}{' (' + true + ')' if true else ''}:"
     text += f" predicted {predicted}, {panel.sample['probability']:.0%}"
@@ -96,9 +101,8 @@ def _heading(panel: Panel) -> str:
     return text + (f", a kind of {mapped}" if mapped else ", none of the ten classes")
 
 
-def _show(figure, box: tuple[float, ...], image: np.ndarray, title: str = "") -> None:
-    """Draws an image with a thin frame, since pale images would run into the paper."""
-    ax = figure.add_axes(box)
+def _show(ax, image: np.ndarray, title: str = "") -> None:
+    """Draws an image with a thin frame, because the edges of a pale one would not be visible."""
     show_image(ax, image, title)
     ax.set_anchor("N")
     ax.title.set_size(6.5)
@@ -106,8 +110,7 @@ def _show(figure, box: tuple[float, ...], image: np.ndarray, title: str = "") ->
         spine.set(visible=True, color=FAINT, linewidth=0.4)
 
 
-def _color_key(figure, box: tuple[float, ...]) -> None:
-    ax = figure.add_axes(box)
+def _color_key(ax) -> None:
     ax.imshow(np.linspace(-1, 1, 256)[None], cmap=SIGNED, aspect="auto", extent=(-1, 1, 0, 1))
     ax.set(xticks=[-1, 0, 1], yticks=[])
     ax.set_xticklabels(["against", "0", "for"], fontsize=6.5)
@@ -117,7 +120,7 @@ def _color_key(figure, box: tuple[float, ...]) -> None:
 
 def page(panel: Panel):
     """One image: original, segments, top segments, weights for the two most probable classes, the
-    five most probable classes, and how far to trust the explanation."""
+    five most probable classes, and how reliable the explanation is."""
     figure = plt.figure(figsize=(WIDTH, 2.95))
     size = {"fontsize": 8.5, "fontweight": "bold"}
     figure.text(0.008, 0.98, _heading(panel), va="top", parse_math=False, **size)
@@ -135,7 +138,7 @@ def page(panel: Panel):
         (weight_map(image, segments, weights[1]), f"weights for {second}"),
     )
     for k, (shown, title) in enumerate(images):
-        _show(figure, (0.008 + 0.199 * k, 0.39, 0.188, 0.46), shown, title)
+        _show(figure.add_axes((0.008 + 0.199 * k, 0.39, 0.188, 0.46)), shown, title)
     bars = figure.add_axes((0.175, 0.02, 0.18, 0.32))
     values = [row["probability"] for row in panel.sample["top5"]]
     bars.barh(range(5), values, color=[FOR, AGAINST, *(["#b9b9c2"] * 3)], height=0.7)
@@ -146,21 +149,21 @@ def page(panel: Panel):
     bars.tick_params(axis="y", length=0)
     for k, value in enumerate(values):
         bars.text(value + 0.02, k, f"{value:.0%}", va="center", fontsize=6.5)
-    lines = [line for text in panel.card for line in textwrap.wrap(text, 64)]
+    lines = [line for text in card(panel.sample) for line in textwrap.wrap(text, 64)]
     frame = {"facecolor": "none", "edgecolor": FAINT if trustworthy else AGAINST}
     frame |= {"linewidth": 0.6, "boxstyle": "round,pad=0.6"}
     style = {"fontsize": 6.5, "va": "top", "linespacing": 1.35, "bbox": frame}
     color = INK if trustworthy else AGAINST
     figure.text(0.42, 0.33, "\n".join(lines), color=color, **style)
-    _color_key(figure, (0.865, 0.22, 0.115, 0.035))
+    _color_key(figure.add_axes((0.865, 0.22, 0.115, 0.035)))
     return figure
 
 
 def overview(panels: list[Panel]):
     """All images on one sheet: model input, top segments, weights for the predicted class.
 
-    An orange heading marks a prediction outside the true class; orange small print marks an
-    explanation that is not trustworthy.
+    An orange heading marks an incorrect prediction, and orange small print an explanation that is
+    not trustworthy.
     """
     columns = 2 if len(panels) <= 12 else 3
     rows = -(-len(panels) // columns)
@@ -171,16 +174,11 @@ def overview(panels: list[Panel]):
     figure = plt.figure(figsize=(WIDTH, height))
     for k, panel in enumerate(panels):
         row, column = divmod(k, columns)
-        left, bottom = 0.05 + WIDTH / columns * column, height - row_height * row - 0.3 - side
-        image, segments, weights = panel.image, panel.segments, panel.weights[:, 0]
-        maps = (
-            image,
-            top_segments_map(image, segments, weights),
-            weight_map(image, segments, weights),
-        )
-        for n, shown in enumerate(maps):
-            x, y = (left + step * n) / WIDTH, bottom / height
-            _show(figure, (x, y, side / WIDTH, side / height), shown)
+        left, top = 0.05 + WIDTH / columns * column, row_height * row + 0.3
+        shown = panel.image, panel.segments, panel.weights[:, 0]
+        maps = panel.image, top_segments_map(*shown), weight_map(*shown)
+        for n, image in enumerate(maps):
+            _show(axes_at(figure, left + step * n, top, side, side), image)
         sample = panel.sample
         true, predicted, mapped = (sample[key] for key in ("true", "predicted", "mapped_class"))
         heading = f"{true}: {predicted} {sample['probability']:.0%}"
@@ -189,22 +187,19 @@ def overview(panels: list[Panel]):
         summary = f"fidelity {sample['fidelity'] or np.nan:.2f}, overlap"
         summary += f" {sample['stability']['jaccard']:.2f}, {sample['model_calls']} calls"
         summary += ", not trustworthy" * (not sample["trustworthy"])
-        for text, offset, good, style in (
-            (heading, 0.16, mapped == true, {"fontweight": "bold"}),
-            (summary, 0.055, sample["trustworthy"], {}),
-        ):
-            x, y = left / WIDTH, (bottom + side + offset) / height
-            points = size + 1 if style else size
-            color = INK if good else AGAINST
-            figure.text(x, y, text, fontsize=points, va="center", color=color, **style)
-    _color_key(figure, (0.4, 0.2 / height, 0.2, 0.09 / height))
+        color = INK if mapped == true else AGAINST
+        style = {"fontsize": size + 1, "fontweight": "bold", "va": "center", "color": color}
+        text_at(figure, left, top - 0.16, heading, **style)
+        color = INK if sample["trustworthy"] else AGAINST
+        text_at(figure, left, top - 0.055, summary, fontsize=size, va="center", color=color)
+    _color_key(axes_at(figure, 0.4 * WIDTH, height - 0.29, 0.2 * WIDTH, 0.09))
     return figure
 
 
 def ablation(rows: list[dict], recognized: dict[str, float] | None = None):
     """One panel per factor: fidelity and overlap for each value, medians with quartiles.
 
-    `recognized`, the accuracy per resizing method, gets a panel of its own.
+    `recognized`, the accuracy for each resizing method, is shown in one more panel.
     """
     groups: dict[str, list[dict]] = {}
     for row in rows:
@@ -260,8 +255,9 @@ def _categories(ax, title: str, names: list[str]) -> None:
 
 
 def kernel(d: int, widths: tuple[float, ...], shown: float):
-    """The kernel for several widths against the number of shown segments, of `d`; and how often
-    masks of that size are drawn, with probability 1/2 per segment (LIME) and `shown` (GLIME)."""
+    """The kernel of several widths against the number of shown segments, of `d`; and the
+    probability of that number if each segment is shown with probability 1/2 (LIME) or `shown`
+    (GLIME)."""
     figure, ax = plt.subplots(figsize=(5.6, 1.97), layout="constrained")
     k = np.arange(d + 1)
     ax.bar(k - 0.17, binom.pmf(k, d, 0.5), 0.3, color=AGAINST, label="LIME package, ρ = 0.5")

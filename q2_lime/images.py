@@ -1,7 +1,6 @@
 """LIME for images: the features are segments; a hidden segment is replaced by a fill.
 
-`ImageSettings` holds every choice. q2_lime/ablate.py measures why the defaults are what they are
-(outputs/q2_lime/images/ablation.json).
+The defaults were chosen with q2_lime/ablate.py (outputs/q2_lime/images/ablation.json).
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +9,6 @@ import numpy as np
 import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from scipy.special import logsumexp, softmax
 from torch import Tensor
 
 from common.cli import UserError
@@ -24,33 +22,28 @@ RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 SEGMENTATIONS = ("slic", "quickshift", "grid")
-FILLS = ("mean", "gray", "blur", "black")
-VALUES = ("log_odds", "probability")
 MAX_SEGMENTS = 400  # more cannot be told apart with an affordable number of masks
-MIN_SHARED = 0.25  # of the smaller of segment and ground truth, to count as lying on it
+# A segment lies on the ground truth if they share this part of the smaller of the two.
+MIN_SHARED = 0.25
 BATCH = 64
 
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """How an image becomes segments that can be hidden, and which value is explained.
+    """How an image is divided into segments, how they are hidden, and which value is explained."""
 
-    Attributes:
-        resize: key of RESAMPLING, to bring an image to the model's input size.
-        segmentation: one of SEGMENTATIONS.
-        n_segments: approximate number; for a grid the cells per side; ignored by quickshift.
-        fill: one of FILLS: a segment's mean color, middle gray, the blurred image, or black.
-        explained_value: one of VALUES: the log-odds log(p / (1 - p)) of a class, or p itself.
-    """
-
-    # The model recognizes more images than with other filters (31%; nearest neighbor: 4%).
+    # Key of RESAMPLING. With bicubic, the model recognizes 31% of the images; with nearest, 4%.
     resize: str = "bicubic"
-    # SLIC follows objects. Quickshift was less faithful; a 4 x 4 grid as faithful, but arbitrary.
+    # One of SEGMENTATIONS. SLIC follows objects; quickshift was less faithful, and a 4 x 4 grid as
+    # faithful, but arbitrary.
     segmentation: str = "slic"
-    # Gives about 14 segments. 40 and 80 lowered fidelity; 10 gives 7, too few for a top five.
+    # Approximate; for a grid the cells per side; ignored by quickshift. 20 gives about 14 segments.
+    # 40 and 80 lowered fidelity; 10 gives 7, too few for a top five.
     n_segments: int = 20
-    fill: str = "mean"  # gray and black were less faithful, blur about as faithful
-    explained_value: str = "log_odds"  # probabilities were far less faithful
+    # The "mean" color of a segment, "gray", "black", or the image with a "blur". Gray and black
+    # were less faithful, blur about as faithful.
+    fill: str = "mean"
+    explained_value: str = "log_odds"  # "probability" was far less faithful
 
 
 IMAGE_SETTINGS = ImageSettings()
@@ -78,14 +71,12 @@ def resize(image: np.ndarray, side: int, resampling: str) -> np.ndarray:
 
 
 def segment(image: np.ndarray, settings: ImageSettings, name: str = "the image") -> np.ndarray:
-    """Segments of an image (H, W, 3) uint8: (H, W) int, numbered from 0 without gaps.
+    """Segments of an image (H, W, 3) uint8, as (H, W) int, numbered from 0 without gaps.
 
     `slic`: k-means in color and position (Achanta et al., TPAMI 2012). `quickshift`: modes of the
     density in the same space (Vedaldi & Soatto, ECCV 2008), with the parameters and seed of the
     `lime` package. `grid`: squares, aligned with CIFAR-10's pixels if `n_segments` divides 32.
-
-    Raises:
-        UserError: the image has one color or one segment, or more than MAX_SEGMENTS segments.
+    Raises UserError if the image has one color, one segment, or more than MAX_SEGMENTS.
     """
     from skimage.segmentation import quickshift, slic  # slow to import and only needed here
 
@@ -125,92 +116,61 @@ def filled_image(image: np.ndarray, segments: np.ndarray, fill: str) -> np.ndarr
     return (sums / np.bincount(flat)[:, None]).round().astype(np.uint8)[segments]
 
 
-class Perturbed:
-    """An image with any of its segments hidden, as normalized network input.
+def normalized(model: ImageModel, pixels: np.ndarray) -> Tensor:
+    """Pixels (..., 3), uint8 or float in 0 to 255, normalized for the model, on its device."""
+    device = next(model.network.parameters()).device
+    x = torch.from_numpy(np.array(pixels)).to(device).float() / 255
+    return (x - torch.tensor(model.mean, device=device)) / torch.tensor(model.std, device=device)
 
-    Args:
-        image, filled: (H, W, 3) uint8; segments: (H, W) int.
-        mean, std: of the model's normalization, for images in 0 to 1.
-    """
 
-    def __init__(
-        self, image: np.ndarray, filled: np.ndarray, segments: np.ndarray, mean, std, device="cpu"
-    ):
-        def normalized(pixels: np.ndarray) -> Tensor:
-            x = torch.from_numpy(np.array(pixels)).to(device).float().div_(255)
-            return (x - torch.tensor(mean, device=device)) / torch.tensor(std, device=device)
-
-        self.image, self.filled = normalized(image), normalized(filled)  # (H, W, 3)
-        self.segments = torch.from_numpy(segments).to(device)
-
-    def batch(self, masks: np.ndarray) -> Tensor:
-        """(n, 3, H, W) float, channels last in memory, for masks (n, d) bool."""
-        shown = torch.from_numpy(masks).to(self.segments.device)[:, self.segments]  # (n, H, W)
-        return torch.where(shown[..., None], self.image, self.filled).permute(0, 3, 1, 2)
+@torch.inference_mode()
+def predict(model: ImageModel, images: np.ndarray) -> np.ndarray:
+    """Logits (n, K) of images (n, side, side, 3), uint8 or float in 0 to 255."""
+    batches = (normalized(model, images[i : i + BATCH]) for i in range(0, len(images), BATCH))
+    outputs = [model.network(batch.permute(0, 3, 1, 2)) for batch in batches]
+    return torch.cat(outputs).double().cpu().numpy()
 
 
 def masked_logits(
     model: ImageModel, image: np.ndarray, segments: np.ndarray, fill: str
 ) -> core.ValueFunction:
     """A function from masks (n, d) of an image's segments to logits (n, K)."""
-    device = next(model.network.parameters()).device
-    filled = filled_image(image, segments, fill)
-    perturbed = Perturbed(image, filled, segments, model.mean, model.std, device)
+    shown = normalized(model, image)
+    hidden = normalized(model, filled_image(image, segments, fill))
+    numbers = torch.from_numpy(segments).to(shown.device)
 
     @torch.inference_mode()
     def logits(masks: np.ndarray) -> np.ndarray:
-        batches = (masks[i : i + BATCH] for i in range(0, len(masks), BATCH))
-        outputs = [model.network(perturbed.batch(batch)) for batch in batches]
+        outputs = []
+        for i in range(0, len(masks), BATCH):
+            mask = torch.from_numpy(masks[i : i + BATCH]).to(shown.device)[:, numbers]
+            batch = torch.where(mask[..., None], shown, hidden)  # (n, H, W, 3)
+            outputs.append(model.network(batch.permute(0, 3, 1, 2)))
         return torch.cat(outputs).double().cpu().numpy()
 
     return logits
-
-
-@torch.inference_mode()
-def predict(model: ImageModel, images: np.ndarray) -> np.ndarray:
-    """Logits (n, K) of images (n, side, side, 3), uint8 or float in 0 to 255."""
-    device = next(model.network.parameters()).device
-    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (model.mean, model.std))
-    outputs = []
-    for i in range(0, len(images), BATCH):
-        x = torch.from_numpy(np.ascontiguousarray(images[i : i + BATCH])).to(device)
-        x = x.permute(0, 3, 1, 2).float().div_(255)
-        outputs.append(model.network((x - mean) / std))
-    return torch.cat(outputs).double().cpu().numpy()
-
-
-def transform(logits: np.ndarray, classes: list[int], value: str) -> np.ndarray:
-    """The explained values (n, len(classes)) of logits (n, K).
-
-    Log-odds are the difference between a class's logit and the log-sum-exp of all others. They are
-    nearly linear in the shown segments, whereas probabilities saturate at 0 and 1.
-    """
-    if value == "probability":
-        return softmax(logits, axis=1)[:, classes]
-    others = [logsumexp(np.delete(logits, k, axis=1), axis=1) for k in classes]
-    return logits[:, classes] - np.stack(others, axis=1)
 
 
 def explained_values(
     logits: core.ValueFunction, classes: list[int], value: str
 ) -> core.ValueFunction:
     """The function from masks (n, d) to explained values (n, len(classes))."""
-    return lambda masks: transform(logits(masks), classes, value)
+    return lambda masks: core.transform(logits(masks), classes, value)
 
 
 def ground_truth_scores(
     segments: np.ndarray, weights: np.ndarray, ground_truth: np.ndarray
 ) -> dict[str, float]:
-    """Compares an explanation with the pixels that are known to decide the class.
+    """Compares an explanation with the pixels that decide the class.
 
     Args:
         segments: (H, W); weights: (d,) for the class; ground_truth: (H, W) bool.
 
     Returns:
-        relevance_mass: share of the positive weight on the ground truth, a segment's weight spread
-        evenly over its pixels; its baseline is that of equal weights, the share of the area.
+        relevance_mass: share of the positive weight on the ground truth, if the weight of a segment
+        is spread evenly over its pixels; its baseline is the share of the area.
         top_segment_hit: 1 if the segment of largest weight lies on the ground truth; its baseline
-        is that of a random segment.
+        is the share of segments that do.
     """
     flat, inside = segments.ravel(), ground_truth.ravel().astype(float)
     sizes = np.bincount(flat, minlength=len(weights))

@@ -1,7 +1,7 @@
 """How much of an explanation's weight lies on words outside the body of a post.
 
-A newsgroup classifier that relies on names of hosts and posters in headers has a high test accuracy
-and generalizes badly; explanations reveal it (Ribeiro et al., arXiv:1602.04938, section 6.4).
+A newsgroup classifier that relies on names of hosts and posters in headers is accurate on test
+posts but generalizes badly; explanations reveal this (Ribeiro et al., arXiv:1602.04938).
 """
 
 from dataclasses import replace
@@ -14,8 +14,8 @@ from common.cli import UserError, seed_for
 from q2_lime import core, text
 from q2_lime.linear import LinearModel
 
-TOP_K = 10  # top words that count
-SAMPLES = 1000  # masks per post, or twice its words if that is more; fixed, to save time
+TOP_K = 10  # words of largest |weight| that are counted
+SAMPLES = 1000  # masks per post, but at least twice its words
 POSTS_PER_CLASS = 10
 BODY = newsgroups.ZONES.index("body")
 
@@ -33,11 +33,10 @@ def zone_weight(post: text.Post, weights: np.ndarray) -> np.ndarray:
 def measure(
     model: LinearModel, posts: list[str], indices: list[int], seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Explains full posts and sums up the weights by zone.
+    """Explains full posts and adds up the weights by zone.
 
-    Returns:
-        Shares (N, 4) of the weight and, for comparison, of the words known to the model. Rows of
-        posts with fewer than two known words are NaN.
+    Returns shares (N, 4) of the weight and, as a baseline, of the words known to the model. Rows of
+    posts with fewer than two known words are NaN.
     """
     weight_shares = np.full((len(posts), len(newsgroups.ZONES)), np.nan)
     word_shares = weight_shares.copy()
@@ -51,10 +50,8 @@ def measure(
         values = text.explained_values(margins, model, [predicted], "margin")
         settings = replace(text.SETTINGS, samples=max(SAMPLES, 2 * d), held_out=32, seed=seed)
         weights = core.explain(values, d, settings, "leak", index).weights[:, 0]
-        weight_shares[row], word_shares[row] = (
-            zone_weight(post, weights),
-            post.zone_shares().mean(0),
-        )
+        weight_shares[row] = zone_weight(post, weights)
+        word_shares[row] = post.zone_shares().mean(0)
     return weight_shares, word_shares
 
 
@@ -73,11 +70,8 @@ def interval(shares: np.ndarray, rng: np.random.Generator, repeats: int = 2000) 
 def compare(posts: newsgroups.Posts, models: dict[str, LinearModel], seed: int) -> dict:
     """Compares models trained on full and on stripped posts on the same full test posts.
 
-    Args:
-        models: by KIND and KIND_stripped.
-
-    Returns:
-        The content of leak.json without summary and provenance.
+    `models` has the keys KIND and KIND_stripped. Returns the content of leak.json without summary
+    and provenance.
     """
     labels, chosen = np.array(posts.y_test), []
     for k, name in enumerate(posts.classes):
@@ -97,10 +91,8 @@ def compare(posts: newsgroups.Posts, models: dict[str, LinearModel], seed: int) 
             "zones": _by_zone(shares),
             "per_class": {c: _by_zone(shares[classes == k]) for k, c in enumerate(posts.classes)},
         }
-        parts = (
-            f"{row['outside_body']:.0%} of the weight, {row['outside_body_words']:.0%} of the words"
-        )
-        print(f"{key}: {parts} outside the body", flush=True)
+        weight, share = f"{row['outside_body']:.0%}", f"{row['outside_body_words']:.0%}"
+        print(f"{key}: {weight} of the weight, {share} of the words outside the body", flush=True)
     about = {"n_posts": len(chosen), "posts_per_class": POSTS_PER_CLASS, "top_k": TOP_K}
     selection = f"{POSTS_PER_CLASS} full test posts of each class by seed {seed}"
     about |= {"n_samples": SAMPLES, "selection": selection}
@@ -112,11 +104,8 @@ def _by_zone(shares: np.ndarray) -> dict[str, float]:
 
 
 def summarize(models: dict[str, dict], samples: list[dict]) -> dict:
-    """By kind: full against stripped model by class, and the class that relies most on footers.
-
-    Args:
-        models: blocks of leak.json; samples: of explanations.json.
-    """
+    """For each kind: the full against the stripped model by class; the class with most weight on
+    footers. Takes the `models` of leak.json and the `samples` of explanations.json."""
     summary = {}
     for kind in (key for key in models if f"{key}_stripped" in models):
         full, stripped = models[kind], models[f"{kind}_stripped"]

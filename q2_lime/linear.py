@@ -5,14 +5,12 @@ For a text in which word j occurs c_j times,
     v_j = (1 + ln c_j) idf_j if c_j > 0, else 0;  x = v / |v|_2;
     margin_k = b_k + sum_j x_j W_jk                                                          (1)
 
-and the probabilities are softmax(margins / temperature). The contribution of word j to margin k is
-x_j W_jk. The contributions are the ground truth for explanations: they add up to margin_k - b_k.
+and the probabilities are softmax(margins / temperature). Word j contributes x_j W_jk to margin k.
+The contributions are the ground truth for explanations: they add up to margin_k - b_k.
 """
 
 import json
 import re
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,46 +21,31 @@ from scipy.special import softmax
 from common.cli import UserError, first_line
 from common.results import write_npz
 
-WORD = re.compile(r"(?u)\b\w\w+\b")  # scikit-learn's default token: two or more letters
+WORD = re.compile(r"(?u)\b\w\w+\b")  # scikit-learn's default: two or more letters or digits
 FORMAT = 1
 KINDS = ("svm", "logistic_regression")
 ARRAYS = ("idf", "coefficients", "intercept")
-ABOUT = ("kind", "classes", "ngrams", "temperature", "stripped", "dataset", "settings")
-UNREADABLE = (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
+ABOUT = ("kind", "classes", "temperature", "stripped", "dataset", "settings")
 
 
 @dataclass(frozen=True)
 class LinearModel:
-    """A trained classifier with V features and K classes.
+    """A trained classifier with V words and K classes.
 
-    Attributes:
-        kind: one of KINDS.
-        classes: (K) names in the order of the margins.
-        vocabulary: feature (a word, or up to `ngrams` words joined by spaces) -> column.
-        idf: (V,) inverse document frequencies.
-        coefficients: (V, K).
-        intercept: (K,).
-        temperature: divides the margins before the softmax; above zero.
-        ngrams: number of words in the longest features.
-        stripped: whether it was trained on posts without headers, footers and quotes.
-        dataset: name of the training posts.
-        settings: hyperparameters chosen by cross-validation.
-
-    Raises:
-        ValueError: shapes do not fit, a number is not finite, or the temperature is not positive.
+    Raises ValueError if shapes do not fit, a number is not finite, or the temperature is not above
+    zero.
     """
 
-    kind: str
-    classes: tuple[str, ...]
-    vocabulary: dict[str, int]
-    idf: np.ndarray
-    coefficients: np.ndarray
-    intercept: np.ndarray
-    temperature: float
-    ngrams: int
-    stripped: bool
-    dataset: str
-    settings: dict
+    kind: str  # one of KINDS
+    classes: tuple[str, ...]  # in the order of the margins
+    vocabulary: dict[str, int]  # word -> column
+    idf: np.ndarray  # (V,) inverse document frequencies
+    coefficients: np.ndarray  # (V, K)
+    intercept: np.ndarray  # (K,)
+    temperature: float  # divides the margins before the softmax
+    stripped: bool  # whether it was trained on posts without headers, footers and quotes
+    dataset: str  # name of the training posts
+    settings: dict  # hyperparameters chosen by cross-validation
 
     def __post_init__(self):
         v, k = len(self.vocabulary), len(self.classes)
@@ -74,17 +57,12 @@ class LinearModel:
         if not 0 < self.temperature < np.inf:
             raise ValueError(f"temperature {self.temperature} is not a positive number")
 
-    def tokens(self, text: str) -> list[str]:
-        """The features of a text in order, including those outside the vocabulary."""
-        words = WORD.findall(text.lower())
-        sizes = range(1, self.ngrams + 1)
-        return [" ".join(words[i : i + n]) for n in sizes for i in range(len(words) - n + 1)]
-
     def vectors(self, texts: list[str]) -> csr_array:
         """TF-IDF vectors x of equation 1, sparse (N, V). Texts without known words give zeros."""
         data, columns, ends = [], [], [0]
         for text in texts:
-            known = [self.vocabulary[t] for t in self.tokens(text) if t in self.vocabulary]
+            words = WORD.findall(text.lower())
+            known = [self.vocabulary[word] for word in words if word in self.vocabulary]
             column, count = np.unique(np.array(known, int), return_counts=True)
             value = (1 + np.log(count)) * self.idf[column]
             data.append(value / max(np.linalg.norm(value), 1e-12))
@@ -102,7 +80,7 @@ class LinearModel:
         return softmax(self.margins(texts) / self.temperature, axis=1)
 
     def contributions(self, text: str, words: list[str]) -> np.ndarray:
-        """x_j W_jk of each of `words`, (d, K): the ground truth for explanations of the margins."""
+        """The contribution x_j W_jk of each of `words` to each margin, (d, K)."""
         x = np.asarray(self.vectors([text]).todense())[0]
         columns = [self.vocabulary[word] for word in words]
         return x[columns, None] * self.coefficients[columns]
@@ -123,11 +101,7 @@ def save(path: str | Path, model: LinearModel) -> Path:
 
 
 def load(path: str | Path) -> LinearModel:
-    """Reads a model that `save` wrote. Nothing in the file is executed.
-
-    Raises:
-        UserError: no such file, a damaged file, or something else than a text model.
-    """
+    """Reads a model written by `save`. Raises UserError if there is none or it is damaged."""
     if not Path(path).is_file():
         raise UserError(f"there is no text model {path}: train one with q2_lime/train_text.py")
     try:
@@ -135,12 +109,12 @@ def load(path: str | Path) -> LinearModel:
             about = json.loads(file["about"].tobytes())
             words = file["vocabulary"].tobytes().decode().split("\n")
             arrays = {name: file[name].astype(np.float64) for name in ARRAYS}
-        if about.pop("format") != FORMAT:
+        if about.pop("format") != FORMAT or about.pop("ngrams", 1) != 1:
             raise ValueError("unknown format")
         about["classes"] = tuple(about["classes"])
         vocabulary = {word: column for column, word in enumerate(words)}
         return LinearModel(**about, vocabulary=vocabulary, **arrays)
-    except (*UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # a damaged file can raise almost anything
         problem = f"{path} is damaged or not a text model ({first_line(error)})"
         raise UserError(f"{problem}: train it again with q2_lime/train_text.py") from None
 

@@ -1,10 +1,12 @@
-"""Whether an explanation can be trusted: agreement between random seeds, thresholds, summary.
+"""Whether an explanation can be trusted: its fidelity, and its agreement between random seeds.
 
-The verdict is about the explanation, not about whether the model is right: a faithful and stable
-explanation of a wrong prediction is trustworthy.
+This is not about whether the model is right: a faithful and stable explanation of a wrong
+prediction is trustworthy.
 """
 
-from dataclasses import dataclass, replace
+import time
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -12,13 +14,32 @@ from scipy.stats import spearmanr
 from common.cli import seed_for
 from q2_lime import core
 
-N_SEEDS = 5  # explanations of one input that are compared, including the one that is shown
-FIDELITY_THRESHOLD, STABILITY_THRESHOLD = 0.7, 0.8  # an explanation below either is not trustworthy
+N_SEEDS = 5  # explanations of each input that are compared, including the one that is shown
+THRESHOLDS = {"fidelity": 0.7, "stability": 0.8}  # explanations below are not trustworthy
+MEASURES = ("model_calls", "settled", "expected_overlap", "effective_samples")
+MEASURES += ("original", "surrogate_original")
 
 
-def repeated_settings(settings: core.Settings) -> list[core.Settings]:
-    """The settings of the N_SEEDS - 1 further explanations, which differ in their seed."""
-    return [replace(settings, seed=seed_for(settings.seed, "again", k)) for k in range(N_SEEDS - 1)]
+def explain(
+    values: core.ValueFunction, d: int, settings: core.Settings, *item: object
+) -> tuple[list[core.Explanation], dict[str, Any], list[float]]:
+    """Explains one input with N_SEEDS seeds.
+
+    Returns the explanations, the first with the seed in `settings`; the measures of the first for
+    the results file; and the seconds that each took.
+    """
+    seeds = [settings.seed, *(seed_for(settings.seed, "again", k) for k in range(N_SEEDS - 1))]
+    runs, seconds = [], []
+    for seed in seeds:
+        started = time.perf_counter()
+        runs.append(core.explain(values, d, replace(settings, seed=seed), *item))
+        seconds.append(time.perf_counter() - started)
+    first, fidelity = runs[0], runs[0].fidelity[0]
+    stability = agreement([run.weights[:, 0] for run in runs], settings.top_k)
+    reasons = weaknesses(fidelity, stability["jaccard"])
+    row = {"fidelity": fidelity} | {key: getattr(first, key) for key in MEASURES}
+    row |= {"stability": stability, "trustworthy": not reasons, "reasons": reasons}
+    return runs, row, seconds
 
 
 def jaccard(a: np.ndarray, b: np.ndarray, top_k: int) -> float:
@@ -30,9 +51,8 @@ def jaccard(a: np.ndarray, b: np.ndarray, top_k: int) -> float:
 def agreement(weights: list[np.ndarray], top_k: int) -> dict[str, float]:
     """Agreement of the weights (d,) of several seeds, as means over all pairs.
 
-    Returns:
-        jaccard: of the top features, 0 to 1; rank_correlation: Spearman, -1 to 1; sign_agreement:
-        share of the first one's top features that have the same sign in the other, 0 to 1.
+    Returns `jaccard` of the top features, 0 to 1; `rank_correlation` (Spearman), -1 to 1; and
+    `sign_agreement`, the share of one's top features with the same sign in the other, 0 to 1.
     """
     pairs = [(a, b) for i, a in enumerate(weights) for b in weights[i + 1 :]]
     ranks, signs = [], []
@@ -48,58 +68,18 @@ def agreement(weights: list[np.ndarray], top_k: int) -> dict[str, float]:
     }
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Whether an explanation is trustworthy, and if not, why."""
+def weaknesses(fidelity: float, overlap: float) -> list[str]:
+    """Why an explanation is not trustworthy; empty if it is.
 
-    trustworthy: bool
-    reasons: list[str]
-
-    def __str__(self) -> str:
-        return "trustworthy" if self.trustworthy else f"not trustworthy: {'; '.join(self.reasons)}"
-
-
-def verdict(fidelity: float, overlap: float) -> Verdict:
-    """The verdict for a held-out fidelity and a top-k Jaccard index over seeds."""
+    Takes the held-out fidelity, NaN if the output is constant, and the overlap between seeds.
+    """
     if np.isnan(fidelity):
-        return Verdict(False, ["the model's output is the same for all masks"])
-    reasons = []
-    if fidelity < FIDELITY_THRESHOLD:
-        reasons.append(f"fidelity {fidelity:.2f} is below {FIDELITY_THRESHOLD:.2f}")
-    if overlap < STABILITY_THRESHOLD:
-        reasons.append(f"overlap between seeds {overlap:.2f} is below {STABILITY_THRESHOLD:.2f}")
-    return Verdict(not reasons, reasons)
-
-
-def card(
-    explanation: core.Explanation, stability: dict[str, float], top_k: int, unit: str
-) -> list[str]:
-    """Four lines on how far to trust an explanation. `unit` names the explained value."""
-    fidelity, jaccard = explanation.fidelity[0], stability["jaccard"]
-    state = "settled" if explanation.settled else "not settled within the mask limit"
-    return [
-        f"Held-out fidelity {fidelity:.2f}; top-{top_k} overlap between seeds {jaccard:.2f};"
-        f" {explanation.model_calls:,} model calls.",
-        f"Top features {state}: expected overlap {explanation.expected_overlap:.2f};"
-        f" {explanation.effective_samples:.0f} effective masks. Between seeds: rank correlation"
-        f" {stability['rank_correlation']:.2f}, sign agreement {stability['sign_agreement']:.0%}.",
-        f"{unit} without masking: model {explanation.original[0]:.2f},"
-        f" surrogate {explanation.surrogate_original[0]:.2f}.",
-        f"{str(verdict(fidelity, jaccard)).capitalize()}.",
-    ]
-
-
-def row_and_card(
-    runs: list[core.Explanation], agreement: dict[str, float], top_k: int, unit: str
-) -> tuple[dict, list[str]]:
-    """The results and the `card` of the first of several runs that differ in their seed."""
-    keys = ("model_calls", "settled", "expected_overlap", "effective_samples")
-    keys += ("original", "surrogate_original")
-    fidelity = runs[0].fidelity[0]
-    row = {"fidelity": fidelity} | {key: getattr(runs[0], key) for key in keys}
-    row |= vars(verdict(fidelity, agreement["jaccard"]))
-    row["model_calls_total"] = sum(run.model_calls for run in runs)
-    return row, card(runs[0], agreement, top_k, unit)
+        return ["the model's output is the same for all masks"]
+    scores = (
+        ("fidelity", fidelity, THRESHOLDS["fidelity"]),
+        ("overlap between seeds", overlap, THRESHOLDS["stability"]),
+    )
+    return [f"{name} {x:.2f} is below {least:.2f}" for name, x, least in scores if x < least]
 
 
 def medians(samples: list[dict], *keys: str) -> dict[str, float | None]:
@@ -114,18 +94,16 @@ def medians(samples: list[dict], *keys: str) -> dict[str, float | None]:
     return {key: float(np.median(row)) if row else None for key, row in known.items()}
 
 
-def summarize(samples: list[dict], settings: core.Settings, *keys: str) -> dict:
-    """Counts, the range of fidelity and medians (also of `keys`) over samples of a results file."""
+def summarize(samples: list[dict], settings: core.Settings) -> dict:
+    """Counts, the range of fidelity and medians over the images of a results file."""
     fidelity = [sample["fidelity"] for sample in samples if sample["fidelity"] is not None]
     untrusted = [sample["true"] for sample in samples if not sample["trustworthy"]]
-    stable = [sample["stability"]["jaccard"] >= STABILITY_THRESHOLD for sample in samples]
+    stable = [sample["stability"]["jaccard"] >= THRESHOLDS["stability"] for sample in samples]
     settled = [sample["model_calls"] for sample in samples if sample["settled"]]
     most = settings.max_samples + settings.held_out + 1
-    keys = ("fidelity", "model_calls", "model_calls_total", "seconds", "seconds_total", *keys)
-    median = medians(samples, *keys)
-    if "original" in samples[0]:  # explanations by the lime package lack it
-        errors = [abs(s["original"][0] - s["surrogate_original"][0]) for s in samples]
-        median["surrogate_error"] = float(np.median(errors))
+    keys = ("fidelity", "model_calls", "model_calls_total", "seconds", "seconds_total")
+    errors = [abs(s["original"][0] - s["surrogate_original"][0]) for s in samples]
+    median = medians(samples, *keys, "n_segments") | {"surrogate_error": float(np.median(errors))}
     return {
         "n_trustworthy": len(samples) - len(untrusted),
         "n_not_trustworthy": len(untrusted),

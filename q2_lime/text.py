@@ -1,26 +1,23 @@
 """LIME's interface to texts: features are the distinct words of a text, and masking deletes words.
 
-Like the models of this project, it works in lower case: "God" and "god" are one word (the `lime`
-package has two features there). Words outside a linear model's vocabulary cannot change its output
-and are left out.
+Texts are converted to lower case, as in linear.py: "God" and "god" are one feature (two in the
+`lime` package). Words outside a model's vocabulary cannot change its output and are left out.
 """
 
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.special import logsumexp, softmax
 
 from common import newsgroups
 from common.cli import UserError
 from q2_lime import core
 from q2_lime.linear import WORD, LinearModel
 
-VALUES = ("margin", "log_odds", "probability")
-# Defaults for texts, chosen by q2_lime/ablate.py (outputs/q2_lime/text/ablation.json).
+# Defaults for texts, chosen with q2_lime/ablate.py (outputs/q2_lime/text/ablation.json).
 SETTINGS = core.Settings(
     sampler="glime",
     kernel_width=0.54,
@@ -30,30 +27,20 @@ SETTINGS = core.Settings(
     top_k=5,
     held_out=500,
 )
-MAX_CHARACTERS = 200_000  # the longest post of 20newsgroups has 160,000
 MAX_WORDS = 2000  # distinct words; the cost of the regression grows with their cube
-CHUNK = 500  # texts per call of a classifier
 HEADER_LINE = re.compile(r"[A-Za-z][^\s:]*:(?!//)|[ \t]+\S")  # `Name: value` or its continuation
 POST_HEADER = re.compile(r"(from|subject|newsgroups|organization|date):", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Post:
-    """A text and its features.
+    """A text and its features."""
 
-    Attributes:
-        text: the text, unchanged.
-        words: (d) distinct words in lower case, in order of appearance.
-        spans: (start, end, index into `words`) of every occurrence, in order.
-        zones: zone of every occurrence, one of `newsgroups.ZONES`.
-        parts: (start, end, zone) covering the whole text, in order.
-    """
-
-    text: str
-    words: tuple[str, ...]
-    spans: tuple[tuple[int, int, int], ...]
-    zones: tuple[str, ...]
-    parts: tuple[tuple[int, int, str], ...]
+    text: str  # unchanged
+    words: tuple[str, ...]  # (d) distinct, in lower case, in order of appearance
+    spans: tuple[tuple[int, int, int], ...]  # (start, end, index into `words`) of all occurrences
+    zones: tuple[str, ...]  # of every occurrence, one of `newsgroups.ZONES`
+    parts: tuple[tuple[int, int, str], ...]  # (start, end, zone), covering the whole text
 
     def zone_shares(self) -> np.ndarray:
         """Share of each word's occurrences in each zone of `newsgroups.ZONES`, (d, 4)."""
@@ -70,20 +57,13 @@ def read(
 
     Args:
         known: keep only these words; None keeps all.
-        name: what error messages call the text.
+        name: of the text in error messages.
         news_post: whether the text has header, quotes and footer; otherwise all of it is body.
 
-    Raises:
-        UserError: the text is empty, binary, too long, or has fewer than two (known) words.
+    Raises UserError if it is empty, or has fewer than two (known) words or more than MAX_WORDS.
     """
     if not text.strip():
         raise UserError(f"{name} is empty: there is nothing to explain")
-    if len(text) > MAX_CHARACTERS:
-        raise UserError(
-            f"{name} has {len(text):,} characters: cut it to {MAX_CHARACTERS:,} or fewer"
-        )
-    if "\0" in text:
-        raise UserError(f"{name} is not a text (it contains zero bytes)")
     parts = newsgroups.zones(text) if news_post else [(0, len(text), "body")]
     zone_at = [zone for start, end, zone in parts for _ in range(start, end)]
     # Lower case can be longer than the original: the Turkish dotted capital I has two characters.
@@ -99,23 +79,16 @@ def read(
         kind = "words" if known is None else "words that the model knows"
         raise UserError(f"{name} has {len(numbers) or 'no'} {kind}: at least two are needed")
     if len(numbers) > MAX_WORDS:
-        raise UserError(
-            f"{name} has {len(numbers):,} different words: cut it to {MAX_WORDS:,} or fewer"
-        )
+        raise UserError(f"{name} has {len(numbers):,} different words: at most {MAX_WORDS:,} work")
     return Post(text, tuple(numbers), tuple(spans), tuple(zones), tuple(parts))
 
 
 def read_user_text(file: str) -> tuple[str, str]:
     """Reads a user's text from a file, or from standard input if `file` is "-".
 
-    Returns:
-        The text with line ends as "\\n" and without a byte-order mark, and a name for messages.
-
-    Raises:
-        UserError: no such file, or not UTF-8.
+    Returns the text with line ends as "\\n" and without a byte-order mark, and a name for messages.
+    Raises UserError if it cannot be read or is not UTF-8.
     """
-    if not file:
-        raise UserError("the text is empty: --text needs the name of a file, or -")
     name = "standard input" if file == "-" else file
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
@@ -123,18 +96,18 @@ def read_user_text(file: str) -> tuple[str, str]:
     except UnicodeDecodeError:
         raise UserError(f"{name} is not a text in UTF-8") from None
     except OSError as error:
-        raise UserError(f"there is no text {name} ({error.strerror})") from None
+        raise UserError(f"can't read the text {name!r}: {error.strerror}") from None
     return re.sub(r"\r\n?", "\n", text).lstrip("\n"), name
 
 
 def is_news_post(text: str) -> bool:
-    """Whether a text starts with the header of a news post: lines `Name: value`, a blank line."""
+    """Whether a text starts with lines `Name: value`, as a news post does, and a blank line."""
     lines = text.partition("\n\n")[0].split("\n")
     return all(map(HEADER_LINE.match, lines)) and any(map(POST_HEADER.match, lines))
 
 
 def without(post: Post, mask: np.ndarray) -> str:
-    """The text without the words that `mask` (d,) hides; what stands between words stays."""
+    """The text without the words that `mask` (d,) hides. Spaces and punctuation stay."""
     pieces, place = [], 0
     for start, end, word in post.spans:
         if not mask[word]:
@@ -143,26 +116,12 @@ def without(post: Post, mask: np.ndarray) -> str:
     return "".join(pieces) + post.text[place:]
 
 
-def answer_by_strings(
-    post: Post, classify: Callable[[list[str]], np.ndarray]
-) -> core.ValueFunction:
-    """Outputs for masks of any classifier, given as a function from texts to (n, K)."""
-
-    def answer(masks: np.ndarray) -> np.ndarray:
-        parts = [masks[i : i + CHUNK] for i in range(0, len(masks), CHUNK)]
-        return np.concatenate([classify([without(post, mask) for mask in part]) for part in parts])
-
-    return answer
-
-
 def answer_linear(post: Post, model: LinearModel) -> core.ValueFunction:
     """Margins (n, K) of a linear model, computed from the masks (n, d) without building texts.
 
     Deleting a word does not change the counts of the others, so equation 1 of linear.py becomes
-    margin(z) = b + (z * v) W / |z * v|. This holds for single words; n-grams need the texts.
+    margin(z) = b + (z * v) W / |z * v|.
     """
-    if model.ngrams > 1:
-        return answer_by_strings(post, model.margins)
     columns = [model.vocabulary[word] for word in post.words]
     counts = np.bincount([word for _, _, word in post.spans], minlength=len(post.words))
     v = (1 + np.log(counts)) * model.idf[columns]
@@ -179,16 +138,10 @@ def answer_linear(post: Post, model: LinearModel) -> core.ValueFunction:
 def explained_values(
     margins: core.ValueFunction, model: LinearModel, classes: list[int], value: str
 ) -> core.ValueFunction:
-    """The values to explain for `classes`: margins, log-odds or probabilities (see VALUES)."""
+    """The function from masks (n, d) to the values to explain, (n, len(classes)).
 
-    def answer(masks: np.ndarray) -> np.ndarray:
-        outputs = margins(masks)
-        if value == "margin":
-            return outputs[:, classes]
-        scaled = outputs / model.temperature
-        if value == "probability":
-            return softmax(scaled, axis=1)[:, classes]
-        others = [logsumexp(np.delete(scaled, k, axis=1), axis=1) for k in classes]
-        return scaled[:, classes] - np.stack(others, axis=1)
-
-    return answer
+    `value` is "margin", or a value of `core.transform` at the model's temperature.
+    """
+    if value == "margin":
+        return lambda masks: margins(masks)[:, classes]
+    return lambda masks: core.transform(margins(masks) / model.temperature, classes, value)

@@ -8,19 +8,18 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 
-from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, plt
-from common.newsgroups import ZONES
+from common.figures import ACCENT as FOR
+from common.figures import FAINT, INK, WIDTH, axes_at, plt, shorten, text_at
+from common.figures import SECOND as AGAINST
 from q2_lime.text import Post
 
-FOR, AGAINST = ACCENT, SECOND
 ZONE_COLORS = {"header": "#332288", "quote": "#aa3377", "footer": "#6b6b75", "body": "#117733"}
-KIND_NAMES = {"svm": "linear SVM", "logistic_regression": "logistic regression"}
 COLUMNS = 84  # characters per line of a drawn post
 # As many words as fit into a line; of a word longer than a line, as many characters as fit.
 LINE = re.compile(rf"(.{{0,{COLUMNS - 1}}}\S)(?!\S)\s*|(.{{1,{COLUMNS}}})")
-MAX_LINES, EXCERPT_LINES = 34, 14  # of a post alone, and of one of several
+MAX_LINES = 34
 LINE_HEIGHT, BAR_HEIGHT = 0.118, 0.19  # inches
-CHART, PAGE = (1.12, 1.15), (2.5, 4.65)  # left edge and width, inches
+CHART_LEFT, CHART_WIDTH, PAGE_LEFT, PAGE_WIDTH = 1.12, 1.15, 2.5, 4.65  # inches
 
 
 @dataclass(frozen=True)
@@ -32,24 +31,6 @@ class Panel:
     sample: dict
 
 
-def confusion(matrix: np.ndarray, names: tuple[str, ...]):
-    """Confusion matrix (counts). The diagonal has no color, so that mistakes stand out."""
-    figure, ax = plt.subplots(figsize=(WIDTH, WIDTH * 0.86), layout="constrained")
-    mistakes = np.where(np.eye(len(names), dtype=bool), np.nan, matrix)
-    image = ax.imshow(mistakes, cmap="Blues", vmin=0)
-    for row, column in np.argwhere(matrix):
-        dark = row != column and matrix[row, column] > 0.6 * np.nanmax(mistakes)
-        style = {"color": "white" if dark else "black", "fontsize": 6}
-        style["fontweight"] = "bold" if row == column else "normal"
-        ax.text(column, row, matrix[row, column], ha="center", va="center", **style)
-    ticks = range(len(names))
-    ax.set_xticks(ticks, names, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
-    ax.set_yticks(ticks, names, fontsize=7)
-    ax.set(xlabel="predicted class", ylabel="true class")
-    figure.colorbar(image, ax=ax, shrink=0.6, label="misclassified test posts")
-    return figure
-
-
 def per_class(rows: dict[str, dict[str, float]]):
     """Recall of each class on full and on stripped posts, largest difference on top."""
     names = sorted(rows, key=lambda name: rows[name]["recall"] - rows[name]["recall_stripped"])
@@ -57,9 +38,9 @@ def per_class(rows: dict[str, dict[str, float]]):
     figure, ax = plt.subplots(figsize=(WIDTH, 0.2 * len(names) + 1.0), layout="constrained")
     y = np.arange(len(names))
     ax.hlines(y, stripped, full, color=FAINT, linewidth=1.2)
-    ax.plot(full, y, "o", color=ACCENT, label="full posts")
+    ax.plot(full, y, "o", color=FOR, label="full posts")
     label = "without headers, footers, quotes"
-    ax.plot(stripped, y, "s", color=SECOND, markerfacecolor="white", label=label)
+    ax.plot(stripped, y, "s", color=AGAINST, markerfacecolor="white", label=label)
     ax.set_yticks(y, names)
     ax.set(xlim=(min(0.3, *stripped) - 0.02, 1.01), ylim=(-0.7, len(names) - 0.3), xlabel="recall")
     ax.grid(axis="x", color="#e4e4e8")
@@ -104,14 +85,14 @@ def post(panel: Panel):
     chart_top = top + heights[column]
     heights[column] += 0.16 * len(top5) + 0.3
     figure = plt.figure(figsize=(WIDTH, top + max(heights)))
-    _write(figure, 0.08, 0.08, _outcome(panel), 8.5, fontweight="bold")
-    _write(figure, 0.08, 0.28, "\n".join(notes), 6.6, linespacing=1.3)
+    text_at(figure, 0.08, 0.08, _outcome(panel), fontsize=8.5, fontweight="bold")
+    text_at(figure, 0.08, 0.28, "\n".join(notes), fontsize=6.6, linespacing=1.3)
     _key(figure, top - 0.22)
-    _page(_axes(figure, *PAGE, top, LINE_HEIGHT * len(lines)), lines, panel)
-    ax = _axes(figure, *CHART, top, BAR_HEIGHT * len(words))
+    _page(axes_at(figure, PAGE_LEFT, top, PAGE_WIDTH, LINE_HEIGHT * len(lines)), lines, panel)
+    ax = axes_at(figure, CHART_LEFT, top, CHART_WIDTH, BAR_HEIGHT * len(words))
     _word_bars(ax, words)
     ax.set_xlabel("LIME weight", fontsize=6.5)
-    ax = _axes(figure, 1.4 + column * 2.4, 0.8, chart_top, 0.16 * len(top5))
+    ax = axes_at(figure, 1.4 + column * 2.4, chart_top, 0.8, 0.16 * len(top5))
     bars = ax.barh(range(len(top5)), [row["probability"] for row in top5], color=FAINT, height=0.7)
     ax.bar_label(bars, [f"{row['probability']:.0%}" for row in top5], fontsize=5.5, padding=2)
     ax.set_yticks(range(len(top5)), [row["class"] for row in top5], fontsize=6)
@@ -121,16 +102,15 @@ def post(panel: Panel):
 
 
 def describe(sample: dict) -> list[str]:
-    """How reliable an explanation is, in short lines."""
+    """Four or five lines on how reliable an explanation is."""
     stable, truth = sample["stability"], sample["ground_truth_correlation"]
-    in_sample = f" (in-sample R² {sample['in_sample']:.2f})" if "in_sample" in sample else ""
     fidelity = "undefined" if sample["fidelity"] is None else f"{sample['fidelity']:.2f}"
-    settled = {True: ", top words settled", False: ", stopped at the maximum", None: ""}
+    settled = "top words settled" if sample["settled"] else "stopped at the maximum"
     lines = [
-        f"Fidelity on held-out masks: {fidelity}{in_sample}",
+        f"Fidelity on held-out masks: {fidelity}",
         f"Stability over seeds: top-5 overlap {stable['jaccard']:.2f}, rank correlation"
         f" {stable['rank_correlation']:.2f}",
-        f"Model evaluations: {sample['model_calls']:,}{settled[sample['settled']]}",
+        f"Model evaluations: {sample['model_calls']:,}, {settled}",
     ]
     if truth is not None:
         lines.append(f"Rank correlation with the ground truth (coefficient x TF-IDF): {truth:.2f}")
@@ -138,27 +118,8 @@ def describe(sample: dict) -> list[str]:
     return [*lines, "Trustworthy: yes" if sample["trustworthy"] else f"Trustworthy: no ({reasons})"]
 
 
-def telling(panels: list[Panel], n: int = 3):
-    """The `n` correct posts with most weight outside the body: top words and their lines."""
-    correct = [panel for panel in panels if panel.sample["true"] == panel.sample["predicted"]]
-    body = ZONES.index("body")
-    top_panels = sorted(correct, key=lambda panel: panel.sample["zone_weight"][body])[:n]
-    rows = [(p, p.sample["words"][:8], page_lines(p, EXCERPT_LINES)) for p in top_panels]
-    sizes = [max(LINE_HEIGHT * len(row[2]), BAR_HEIGHT * len(row[1]) + 0.15) for row in rows]
-    figure, top = plt.figure(figsize=(WIDTH, sum(sizes) + 0.38 * len(rows) + 0.26)), 0.26
-    _key(figure, 0.02)
-    for (panel, words, lines), size in zip(rows, sizes, strict=True):
-        outside = abs(1 - panel.sample["zone_weight"][body])
-        title = f"{_outcome(panel)}; {outside:.0%} of the weight outside the body"
-        _write(figure, 0.08, top, title, fontweight="bold")
-        _word_bars(_axes(figure, *CHART, top + 0.2, BAR_HEIGHT * len(words)), words)
-        _page(_axes(figure, *PAGE, top + 0.2, LINE_HEIGHT * len(lines)), lines, panel)
-        top += size + 0.38
-    return figure
-
-
-def overview(panels: list[Panel], n_words: int = 6):
-    """The top words of every post."""
+def overview(panels: list[Panel]):
+    """The six top words of every post."""
     columns, height = 4, 1.15
     figure = plt.figure(figsize=(WIDTH, height * -(-len(panels) // columns) + 0.3))
     _key(figure, 0.02)
@@ -167,34 +128,23 @@ def overview(panels: list[Panel], n_words: int = 6):
         true, predicted = panel.sample["true"], panel.sample["predicted"]
         outcome = "correct" if true == predicted else f"predicted {predicted}"
         outcome += f", {panel.sample['probability']:.0%}"
-        _write(figure, left, top, true, 6.4, fontweight="bold")
-        _write(figure, left, top + 0.13, outcome, 5.8, color=INK if true == predicted else AGAINST)
-        ax = _axes(figure, left + 0.75, 0.93, top + 0.27, 0.68)
-        _word_bars(ax, panel.sample["words"][:n_words], size=5.6)
+        text_at(figure, left, top, true, fontsize=6.4, fontweight="bold")
+        color = INK if true == predicted else AGAINST
+        text_at(figure, left, top + 0.13, outcome, fontsize=5.8, color=color)
+        ax = axes_at(figure, left + 0.75, top + 0.27, 0.93, 0.68)
+        _word_bars(ax, panel.sample["words"][:6], size=5.6)
     return figure
-
-
-def _axes(figure, left: float, width: float, top: float, height: float):
-    """Axes at a place given in inches from the top left corner."""
-    height, bottom = np.array([height, -top - height]) / figure.get_figheight()
-    return figure.add_axes((left / WIDTH, 1 + bottom, width / WIDTH, height))
-
-
-def _write(figure, left: float, top: float, text: str, size: float = 7.5, **style) -> None:
-    """Text at a place given in inches from the top left corner."""
-    y = 1 - top / figure.get_figheight()
-    figure.text(left / WIDTH, y, text, va="top", fontsize=size, parse_math=False, **style)
 
 
 def _outcome(panel: Panel) -> str:
     true, sample = panel.sample["true"], panel.sample
     correct = "" if not true else ", correct" if true == sample["predicted"] else f", true: {true}"
-    name = printable(panel.name if len(panel.name) <= 45 else panel.name[:44] + "…")
+    name = printable(shorten(panel.name, 45))
     return f"{name}: predicted {sample['predicted']} ({sample['probability']:.0%}){correct}"
 
 
 def _key(figure, top: float) -> None:
-    """The meaning of colors and letters, in one line."""
+    """A legend of colors and letters in one line."""
     labels = {"for the predicted class": FOR, "against it": AGAINST}
     labels |= {f"{zone[0].upper()} = {zone}": color for zone, color in ZONE_COLORS.items()}
     handles = [Patch(color=color, label=label) for label, color in labels.items()]
@@ -204,14 +154,13 @@ def _key(figure, top: float) -> None:
 
 
 def _word_bars(ax, words: list[dict], size: float = 6.5) -> None:
-    """Weights of words, largest first. The color and letter of a name tell the word's zone."""
+    """Weights of words, largest first. The letter and color of a word mark its zone."""
     weights = np.array([word["weight"] for word in words])
     ax.barh(range(len(words)), weights, color=np.where(weights > 0, FOR, AGAINST), height=0.72)
     ax.axvline(0, color=INK, linewidth=0.6)
     ax.set(ylim=(len(words) - 0.5, -0.5), yticks=range(len(words)))
     for k, word in enumerate(words):
-        name = word["word"] if len(word["word"]) <= 16 else word["word"][:15] + "…"
-        label = f"{name} ({word['zone'][0].upper()}) "
+        label = f"{shorten(word['word'], 16)} ({word['zone'][0].upper()}) "
         style = {"ha": "right", "va": "center", "fontsize": size, "parse_math": False}
         color, place = ZONE_COLORS[word["zone"]], ax.get_yaxis_transform()
         ax.text(0, k, label, transform=place, color=color, **style)
@@ -223,11 +172,11 @@ def _word_bars(ax, words: list[dict], size: float = 6.5) -> None:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a drawn post: its place in the text, and how many lines before it are left out."""
+    """A line of a drawn post."""
 
-    start: int
+    start: int  # in the text of the post
     text: str
-    gap: int = 0
+    gap: int = 0  # number of lines left out before it
 
 
 def _marks(panel: Panel) -> list[tuple[int, int, float]]:
@@ -237,10 +186,10 @@ def _marks(panel: Panel) -> list[tuple[int, int, float]]:
     return [(start, end, weights[word]) for start, end, word in named if word in weights]
 
 
-def page_lines(panel: Panel, limit: int = MAX_LINES) -> list[Line]:
+def page_lines(panel: Panel) -> list[Line]:
     """The text in lines of at most COLUMNS characters, without repeated blank lines.
 
-    If there are more than `limit`, lines with top words are kept, and then the first ones.
+    If there are more than MAX_LINES, lines with top words are kept, and then the first ones.
     """
     lines, place = [], 0
     for source in panel.post.text.split("\n"):
@@ -249,23 +198,23 @@ def page_lines(panel: Panel, limit: int = MAX_LINES) -> list[Line]:
         place += len(source) + 1
     blank = [True] + [not line.text.strip() for line in lines]
     lines = [line for k, line in enumerate(lines) if not (blank[k] and blank[k + 1])]
-    if len(lines) <= limit:
+    if len(lines) <= MAX_LINES:
         return lines
     starts = np.array([start for start, _, _ in _marks(panel)])
     begins = np.array([line.start for line in lines] + [len(panel.post.text)])
     has_mark = np.diff(np.searchsorted(starts, begins)) > 0
-    kept = np.sort(np.argsort(~has_mark, kind="stable")[:limit])
+    kept = np.sort(np.argsort(~has_mark, kind="stable")[:MAX_LINES])
     gaps = np.diff(kept, prepend=-1) - 1
     return [Line(lines[k].start, lines[k].text, gap) for k, gap in zip(kept, gaps, strict=True)]
 
 
 def _page(ax, lines: list[Line], panel: Panel) -> None:
-    """The lines in a monospaced font, top words highlighted, the zone at the left of each line."""
+    """The lines in a monospaced font, with top words highlighted and zones marked at the left."""
     ax.set(xlim=(-2.2, COLUMNS), ylim=(len(lines), 0))
     ax.axis("off")
     marks = _marks(panel)
     strongest = max((abs(weight) for _, _, weight in marks), default=0) or 1.0
-    character = PAGE[1] * 72 / (COLUMNS + 2.2)  # points
+    character = PAGE_WIDTH * 72 / (COLUMNS + 2.2)  # points
     font = {"family": "DejaVu Sans Mono", "fontsize": character / 0.602, "parse_math": False}
     font |= {"va": "center_baseline"}
     before = None
@@ -279,7 +228,7 @@ def _page(ax, lines: list[Line], panel: Panel) -> None:
             letter = {"ha": "center", "va": "center_baseline", "fontsize": 5, "color": "white"}
             ax.text(-1.5, row + 0.5, zone[0].upper(), fontweight="bold", **letter)
         before = zone
-        # In short pieces, each at its column: the font's rounded widths would add up over a line.
+        # Each word is placed at its column, because rounded widths would add up over a line.
         for piece in re.finditer(r"\S{1,20}", clean):
             ax.text(piece.start(), row + 0.5, piece[0], color="#55555c", **font)
         for start, stop, weight in marks:
@@ -295,5 +244,5 @@ def _page(ax, lines: list[Line], panel: Panel) -> None:
 
 
 def printable(text: str) -> str:
-    """One character per column: white space becomes spaces, letters the font lacks become dots."""
+    """The text with white space as spaces, and with dots for letters that the font may lack."""
     return re.sub(r"[^ -~\xa1-\u024f]", lambda m: " " if m[0].isspace() else "·", text)

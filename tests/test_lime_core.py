@@ -10,7 +10,6 @@ from scipy.stats import binom, chisquare
 from sklearn.linear_model import Ridge
 from sklearn.metrics import pairwise_distances, r2_score
 
-from common.cli import UserError
 from q2_lime import core, stability
 
 
@@ -195,27 +194,11 @@ def test_an_explanation_depends_only_on_its_seed_and_item():
     assert not np.array_equal(first, other) and not np.array_equal(first, weights(3, seed=1))
 
 
-def test_verdicts():
+def test_reasons_for_distrust():
     constant = core.explain(lambda masks: np.full((len(masks), 1), 0.3), 10, core.Settings())
-    assert not stability.verdict(constant.fidelity[0], 1.0).trustworthy
-    assert stability.verdict(0.7, 0.8) == stability.Verdict(True, [])
-    both = stability.verdict(0.58, 0.5)
-    assert not both.trustworthy
-    assert both.reasons == [
+    assert stability.weaknesses(constant.fidelity[0], 1.0)
+    assert stability.weaknesses(0.7, 0.8) == []
+    assert stability.weaknesses(0.58, 0.5) == [
         "fidelity 0.58 is below 0.70",
         "overlap between seeds 0.50 is below 0.80",
     ]
-    assert str(stability.verdict(0.9, 0.5)) == f"not trustworthy: {both.reasons[1]}"
-
-
-@pytest.mark.parametrize(
-    "d, change, message",
-    [
-        (1, {}, "only one segment or word"),
-        (9, {"sampler": "x"}, "unknown sampler 'x'"),
-        (9, {"samples": 3}, "3 samples are too few"),
-    ],
-)
-def test_wrong_settings_are_named(d, change, message):
-    with pytest.raises(UserError, match=message):
-        core.explain(linear, d, core.Settings(**change))

@@ -2,8 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,25 +16,17 @@ from sklearn.svm import LinearSVC
 
 from common import newsgroups
 from common.cli import UserError
-from q2_lime import core, explain_text, leak, lime_package, linear, text, text_figures, train_text
+from q2_lime import core, leak, linear, text, train_text
 
-ALONE = np.arange(10_000)  # every post is a thread of its own
+ALONE = np.arange(10_000)  # every post is a separate thread
 C = {"min_df": 1, "stop_words": None, "C": 1.0}
 OUT = ROOT / "outputs/q2_lime/text"
 
 
-def trained(texts, labels, classes, kind="svm", ngrams=1):
-    about = {"kind": kind, "ngrams": ngrams, "classes": classes, "stripped": False}
-    estimator = train_text.pipeline(kind, ngrams, features__min_df=1, model__C=1.0)
-    labels = np.array(labels)
-    groups = ALONE[: len(labels)]
-    return train_text.train(estimator, texts, labels, groups, dataset="x", settings=C, **about)
-
-
-def their_vectorizer(ngrams=1):
-    token = r"(?u)\b\w\w+\b"
-    options = {"sublinear_tf": True, "max_df": 0.5, "token_pattern": token}
-    return TfidfVectorizer(ngram_range=(1, ngrams), **options)
+def trained(texts, labels, classes, kind="svm"):
+    about = {"kind": kind, "classes": classes, "stripped": False, "dataset": "x", "settings": C}
+    estimator = train_text.pipeline(kind).set_params(features__min_df=1, model__C=1.0)
+    return train_text.train(estimator, texts, np.array(labels), ALONE[: len(labels)], **about)
 
 
 @pytest.fixture(scope="module")
@@ -49,39 +39,33 @@ def model(posts):
     return trained(posts.train, posts.y_train, posts.classes)
 
 
+def by_texts(post, classify, masks):
+    """Outputs of a classifier for the texts that masks stand for."""
+    return classify([text.without(post, mask) for mask in masks])
+
+
 def answers(post, model):
-    """Margins of the predicted class for masks, and that class."""
+    """A function from masks to margins of the predicted class, and that class."""
     margins = text.answer_linear(post, model)
     label = int(margins(np.ones((1, len(post.words)), bool))[0].argmax())
     return text.explained_values(margins, model, [label], "margin"), label
 
 
-@pytest.mark.parametrize("kind, ngrams", [("svm", 1), ("svm", 2), ("logistic_regression", 1)])
-def test_tfidf_and_probabilities_are_those_of_scikit_learn(posts, kind, ngrams):
-    ours = trained(posts.train, posts.y_train, posts.classes, kind, ngrams)
+@pytest.mark.parametrize("kind", linear.KINDS)
+def test_tfidf_and_probabilities_match_scikit_learn(posts, kind):
+    ours = trained(posts.train, posts.y_train, posts.classes, kind)
     classifier = LogisticRegression(max_iter=200, tol=1e-3)
     if kind == "svm":
         labels = np.array(posts.y_train)
         folds = list(StratifiedGroupKFold(5).split(labels, labels, ALONE[: len(labels)]))
         options = {"method": "temperature", "ensemble": False, "cv": folds}
         classifier = CalibratedClassifierCV(LinearSVC(random_state=0), **options)
-    theirs = make_pipeline(their_vectorizer(ngrams), classifier).fit(posts.train, posts.y_train)
+    tfidf = TfidfVectorizer(sublinear_tf=True, max_df=0.5)
+    theirs = make_pipeline(tfidf, classifier).fit(posts.train, posts.y_train)
     texts = [*posts.test, "", "unknown words: zzz", "\u0130zmir, a comet and \u0130zmir"]
     expected = theirs.predict_proba(texts)
     assert np.allclose(ours.probabilities(texts), expected, atol=2e-3)  # 16-bit coefficients
     assert abs(ours.vectors(texts) - theirs[0].transform(texts)).max() < 1e-6
-
-
-@pytest.mark.parametrize("kind", linear.KINDS)
-def test_two_classes_have_two_columns(kind):
-    texts = ["good fine good", "bad poor", "fine good", "poor bad bad"] * 10
-    labels = [0, 1, 0, 1] * 10
-    ours = trained(texts, labels, ("yes", "no"), kind)
-    assert ours.probabilities(["good", "bad"]).argmax(1).tolist() == [0, 1]
-    if kind == "logistic_regression":
-        theirs = make_pipeline(their_vectorizer(), LogisticRegression(max_iter=200, tol=1e-3))
-        expected = theirs.fit(texts, labels).predict_proba(texts)
-        assert np.allclose(ours.probabilities(texts), expected, atol=2e-3)
 
 
 def test_contributions_add_up_to_the_margin(posts, model):
@@ -108,10 +92,8 @@ def about(arrays, **changes):
         (lambda a: {"idf": np.array([print], dtype=object)}, "Object arrays"),
         (lambda a: {"intercept": np.zeros(3)}, "do not fit"),
         (lambda a: {"coefficients": a["coefficients"] * np.nan}, "not finite"),
-        (lambda a: about(a, temperature=0), "temperature"),
         (lambda a: about(a, temperature=float("nan")), "temperature"),
-        (lambda a: about(a, format=9), "format"),
-        (lambda a: about(a, unknown=1), "unknown"),
+        (lambda a: about(a, ngrams=2), "format"),
     ],
 )
 def test_a_damaged_model_gets_one_line(tmp_path, model, damage, reason):
@@ -132,10 +114,10 @@ def test_files_that_are_no_models(tmp_path, content):
         linear.load(tmp_path / "missing.npz")
 
 
-def test_threads_are_told_by_the_subject():
+def test_posts_with_the_same_subject_are_one_thread():
     moon = ["Subject: Moon", "Subject: Re: moon", "From: x\nSubject: RE: Re: Moon"]
-    found = train_text.threads([*moon, "Subject: Mars", "no subject"], n_classes=1)
-    assert found[0] == found[1] == found[2] and len(set(found.tolist())) == 3
+    threads = train_text.threads([*moon, "Subject: Mars", "no subject"], n_classes=1)
+    assert threads[0] == threads[1] == threads[2] and len(set(threads.tolist())) == 3
 
 
 def test_masks_and_texts_give_the_same_margins(posts, model):
@@ -144,7 +126,7 @@ def test_masks_and_texts_give_the_same_margins(posts, model):
         masks = np.random.default_rng(0).random((60, len(post.words))) < 0.6
         masks[0], masks[1] = True, False
         margins = text.answer_linear(post, model)(masks)
-        assert np.allclose(margins, text.answer_by_strings(post, model.margins)(masks), atol=1e-9)
+        assert np.allclose(margins, by_texts(post, model.margins, masks), atol=1e-9)
         assert np.allclose(margins[0], model.margins([body])[0])
         assert np.allclose(margins[1], model.intercept)
 
@@ -163,9 +145,8 @@ def test_weights_agree_exactly_with_the_lime_package(posts, model):
     data = masks, outputs, distances, label, masks.shape[1]
     select = {"feature_selection": "highest_weights"}
     _, pairs, _, _ = explainer.base.explain_instance_with_data(*data, **select)
-    ours = text.answer_by_strings(post, model.probabilities)(
-        masks[:, [words.index(word) for word in post.words]].astype(bool)
-    )
+    shown = masks[:, [words.index(word) for word in post.words]].astype(bool)
+    ours = by_texts(post, model.probabilities, shown)
     assert np.allclose(ours, outputs, atol=1e-9)
     sample_weights = core.kernel(masks.astype(bool), 0.25)
     weights = core.fit(masks.astype(float), ours, sample_weights, alpha=1.0).weights[:, label]
@@ -183,23 +164,15 @@ def test_weights_agree_with_the_ground_truth(posts, model):
         assert core.top_features(weights, 1) == core.top_features(truth, 1)
 
 
-def test_pairs_of_words_are_explained_through_texts(posts):
-    pairs = trained(posts.train, posts.y_train, posts.classes, ngrams=2)
-    settings = replace(text.SETTINGS, samples=200)
-    args = SimpleNamespace(settings=settings, engine="builtin", value="margin")
-    sample = explain_text.explain(args, pairs, posts.test[0], "post", "", 0).sample
-    assert sample["ground_truth_correlation"] is None and sample["fidelity"] > 0.7
-
-
 def test_explained_values(posts, model):
     post = text.read(posts.test[0], model.vocabulary)
     margins = text.answer_linear(post, model)
     masks = np.random.default_rng(0).random((9, len(post.words))) < 0.5
-    p = model.probabilities([text.without(post, mask) for mask in masks])
-    found = text.explained_values(margins, model, [2, 0], "probability")(masks)
-    assert np.allclose(found, p[:, [2, 0]])
-    found = text.explained_values(margins, model, [1], "log_odds")(masks)
-    assert np.allclose(found[:, 0], np.log(p[:, 1] / (1 - p[:, 1])))
+    p = by_texts(post, model.probabilities, masks)
+    values = text.explained_values(margins, model, [2, 0], "probability")(masks)
+    assert np.allclose(values, p[:, [2, 0]])
+    values = text.explained_values(margins, model, [1], "log_odds")(masks)
+    assert np.allclose(values[:, 0], np.log(p[:, 1] / (1 - p[:, 1])))
 
 
 def test_words_spans_and_zones_by_hand():
@@ -220,12 +193,9 @@ def test_words_spans_and_zones_by_hand():
     "body, message",
     [
         ("", "is empty"),
-        (" \n\t ", "is empty"),
         ("a b c", "has no words"),
         ("zzz qqq vvv", "no words that the model knows"),
         ("comet zzz", "has 1 words that the model knows"),
-        ("x\0y comet orbit", "not a text"),
-        ("comet orbit " * 20000, "cut it"),
         (" ".join(f"word{k}" for k in range(2001)), "2,001 different words"),
     ],
 )
@@ -237,16 +207,13 @@ def test_texts_that_cannot_be_explained(model, body, message):
 
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\r\n"])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-@pytest.mark.parametrize(
-    "header", [b"From: ann@x.org\nSubject: Moon", b"FROM:ann@org\nsubject: moon"]
-)
-def test_zones_do_not_depend_on_mark_line_end_or_case(tmp_path, before, end, header):
-    post = header + b"\n\nBob writes:\n> old\nA comet\n\n--\nann"
+def test_zones_do_not_depend_on_byte_order_mark_and_line_ends(tmp_path, before, end):
+    post = b"FROM:ann@org\nsubject: moon\n\nBob writes:\n> old\nA comet\n\n--\nann"
     (tmp_path / "post").write_bytes(before + post.replace(b"\n", end))
     body, _ = text.read_user_text(str(tmp_path / "post"))
     assert text.is_news_post(body)
     zones = [newsgroups.ZONES[k] for k in text.read(body).zone_shares().argmax(1)]
-    assert zones == ["header"] * 5 + ["quote"] * 3 + ["body"]
+    assert zones == ["header"] * 5 + ["quote"] * 3 + ["body"]  # ties: the first zone
 
 
 @pytest.mark.parametrize("body", ["Dear all,\n\nx", "Note: I saw it.\n\nx", "http://x.org\n\nx"])
@@ -272,58 +239,18 @@ def test_the_planted_leak_is_found(posts, model):
 
 
 def test_summary_of_the_leak_by_hand():
-    def zones(footer, body):
-        return {"header": 0, "quote": 0, "footer": footer, "body": body}
-
-    full = {"a": zones(0.6, 0.4), "b": zones(0.1, 0.9), "c": zones(0.2, 0.8)}
-    stripped = dict.fromkeys(full, zones(0, 1.0))
+    names = ("header", "quote", "footer", "body")
+    shares = {"a": (0, 0, 0.6, 0.4), "b": (0, 0, 0.1, 0.9), "c": (0, 0, 0.2, 0.8)}
+    full = {name: dict(zip(names, row, strict=True)) for name, row in shares.items()}
+    stripped = dict.fromkeys(full, {"footer": 0, "body": 1.0})
     models = {
         "svm": {"outside_body": 0.3, "per_class": full},
         "svm_stripped": {"outside_body": 0.1, "per_class": stripped},
     }
-    words = [("dod", 0.5, "footer"), ("bike", 0.4, "body"), ("no", -0.3, "footer")]
-    words = [dict(zip(("word", "weight", "zone"), word, strict=True)) for word in words]
-    summary = leak.summarize(models, [{"model": "svm", "true": "a", "words": words}])["svm"]
+    summary = leak.summarize(models, [])["svm"]
     assert summary["p_value"] == pytest.approx(2 / 2**3)  # three of three, two-sided
     assert summary["outside_body_drop"] == pytest.approx(0.2)
-    found = summary["footer_class"], summary["footer_words"], summary["median_footer_share"]
-    assert found == ("a", ["dod"], 0.2)
-
-
-def test_fidelity_of_the_package_is_held_out():
-    """High for outputs linear in the features, low for noise, whose in-sample R^2 is high."""
-    post = text.read(" ".join(f"word{k}" for k in range(40)))
-
-    def linear_in_words(texts: list[str]) -> np.ndarray:
-        p = np.array([sum(int(k) for k in re.findall(r"word(\d+)", t)) / 2000 for t in texts])
-        return np.stack([p, 1 - p], axis=1)
-
-    def noise(texts: list[str]) -> np.ndarray:
-        p = np.array([np.random.default_rng(len(t) + sum(t.encode())).random() for t in texts])
-        return np.stack([p, 1 - p], axis=1)
-
-    fidelity = {}
-    for classify, samples in ((linear_in_words, 500), (noise, 50)):
-        found = lime_package.explain_text(post, classify, 0, ("a", "b"), samples, 0)
-        rng = np.random.default_rng(0)
-        fidelity[classify] = lime_package.text_fidelity(found, classify, 0, 500, rng)
-    assert fidelity[linear_in_words] > 0.9 and fidelity[noise] < 0.1
-    assert found.score > 0.7
-
-
-@pytest.mark.parametrize(
-    "body",
-    ["spring " * 50, "see " + "x" * 200 + " and on", "  a\n\n\nb " + "c " * 90, "d" * 84 + " e"],
-)
-def test_drawn_lines_break_at_spaces(body):
-    post = text.Post(body, (), (), (), ())
-    lines = text_figures.page_lines(text_figures.Panel("", post, {"words": []}), limit=100)
-    assert "".join("".join(line.text for line in lines).split()) == "".join(body.split())
-    for line in lines:
-        end = line.start + len(line.text)
-        assert line.text == body[line.start : end] and len(line.text) <= text_figures.COLUMNS
-        whole = re.search(r"\S*\Z", body[:end])[0] + re.match(r"\S*", body[end:])[0]
-        assert line.text.endswith(whole) or len(whole) > text_figures.COLUMNS
+    assert (summary["footer_class"], summary["median_footer_share"]) == ("a", 0.2)
 
 
 @pytest.fixture(scope="module")
@@ -352,7 +279,7 @@ def test_the_scripts_find_the_known_answers(demo):
     assert np.mean(telling) > 0.9
     models = json.loads((demo / "leak.json").read_text())["models"]
     assert models["svm"]["outside_body"] > 0.3 > models["svm_stripped"]["outside_body"]
-    figures = "confusion.svg", "per_class.svg", "figures/leak.svg", "figures/telling.svg"
+    figures = "confusion.svg", "per_class.svg", "figures/leak.svg"
     assert all((demo / name).read_text().startswith("<?xml") for name in figures)
 
 
@@ -376,21 +303,16 @@ def test_an_explanation_is_reproducible_alone(demo):
 def test_user_texts(demo, script, tmp_path):
     path = tmp_path / "a$_$b.txt"  # not a formula
     path.write_bytes(b"Through the telescope we saw a comet.\r\n\r\nThen the lunar eclipse.")
-    options = ("--models", demo, "--kinds", "svm", "--out", tmp_path)
+    options = ("--models", demo, "--out", tmp_path)
     ran = script("q2_lime/explain_text.py", "--text", path, *options)
     assert ran.returncode == 0 and "astronomy" in ran.stdout, ran.stderr
     [stored] = (tmp_path / "user").glob("a$_$b_*_svm.json")
     sample = json.loads(stored.read_text())
     assert {word["zone"] for word in sample["words"]} == {"body"}
     assert stored.with_suffix(".png").is_file()
-    package = ("--engine", "lime", "--samples", "200", "--text", "-")
-    ran = script("q2_lime/explain_text.py", *package, *options, input=path.read_text())
-    assert ran.returncode == 0 and "in-sample" in ran.stdout, ran.stderr
-
-
-def refused(ran, message: str) -> None:
-    assert ran.returncode == 2 and message in ran.stderr, ran.stderr
-    assert ran.stderr.count("\n") == 1
+    options = ("--text", "-", "--samples", "200", *options)
+    ran = script("q2_lime/explain_text.py", *options, input=path.read_text())
+    assert ran.returncode == 0 and "astronomy" in ran.stdout, ran.stderr
 
 
 @pytest.mark.parametrize(
@@ -398,25 +320,18 @@ def refused(ran, message: str) -> None:
     [
         (b"", [], "is empty"),
         (b"\xff\xfe\x00\x01", [], "not a text in UTF-8"),
-        (b"word " * 1_000_000, [], "cut it to"),
-        (b"zzz qqq", [], "no words that the model knows"),
-        (b"comet orbit", ["--samples", "3"], "--samples 3"),
-        (
-            b"comet orbit",
-            ["--engine", "lime", "--value", "probability"],
-            "no --sampler, no --value",
-        ),
-        (b"comet orbit", ["--text", ""], "the text is empty"),
-        (None, [], "there is no text"),
+        (b"comet orbit", ["--samples", "3"], "3 samples are too few"),
+        (None, [], "can't read the text"),
     ],
 )
-def test_user_errors_get_one_line(demo, script, tmp_path, content, options, message):
+def test_user_errors_give_one_line_and_status_2(demo, script, tmp_path, content, options, message):
     path = tmp_path / "user.txt"
     if content is not None:
         path.write_bytes(content)
     places = ("--models", demo, "--text", path, "--out", tmp_path / "out")
-    refused(script("q2_lime/explain_text.py", *places, *options), message)
-    assert not (tmp_path / "out").exists()
+    ran = script("q2_lime/explain_text.py", *places, *options)
+    assert ran.returncode == 2 and message in ran.stderr, ran.stderr
+    assert ran.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
