@@ -62,28 +62,25 @@ def make(network: nn.Module, recipe: dict) -> list[torch.optim.Optimizer]:
         if p.requires_grad:
             kind = _kind(name, p)
             groups.setdefault(kind, {"name": kind, "params": []})["params"].append(p)
-    lr, sgd = recipe["lr"], torch.optim.SGD
+    lr, filters = recipe["lr"], groups["filters"]
     if recipe["optimizer"] == "sgd":
         for kind, group in groups.items():
             group["weight_decay"] = recipe["weight_decay"] if kind in ("filters", "head") else 0.0
-        optimizers = [sgd(groups.values(), lr, momentum=recipe["momentum"], nesterov=True)]
     else:
         # The product of weight decay and learning rate is what matters, so the recipe gives it, per
         # image, as airbench94_muon does. Its rates are for summed losses, not for their means.
-        filters = groups.pop("filters")["params"]
+        del groups["filters"]
         for kind, group in groups.items():
             group["lr"] = recipe["batch"] * recipe["head_lr" if kind == "head" else "bias_lr"]
             decay = recipe["decay_per_image"] * recipe["batch"] / group["lr"]
             group["weight_decay"] = 0.0 if kind == "scales" else decay
-        optimizers = [sgd(groups.values(), momentum=recipe["momentum"], nesterov=True)]
-        if recipe["optimizer"] == "muon":
-            optimizers.append(Muon(filters, lr, recipe["muon_momentum"]))
-        else:
-            options = {
-                "momentum": recipe["filter_momentum"],
-                "weight_decay": recipe["weight_decay"],
-            }
-            optimizers.append(sgd(filters, lr, nesterov=True, **options))
+    if recipe["optimizer"] == "nesterov":
+        options = {"momentum": recipe["filter_momentum"], "weight_decay": recipe["weight_decay"]}
+        groups["filters"] = filters | options
+    sgd = torch.optim.SGD(groups.values(), lr, momentum=recipe["momentum"], nesterov=True)
+    optimizers = [sgd]
+    if recipe["optimizer"] == "muon":
+        optimizers.append(Muon(filters["params"], lr, recipe["muon_momentum"]))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
