@@ -9,7 +9,7 @@ def fit_temperature(logits: torch.Tensor, labels: np.ndarray) -> float:
     """The T in 1/4 to 4 that minimizes the cross-entropy of softmax(logits / T).
 
     Temperature scaling (Guo et al., arXiv:1706.04599, section 4.2). The bounds matter only if the
-    network makes no mistake on the held-out images.
+    network makes no mistakes on the held-out images.
     """
     logits, labels = logits.double(), torch.from_numpy(labels).long()
     candidates = torch.logspace(-0.6, 0.6, 241, dtype=torch.float64)
@@ -25,8 +25,8 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> 
         correct: (N,) bool.
 
     Returns:
-        lists of length `bins`: lower edges `low`, `count`, and the means `confidence` and
-        `accuracy` (None for empty bins).
+        Lists of length `bins`: lower edges `low`, `count`, and the means `confidence` and
+        `accuracy` (None in empty bins).
     """
     edges = np.linspace(0, 1, bins + 1)
     which = np.clip(np.digitize(confidence, edges) - 1, 0, bins - 1)
@@ -38,10 +38,10 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> 
     return diagram
 
 
-def expected_calibration_error(
-    confidence: np.ndarray, correct: np.ndarray, bins: int = 15
-) -> float:
-    """Mean |accuracy - confidence| over bins, weighted by count (Guo et al., eq. 3); 0 is best."""
-    diagram = reliability(confidence, correct, bins)
+def expected_calibration_error(diagram: dict[str, list]) -> float:
+    """Mean |accuracy - confidence| over the bins of a reliability diagram, weighted by count.
+
+    Range 0 to 1, lower is better (Guo et al., equation 3).
+    """
     rows = zip(diagram["count"], diagram["confidence"], diagram["accuracy"], strict=True)
-    return sum(n * abs(a - c) for n, c, a in rows if n) / len(confidence)
+    return sum(n * abs(a - c) for n, c, a in rows if n) / sum(diagram["count"])

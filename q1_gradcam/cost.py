@@ -1,4 +1,4 @@
-"""The cost of training: floating-point operations, the machine's speed, memory."""
+"""The cost of training: floating-point operations, speed of the hardware, memory."""
 
 import time
 
@@ -9,9 +9,9 @@ from common import cli
 
 
 def count_flops(network: torch.nn.Module, sides: list[int]) -> tuple[int, dict[int, float]]:
-    """FLOPs per image (a multiply-add counts as two), as counted by torch.
+    """FLOPs per image, where a multiply-add counts as two.
 
-    Returns the FLOPs of a forward pass at 32 x 32, and of a training step for each image side.
+    Returns those of a forward pass at 32 x 32, and those of a training step for each image side.
     """
     device = next(network.parameters()).device
     training = {}
@@ -38,5 +38,5 @@ def matrix_product_speed(device: torch.device, precision: torch.dtype) -> float:
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Bytes: the peak GPU memory, or the peak resident size of the process."""
+    """The peak GPU memory, or the peak resident size of the process, in bytes."""
     return torch.cuda.max_memory_allocated() if device.type == "cuda" else cli.peak_memory_bytes()

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from common import cli, data, models, results, statistics
-from common.figures import save
-from q1_gradcam import calibration, figures
+from common.figures import confusion, save
+from q1_gradcam import figures
+from q1_gradcam.calibration import expected_calibration_error, reliability
 
 VEHICLES = ("airplane", "automobile", "ship", "truck")  # the other classes of CIFAR-10 are animals
 UNCERTAIN = (0.45, 0.95)  # mean confidence of the bins that are summarized separately
@@ -39,7 +40,7 @@ def main() -> None:
     content = evaluate(model, dataset)
 
     drawn = {
-        "confusion": figures.confusion(content["confusion_matrix"], model.classes),
+        "confusion": confusion(content["confusion_matrix"], model.classes, (3.5, 3.3)),
         "per_class": figures.per_class(content),
         "reliability": figures.reliability(content),
     }
@@ -72,12 +73,12 @@ def evaluate(model: models.Model, dataset: data.Dataset) -> dict:
     as_trained, calibrated = (
         torch.softmax(single.double() / t, 1).amax(1).numpy() for t in (1.0, model.temperature)
     )
-    confusion = np.zeros((len(names), len(names)), int)  # rows: true classes, columns: predicted
-    np.add.at(confusion, (labels, single.argmax(1).numpy()), 1)
-    hits, totals = confusion.diagonal(), confusion.sum(1)
+    diagram, diagram_as_trained = (reliability(c, correct) for c in (calibrated, as_trained))
+    matrix = np.zeros((len(names), len(names)), int)  # rows: true classes, columns: predicted
+    np.add.at(matrix, (labels, single.argmax(1).numpy()), 1)
+    hits, totals = matrix.diagonal(), matrix.sum(1)
     per_class = dict(zip(names, hits / totals, strict=True))
     intervals = [statistics.wilson_interval(k, n) for k, n in zip(hits, totals, strict=True)]
-    ece, diagram = calibration.expected_calibration_error, calibration.reliability
     return {
         "arch": model.arch,
         "dataset": dataset.name,
@@ -88,38 +89,38 @@ def evaluate(model: models.Model, dataset: data.Dataset) -> dict:
         "per_class_accuracy": per_class,
         "per_class_interval": dict(zip(names, intervals, strict=True)),
         "classes_by_accuracy": sorted(names, key=per_class.get),
-        "confusion_matrix": confusion,
-        "most_confused": most_confused(confusion, names, ~np.eye(len(names), dtype=bool)),
-        "mistakes": mistakes(confusion, names),
+        "confusion_matrix": matrix,
+        "most_confused": most_confused(matrix, names, ~np.eye(len(names), dtype=bool)),
+        "mistakes": mistakes(matrix, names),
         "temperature": model.temperature,
-        "expected_calibration_error": ece(calibrated, correct),
-        "expected_calibration_error_as_trained": ece(as_trained, correct),
+        "expected_calibration_error": expected_calibration_error(diagram),
+        "expected_calibration_error_as_trained": expected_calibration_error(diagram_as_trained),
         "mean_confidence": calibrated.mean(),
-        "reliability": diagram(calibrated, correct),
-        "reliability_as_trained": diagram(as_trained, correct),
-        "uncertain": uncertain(diagram(calibrated, correct)),
+        "reliability": diagram,
+        "reliability_as_trained": diagram_as_trained,
+        "uncertain": uncertain(diagram),
     }
 
 
-def most_confused(confusion: np.ndarray, names: tuple[str, ...], among: np.ndarray) -> list[dict]:
+def most_confused(matrix: np.ndarray, names: tuple[str, ...], among: np.ndarray) -> list[dict]:
     """The ten most frequent mistakes `among` (K, K) bool; `share`: of the true class's images."""
-    rows = []
-    for cell in np.argsort(-confusion * among, axis=None, kind="stable")[:10]:
-        true, predicted = np.unravel_index(cell, confusion.shape)
-        if n := (confusion * among)[true, predicted]:
+    rows, counts = [], matrix * among
+    for cell in np.argsort(-counts, axis=None, kind="stable")[:10]:
+        true, predicted = np.unravel_index(cell, matrix.shape)
+        if n := counts[true, predicted]:
             row = {"true": names[true], "predicted": names[predicted], "count": n}
-            rows.append(row | {"share": n / confusion[true].sum()})
+            rows.append(row | {"share": n / matrix[true].sum()})
     return rows
 
 
-def mistakes(confusion: np.ndarray, names: tuple[str, ...]) -> dict:
-    """Number of mistakes, and the most confused pair of classes (both directions together).
+def mistakes(matrix: np.ndarray, names: tuple[str, ...]) -> dict:
+    """The number of mistakes, and the pair of classes that is confused most often, either way.
 
-    For CIFAR-10 also: the share of mistakes within the animals or within the vehicles, the same by
-    chance (all wrong classes equally likely), and the most frequent mistake across.
+    For CIFAR-10 also: the share of mistakes within the animals or within the vehicles, the same if
+    all wrong classes were equally likely, and the most frequent mistake across.
     """
-    n = confusion.sum() - np.trace(confusion)
-    mutual = np.triu(confusion + confusion.T, 1)
+    n = matrix.sum() - np.trace(matrix)
+    mutual = np.triu(matrix + matrix.T, 1)
     a, b = np.unravel_index(mutual.argmax(), mutual.shape)
     share = mutual[a, b] / max(n, 1)
     pair = {"classes": [names[a], names[b]], "count": mutual[a, b], "share": share}
@@ -128,21 +129,22 @@ def mistakes(confusion: np.ndarray, names: tuple[str, ...]) -> dict:
         vehicle = np.isin(names, VEHICLES)
         across = vehicle[:, None] != vehicle
         pairs = len(names) * (len(names) - 1)
-        content["within_kind"] = 1 - confusion[across].sum() / max(n, 1)
+        content["within_kind"] = 1 - matrix[across].sum() / max(n, 1)
         content["within_kind_by_chance"] = 1 - across.sum() / pairs
-        content["most_across"] = next(iter(most_confused(confusion, names, across)), None)
+        content["most_across"] = next(iter(most_confused(matrix, names, across)), None)
     return content
 
 
 def uncertain(diagram: dict[str, list]) -> dict:
     """Mean confidence and accuracy over the bins whose mean confidence lies within UNCERTAIN."""
     low, high = UNCERTAIN
+    content = {"low": low, "high": high}
     confidence, accuracy = (np.array(diagram[key], float) for key in ("confidence", "accuracy"))
-    count = np.where((confidence > low) & (confidence < high), diagram["count"], 0)
-    n = int(count.sum())
-    content = {"low": low, "high": high, "n": n}
+    within = (confidence > low) & (confidence < high)
+    count = np.array(diagram["count"])[within]
+    content["n"] = n = count.sum()
     for key, values in (("confidence", confidence), ("accuracy", accuracy)):
-        content[key] = float(np.nansum(values * count) / n) if n else None
+        content[key] = values[within] @ count / n if n else None
     return content
 
 

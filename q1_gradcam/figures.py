@@ -1,28 +1,10 @@
-"""The figures of Question 1: test accuracy, training, recipe choices, sheets of explanations."""
+"""Figures of Question 1: test accuracy, training, recipe choices, sheets of explanations."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, color_bar, plt, show_image, show_map
-
-
-def confusion(matrix: np.ndarray, names: tuple[str, ...]):
-    """Confusion matrix, true classes in rows. Mistakes are colored by the root of their number."""
-    figure, ax = plt.subplots(figsize=(3.5, 3.3), layout="constrained")
-    mistakes = np.where(np.eye(len(names), dtype=bool), np.nan, np.sqrt(matrix))
-    top = max(np.nanmax(mistakes), 1)
-    ax.imshow(mistakes, cmap="Blues", vmin=0, vmax=1.15 * top)
-    for t, p in zip(*matrix.nonzero(), strict=True):
-        color = "white" if t != p and mistakes[t, p] > 0.7 * top else INK
-        style = {"fontsize": 6, "fontweight": "bold" if t == p else "normal"}
-        ax.text(p, t, matrix[t, p], color=color, ha="center", va="center", **style)
-    ax.set_xticks(range(len(names)), names, rotation=50, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(names)), names)
-    ax.tick_params(length=0, labelsize=7)
-    ax.spines[:].set_visible(False)
-    ax.set(xlabel="predicted class", ylabel="true class")
-    return figure
 
 
 def per_class(evaluation: dict):
@@ -54,9 +36,8 @@ def reliability(evaluation: dict):
         x, y = (np.array(diagram[axis], float)[drawn] for axis in ("confidence", "accuracy"))
         ax.plot(x, y, style, color=color, markersize=4, linewidth=1.2, label=label)
     ax.legend(loc="lower right", title="temperature scaling")
-    ax.set(
-        xlabel="confidence in the predicted class", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02)
-    )
+    ax.set(xlabel="confidence in the predicted class", ylabel="accuracy")
+    ax.set(xlim=(0, 1), ylim=(0, 1.02))
     return figure
 
 
@@ -101,11 +82,8 @@ def ablation(trainings: list[dict], alternatives: list[dict]):
         ax.plot([low, high], [place, place], color=INK, linewidth=0.8)
         ax.plot(mean, place, "o", color=ACCENT, ms=4, mfc=ACCENT if clear else "white")
         if abs(row["train_flops_ratio"] - 1) > 0.01:
-            text, options = (
-                f"{row['train_flops_ratio']:.2g} x FLOPs",
-                {"fontsize": 6, "va": "center"},
-            )
-            ax.text(1.01, place, text, transform=ax.get_yaxis_transform(), **options)
+            text, axis = f"{row['train_flops_ratio']:.2g} x FLOPs", ax.get_yaxis_transform()
+            ax.text(1.01, place, text, transform=axis, fontsize=6, va="center")
     ax.set_yticks(range(len(rows)), [f"{row['choice']}: {row['value']}" for row in rows])
     ax.invert_yaxis()
     ax.tick_params(labelsize=7, length=2)
@@ -115,10 +93,9 @@ def ablation(trainings: list[dict], alternatives: list[dict]):
 
 @dataclass(frozen=True)
 class Panel:
-    """An explained image (H, W, 3) uint8 and its signed maps (h, w).
+    """An explained image (H, W, 3) uint8, its signed maps (h, w), and titles of two lines for both.
 
-    `titles` are those of the image and of each map; a line break separates the class from what
-    comes before it.
+    The second line names the class.
     """
 
     image: np.ndarray
@@ -135,7 +112,7 @@ def sheet(panels: list[Panel], note: str, columns: int):
 def grid(rows: list[list[Panel]], names: list[str], note: str, columns: int):
     """Rows of images, each next to its maps; below, a note and the color bar.
 
-    `names` are written to the left of the rows; the titles are then only class and confidence.
+    `names` appear to the left of the rows. Titles are then only class and confidence.
     """
     named, tiles = any(names), len(rows[0][0].titles)
     left, right, gap, bottom = 0.72 if named else 0.0, 0.08, 0.1, 0.5
@@ -169,29 +146,21 @@ def show_raw(ax, image: np.ndarray, raw: np.ndarray, title: str) -> None:
     show_map(ax, image, np.maximum(raw, 0) / max(peak, 1e-30), title, dead=bool(peak <= 0))
 
 
-def worked_example(
-    image: np.ndarray, activations: np.ndarray, gradients: np.ndarray, channels: int = 5
-):
-    """The arithmetic of Grad-CAM for one image.
+def worked_example(image: np.ndarray, activations: np.ndarray, gradients: np.ndarray):
+    """The arithmetic of Grad-CAM for one image (H, W, 3), with (C, h, w) activations and gradients.
 
-    Args:
-        image: (H, W, 3) uint8.
-        activations, gradients: (C, h, w) at the explained layer.
-        channels: how many to show: those with the largest sum of |weight x activation|.
+    Shows the channels with the largest sum of |weight x activation|.
     """
+    channels = 5
     alpha = gradients.mean((1, 2))
     parts = alpha[:, None, None] * activations
     chosen = np.argsort(-np.abs(parts).sum((1, 2)), kind="stable")[:channels]
     rest, raw = np.delete(parts, chosen, axis=0).sum(0), parts.sum(0)
-    positive = np.maximum(raw, 0)
     limit = max(np.abs(rest).max(), np.abs(raw).max(), 1e-12)
     channel_limit = max(np.abs(parts[chosen]).max(), 1e-12)
-
-    height = 3.95
-    figure = plt.figure(figsize=(WIDTH, height))
-    grid = figure.add_gridspec(
-        3, channels + 1, left=0, right=1, bottom=0, top=0.95, wspace=0.06, hspace=0.2
-    )
+    figure = plt.figure(figsize=(WIDTH, 3.95))
+    place = {"left": 0, "right": 1, "bottom": 0, "top": 0.95, "wspace": 0.06, "hspace": 0.2}
+    grid = figure.add_gridspec(3, channels + 1, **place)
 
     def show(row, column, values, title, **options):
         ax = figure.add_subplot(grid[row, column])
@@ -200,8 +169,8 @@ def worked_example(
         ax.spines[:].set_visible(False)
         return ax.imshow(values, **options)
 
-    gray = {"cmap": "gray", "vmin": min(0, activations[chosen].min())}
-    gray["vmax"] = activations[chosen].max()
+    low, high = min(0, activations[chosen].min()), activations[chosen].max()
+    gray = {"cmap": "gray", "vmin": low, "vmax": high}
     signed = {"cmap": "PuOr_r", "vmin": -limit, "vmax": limit}
     signed_channel = {"cmap": "PuOr_r", "vmin": -channel_limit, "vmax": channel_limit}
     for k, c in enumerate(chosen):
@@ -211,7 +180,7 @@ def worked_example(
     show(0, channels, image, "image", interpolation="nearest")
     show(1, channels, rest, f"sum of the other {len(alpha) - channels}", **signed)
     scale = show(2, 0, raw, r"sum of all: $\sum_c \alpha_c A_c$", **signed)
-    show(2, 1, positive, "ReLU of the sum", **signed)
+    show(2, 1, np.maximum(raw, 0), "ReLU of the sum", **signed)
     title = f"upsampled {image.shape[0] // raw.shape[0]} times"
     show_raw(figure.add_subplot(grid[2, 2]), image, raw, title)
 

@@ -85,7 +85,6 @@ class Maps:
     raw: Tensor  # (N, h, w) signed, at the resolution of the layer or, for pixel methods, the image
     logits: Tensor  # (N, K)
     target: Tensor  # (N,) the class that each map explains
-    method: str
     layer: str | None  # None for methods that use no layer
 
     @property
@@ -141,7 +140,7 @@ def explain(
                     raw = raw * enlarge(coarse.relu(), x.shape[2:])
             parts.append((raw, logits, y))
     raw, logits, target = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Maps(raw, logits, target, method, layer)
+    return Maps(raw, logits, target, layer)
 
 
 def at_layer(
@@ -193,9 +192,7 @@ def find_layer(network: nn.Module, name: str | None) -> nn.Module:
             if key.count(".") <= 1 and key != "body"
             if isinstance(module, nn.Conv2d) or list(module.children())
         ]
-        inside = [key for key in modules if key.rpartition(".")[0] in stages]
-        more = f", or a module inside one of them, such as {inside[0]}" if inside else ""
-        raise UserError(f"unknown layer {name!r}: choose {', '.join(stages)}{more}")
+        raise UserError(f"unknown layer {name!r}: choose {', '.join(stages)}, or a module in them")
     return modules[name]
 
 
@@ -244,10 +241,8 @@ def _forward(network: nn.Module, x: Tensor, target: Tensor | None) -> tuple[Tens
     if target is None:
         target = logits.detach().argmax(1)
     elif target.min() < 0 or target.max() >= logits.size(1):
-        wrong = target.min() if target.min() < 0 else target.max()
-        raise UserError(
-            f"there is no class {int(wrong)}: the classes are 0 to {logits.size(1) - 1}"
-        )
+        wrong = int(target.min() if target.min() < 0 else target.max())
+        raise UserError(f"there is no class {wrong}: the classes are 0 to {logits.size(1) - 1}")
     return logits, target
 
 

@@ -1,4 +1,4 @@
-"""Augmented training batches, made by indexing images that are held in memory."""
+"""Augmented training batches from images in memory."""
 
 from collections.abc import Iterator
 
@@ -10,12 +10,12 @@ from common.cli import generator
 
 
 class Batches:
-    """The training images of one run, in augmented batches.
+    """Augmented batches of the training images.
 
-    Each image is translated by up to `translate` pixels in each direction (reflected at the border)
-    and flipped horizontally in every other epoch, so that it appears both ways before either way
-    repeats (alternating flip; Jordan, arXiv:2404.00498, section 3.6). Epoch `e` depends only on
-    (seed, e), so a resumed run sees the same batches as an unbroken one.
+    Each image is translated by up to `translate` pixels in each direction (with reflection padding)
+    and flipped horizontally in every other epoch (alternating flip; Jordan, arXiv:2404.00498,
+    section 3.6). Epoch `e` depends only on (seed, e), so a resumed run sees the same batches as an
+    uninterrupted one.
 
     Args:
         images, labels: (N, 32, 32, 3) uint8 and (N,).
@@ -36,7 +36,7 @@ class Batches:
         self.first_flip = first.to(device) if flip else None
 
     def __len__(self) -> int:
-        """Batches per epoch. An incomplete last batch is dropped (other images in each epoch)."""
+        """Batches per epoch. An incomplete last batch is dropped."""
         return len(self.labels) // self.batch
 
     def epoch(self, number: int, side: int) -> Iterator[tuple[Tensor, Tensor]]:

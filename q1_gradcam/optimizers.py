@@ -8,9 +8,9 @@ def orthogonalize(matrix: Tensor, steps: int = 3) -> Tensor:
     """Moves the singular values of a matrix (m, n) towards 1 and keeps its singular vectors.
 
     This is the quintic Newton-Schulz iteration X <- aX + b(XX')X + c(XX')^2 X of Muon (Jordan et
-    al., "Muon: an optimizer for hidden layers in neural networks", 2024). Its coefficients are
-    chosen for speed: five steps bring all but the smallest singular values to between 0.7 and 1.2.
-    Three steps, as in airbench94_muon, leave the small ones smaller and cost three fifths.
+    al., "Muon: an optimizer for hidden layers in neural networks", 2024). Five steps bring all but
+    the smallest singular values to between 0.7 and 1.2. Three steps, as in airbench94_muon, leave
+    the small ones smaller and cost three fifths as much.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix / (matrix.norm() + 1e-7)
@@ -25,9 +25,9 @@ def orthogonalize(matrix: Tensor, steps: int = 3) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Orthogonalized Nesterov momentum for convolution filters (outputs, inputs, kh, kw).
 
-    Before every step, the filters of each layer are scaled to a Frobenius norm of sqrt(outputs).
-    Batch norm makes the output independent of this scale, and with a fixed scale the learning rate
-    is an angle (as in airbench94, Jordan, arXiv:2404.00498).
+    Before each step, the filters of a layer are rescaled to a Frobenius norm of sqrt(outputs), as
+    in airbench94 (Jordan, arXiv:2404.00498). Batch norm makes the output independent of this norm;
+    fixing it makes the learning rate an angle.
     """
 
     def __init__(self, params, lr: float, momentum: float):
@@ -57,50 +57,45 @@ def make(network: nn.Module, recipe: dict) -> list[torch.optim.Optimizer]:
         nesterov: the same, with Nesterov SGD for the filters as well.
         sgd: Nesterov SGD with one learning rate for all, and weight decay for weights only.
     """
-    named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    groups: dict[str, dict] = {}
+    for name, p in network.named_parameters():
+        if p.requires_grad:
+            kind = _kind(name, p)
+            groups.setdefault(kind, {"name": kind, "params": []})["params"].append(p)
+    lr, filters = recipe["lr"], groups["filters"]
     if recipe["optimizer"] == "sgd":
-        weights = [p for _, p in named if p.dim() > 1]
-        others = [p for _, p in named if p.dim() == 1]
-        groups = [
-            {"params": weights, "weight_decay": recipe["weight_decay"]},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        sgd = torch.optim.SGD(groups, recipe["lr"], momentum=recipe["momentum"], nesterov=True)
-        return _with_initial_rates([sgd])
-
-    # What counts is weight decay times learning rate, so the recipe gives their product per image,
-    # as airbench94_muon does. The rates are for summed losses: `batch` times those for the mean.
-    decay = recipe["decay_per_image"] * recipe["batch"]
-    bias_lr, head_lr = recipe["bias_lr"] * recipe["batch"], recipe["head_lr"] * recipe["batch"]
-    filters, kinds = [], {"whitening bias": [], "biases": [], "scales": [], "head": []}
-    for name, p in named:
-        if p.dim() == 4:
-            filters.append(p)
-        elif "whiten" in name:
-            kinds["whitening bias"].append(p)
-        elif p.dim() == 2:
-            kinds["head"].append(p)
-        else:  # scales: trainable batch-norm weights, which the compact network does not have
-            kinds["biases" if name.endswith("bias") else "scales"].append(p)
-    groups = []
-    for kind, params in kinds.items():
-        lr = head_lr if kind == "head" else bias_lr
-        weight_decay = 0.0 if kind == "scales" else decay / lr
-        groups.append({"params": params, "lr": lr, "weight_decay": weight_decay, "name": kind})
-    sgd = torch.optim.SGD(groups, lr=bias_lr, momentum=recipe["momentum"], nesterov=True)
+        for kind, group in groups.items():
+            group["weight_decay"] = recipe["weight_decay"] if kind in ("filters", "head") else 0.0
+    else:
+        # The product of weight decay and learning rate is what matters, so the recipe gives it, per
+        # image, as airbench94_muon does. Its rates are for summed losses, not for their means.
+        del groups["filters"]
+        for kind, group in groups.items():
+            group["lr"] = recipe["batch"] * recipe["head_lr" if kind == "head" else "bias_lr"]
+            decay = recipe["decay_per_image"] * recipe["batch"] / group["lr"]
+            group["weight_decay"] = 0.0 if kind == "scales" else decay
+    if recipe["optimizer"] == "nesterov":
+        options = {"momentum": recipe["filter_momentum"], "weight_decay": recipe["weight_decay"]}
+        groups["filters"] = filters | options
+    sgd = torch.optim.SGD(groups.values(), lr, momentum=recipe["momentum"], nesterov=True)
+    optimizers = [sgd]
     if recipe["optimizer"] == "muon":
-        return _with_initial_rates([sgd, Muon(filters, recipe["lr"], recipe["muon_momentum"])])
-    options = {"momentum": recipe["filter_momentum"], "weight_decay": recipe["weight_decay"]}
-    return _with_initial_rates(
-        [sgd, torch.optim.SGD(filters, recipe["lr"], nesterov=True, **options)]
-    )
-
-
-def _with_initial_rates(optimizers: list[torch.optim.Optimizer]) -> list[torch.optim.Optimizer]:
+        optimizers.append(Muon(filters["params"], lr, recipe["muon_momentum"]))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
     return optimizers
+
+
+def _kind(name: str, p: Tensor) -> str:
+    """The group of a parameter. Scales are trainable batch-norm weights, as in ResNet-18."""
+    if p.dim() == 4:
+        return "filters"
+    if p.dim() == 2:
+        return "head"
+    if "whiten" in name:
+        return "whitening bias"
+    return "biases" if name.endswith("bias") else "scales"
 
 
 def set_rates(optimizers: list[torch.optim.Optimizer], recipe: dict, epoch: float) -> None:

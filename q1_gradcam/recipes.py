@@ -1,8 +1,8 @@
 """How each network is trained: every hyperparameter, with its reason or source.
 
-`sides` gives the image side for each epoch. The first epochs use images of 24 pixels, which cost a
-little over half, then 28 (progressive resizing; with global average pooling the same weights serve
-every size).
+`sides` gives the side of the images in each epoch (progressive resizing). Images of 24 pixels cost
+a little over half as much as those of 32; global average pooling makes the network independent of
+the size.
 """
 
 from typing import Any
@@ -14,8 +14,8 @@ _MUON = {
     "batch": 500,
     "lr": 0.12,  # of Muon: filters are renormalized, so this is an angle per step
     "muon_momentum": 0.6,  # airbench94_muon
-    # Learning rates for the sum of the losses over a batch, as in airbench94_muon; those for the
-    # mean are `batch` times larger. Batch-norm biases need far higher rates than filters
+    # Learning rates for the summed loss of a batch, as in airbench94_muon; those for the mean loss
+    # are `batch` times as large. Batch-norm biases need far higher rates than filters
     # (arXiv:2404.00498).
     "bias_lr": 0.053,
     "head_lr": 0.67,
@@ -23,8 +23,8 @@ _MUON = {
     "decay_per_image": 2e-6,  # airbench94_muon
     "whiten_bias_epochs": 3,  # arXiv:2404.00498
     "warmup": 0.0,
-    "label_smoothing": 0.2,  # arXiv:2404.00498; lowers the confidences; the temperature corrects it
-    "translate": 4,  # as in airbench95 and 96; 2 is for the shortest trainings (arXiv:2404.00498)
+    "label_smoothing": 0.2,  # arXiv:2404.00498; the temperature corrects the low confidence
+    "translate": 4,  # as in airbench95 and 96; 2 is for the shortest runs (arXiv:2404.00498)
     "flip": True,
 }
 _SGD = {  # the common 95% recipe for CIFAR ResNets, with a linear schedule instead of a cosine
@@ -68,12 +68,9 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "label_smoothing": 0.1,
         "translate": 2,
     },
-    ("resnet18", "shapes"): _SGD | {"options": {}, "sides": [32] * 6, "warmup": 1.0},
-    ("vgg16", "shapes"): _SGD | {"options": {}, "sides": [32] * 6, "lr": 0.05, "warmup": 1.0},
 }
 
-# A narrower network and few epochs: for a first try, and for the pair of networks with and without
-# a planted shortcut.
+# For a first try, and for the pair of networks with and without a planted shortcut.
 QUICK = {
     "options": {"widths": (32, 96, 96)},
     "sides": [24] * 4 + [32] * 3,
@@ -87,15 +84,15 @@ def recipe(
 ) -> dict[str, Any]:
     """The recipe of a network on a dataset.
 
-    With `epochs`, each image size keeps its share of the epochs. `quick` applies QUICK, which is
-    for the compact network on CIFAR-10 only.
+    `epochs` replaces the number of epochs, and each image size keeps its share of them. `quick`
+    applies QUICK, which is for the compact network on CIFAR-10 only.
     """
     dataset = dataset.removesuffix("-marked")
     if quick and (arch, dataset) != ("compact", "cifar10"):
         raise UserError("--quick is only available for the compact network on CIFAR-10")
     if (arch, dataset) not in RECIPES:
-        known = sorted({name for name, _ in RECIPES})
-        raise UserError(f"no recipe for {arch!r} on {dataset!r}: choose from {known}")
+        known = ", ".join(f"{a} on {d}" for a, d in RECIPES)
+        raise UserError(f"there is no recipe for {arch} on {dataset}: choose {known}")
     chosen = RECIPES[arch, dataset] | (QUICK if quick else {})
     sides = chosen["sides"]
     if epochs is not None:

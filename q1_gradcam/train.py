@@ -1,10 +1,9 @@
 """Trains a classifier from scratch and writes a checkpoint for the other scripts.
 
     python q1_gradcam/train.py                        CIFAR-10, the compact network, one seed
-    python q1_gradcam/train.py --seeds 0 1 2          three seeds; keeps the first one's network
-    python q1_gradcam/train.py --seeds 1 2 --add      adds two seeds to those in OUT/training.json
+    python q1_gradcam/train.py --seeds 0 1 2          three seeds; keeps the network of the first
     python q1_gradcam/train.py --resume               continues an interrupted run
-    python q1_gradcam/train.py --dataset shapes       built-in images: no download, a minute
+    python q1_gradcam/train.py --dataset shapes       built-in images: no download, one minute
     python q1_gradcam/train.py --quick                a narrower network: ten minutes
     python q1_gradcam/train.py --arch resnet18        ResNet-18
     python q1_gradcam/train.py --quick --dataset cifar10-marked       with a planted shortcut
@@ -12,7 +11,8 @@
 Expect 93.8% on CIFAR-10 (94.3% averaged with the mirror image), after 20 minutes on two cores with
 bfloat16 instructions. Choices are made on held-out training images. The test set is evaluated once,
 after the last epoch. Writes OUT/model.pt and OUT/training.json; OUT/training.state.pt holds the
-last complete epoch until the run ends.
+last complete epoch until the run ends. OUT is outputs/q1_gradcam (outputs/demo/q1_gradcam for the
+shapes), or a folder in OUT/other that names the options that are not the default ones.
 """
 
 import math
@@ -20,15 +20,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from common import cli, data, models, results
-from q1_gradcam import calibration, cost, optimizers, record
+from q1_gradcam import calibration, cost, optimizers
 from q1_gradcam.loader import Batches
 from q1_gradcam.recipes import recipe
-
-HALF_PRECISION_ABOVE = 4_000_000  # parameters: larger networks are stored in 16 bits
 
 
 def arguments():
@@ -44,19 +43,16 @@ def arguments():
     held_out = "training images to hold out (default: 1000; 500 for the shapes)"
     add("--held-out", type=cli.positive, metavar="N", help=held_out)
     add("--train-size", type=cli.positive, metavar="N", help="use only the first N images")
-    add("--out", type=Path, metavar="DIR", help="default: outputs/q1_gradcam")
+    add("--out", type=Path, metavar="DIR", help="see above")
     parser.device_option()
     add("--resume", action="store_true", help="continue after the last complete epoch")
-    add("--add", action="store_true", help="add seeds to OUT/training.json and keep its network")
     args = parser.parse_args()
-    args.held_out = args.held_out or (500 if args.dataset == "shapes" else 1000)
-    if args.out is None:
-        shapes, marked = args.dataset == "shapes", args.dataset == "cifar10-marked"
-        args.out = results.OUTPUTS / ("demo/q1_gradcam" if shapes else "q1_gradcam")
-        if args.arch != "compact":
-            args.out /= args.arch
-        if marked or args.quick:
-            args.out /= "other/" + "-".join(["marked"] * marked + ["quick"] * args.quick)
+    shapes = args.dataset == "shapes"
+    folder = results.OUTPUTS / ("demo/q1_gradcam" if shapes else "q1_gradcam")
+    usual = {"dataset": "shapes" if shapes else "cifar10", "arch": "compact", "quick": False}
+    usual |= dict.fromkeys(("epochs", "held_out", "train_size"))
+    args.out = args.out or cli.out_folder(folder, args, usual)
+    args.held_out = args.held_out or (500 if shapes else 1000)
     return args
 
 
@@ -69,7 +65,7 @@ def main() -> None:
     chosen = recipe(args.arch, args.dataset, args.epochs, args.quick)
     train, held_out = data.held_out_split(dataset.y_train, args.held_out)
     train = train[: args.train_size]
-    plan = {  # has to be the same for a run to be continued or extended
+    plan = {  # must be the same when a run is resumed
         "arch": args.arch,
         "dataset": args.dataset,
         "data_sha256": dataset.sha256,
@@ -77,48 +73,57 @@ def main() -> None:
         "train_size": len(train),
         "held_out": args.held_out,
     }
-    state_file = out / "training.state.pt"
-    state = {"plan": plan, "finished": [], "current": None}
+    state_file, finished, current = out / "training.state.pt", [], None
     if args.resume and state_file.is_file():
-        state = record.read_state(state_file, plan)
-    if args.add and not state["finished"]:
-        state["finished"] = record.read_finished(out / "training.json", plan)
+        finished, current = read_state(state_file, plan)
+
+    def save_state(current: dict[str, Any] | None) -> None:
+        state = {"plan": plan, "finished": finished, "current": current}
+        results.write_whole(state_file, lambda file: torch.save(state, file))
+
     precision = torch.bfloat16 if uses_bfloat16(device, chosen) else torch.float32
     reference_speed = cost.matrix_product_speed(device, precision)
     what = f"{args.arch} on {dataset.name}: {len(train)} images, {chosen['epochs']} epochs"
     print(f"{what}, {cli.hardware(device)}", flush=True)
-
-    finished = state["finished"]
     for seed in args.seeds:
         if any(run["row"]["seed"] == seed for run in finished):
             continue
-        model, run = train_one(dataset, train, held_out, plan, seed, device, state, state_file)
-        accuracy, mirror = accuracies(model.network, dataset.x_test, dataset.y_test)
+        start = current if current and current["seed"] == seed else None
+        model, run = train_one(dataset, train, held_out, plan, seed, device, start, save_state)
+        accuracy, mirror = correct(model.network, dataset.x_test, dataset.y_test).mean(1).tolist()
         run["row"] |= {"accuracy": accuracy, "accuracy_mirror": mirror}
         run["row"]["matrix_product_flops_per_second"] = reference_speed
         if not finished:
-            models.save(out / "model.pt", model, half=run["parameters"] > HALF_PRECISION_ABOVE)
+            models.save(out / "model.pt", model)
         finished.append(run)
         origin = {"data_source": dataset.source, "data_sha256": dataset.sha256}
         origin["checkpoint_sha256"] = results.sha256(out / "model.pt")
         provenance = results.provenance(finished[0]["row"]["seed"], device, **origin)
-        content = record.summary(finished, plan) | {"provenance": provenance}
+        content = summary(finished, plan) | {"provenance": provenance}
         results.write_json(out / "training.json", content)
-        state["current"] = None
-        record.write_state(state_file, state)
+        save_state(None)
         minutes = run["row"]["seconds"] / 60
         print(f"seed {seed}: test {accuracy:.2%}, mirrored {mirror:.2%}, {minutes:.0f} min")
     state_file.unlink(missing_ok=True)
     print(f"wrote {results.shown(out / 'model.pt')} and training.json beside it")
 
 
-def train_one(
-    dataset, train, held_out, plan: dict, seed: int, device, state: dict, state_file: Path | None
-) -> tuple[models.Model, dict[str, Any]]:
-    """Trains one network, continuing from state["current"] if that has the same seed.
+def read_state(path: Path, plan: dict[str, Any]) -> tuple[list[dict], dict | None]:
+    """The finished runs and the current one; UserError if they had other settings or data."""
+    state = models.read_torch(path)
+    if not isinstance(state, dict) or state.get("plan") != plan:
+        advice = "use the same, or start without --resume"
+        raise cli.UserError(f"{path} was made with other settings or data: {advice}")
+    return state["finished"], state["current"]
 
-    After each epoch, the state is written to `state_file`, if given. Returns the model and its run:
-    `row` (one seed's row of training.json), `history` (one row per epoch), FLOPs and parameters.
+
+def train_one(
+    dataset, train, held_out, plan: dict, seed: int, device, state=None, save_state=None
+) -> tuple[models.Model, dict[str, Any]]:
+    """Trains a network on the images `train`; `save_state`, if given, is called after each epoch.
+
+    Given a `state` that was saved, it continues from there. Returns the model and its run: `row`
+    (one of "seeds" in training.json), `history` (a row for each epoch), FLOPs and parameters.
     """
     chosen, started = plan["recipe"], time.perf_counter()
     network = new_network(dataset, train, plan, seed, device)
@@ -127,10 +132,10 @@ def train_one(
     augmentation = (chosen["batch"], chosen["translate"], chosen["flip"])
     batches = Batches(images, labels, *augmentation, seed, device)
     history, seconds = [], 0.0
-    if state["current"] and state["current"]["seed"] == seed:
-        history, seconds = state["current"]["history"], state["current"]["seconds"]
-        network.load_state_dict(state["current"]["network"])
-        for step, saved in zip(steps, state["current"]["optimizers"], strict=True):
+    if state:
+        history, seconds = state["history"], state["seconds"]
+        network.load_state_dict(state["network"])
+        for step, saved in zip(steps, state["optimizers"], strict=True):
             step.load_state_dict(saved)
         print(f"continuing after epoch {len(history)}")
 
@@ -138,7 +143,8 @@ def train_one(
         epoch_started = time.perf_counter()
         loss = train_epoch(network, steps, batches, chosen, epoch, side)
         epoch_seconds = time.perf_counter() - epoch_started
-        accuracy, mirror = accuracies(network, dataset.x_train[held_out], dataset.y_train[held_out])
+        hits = correct(network, dataset.x_train[held_out], dataset.y_train[held_out])
+        accuracy, mirror = hits.mean(1).tolist()
         seen = len(batches) * batches.batch
         row = {"epoch": epoch + 1, "side": side, "images": seen, "loss": loss}
         row |= {"held_out_accuracy": accuracy, "held_out_accuracy_mirror": mirror}
@@ -147,17 +153,16 @@ def train_one(
         left = sum(later**2 for later in chosen["sides"][epoch + 1 :]) / side**2 * epoch_seconds
         print(
             f"epoch {epoch + 1:2d}/{chosen['epochs']}  {side} px  loss {loss:.3f}  "
-            f"held out {accuracy:.2%} (mirrored {mirror:.2%})  "
-            f"{seen / epoch_seconds:.0f} images/s  about {left / 60:.0f} min left",
+            f"held out {accuracy:.2%} (mirrored {mirror:.2%})  about {left / 60:.0f} min left",
             flush=True,
         )
         seconds, started = seconds + time.perf_counter() - started, time.perf_counter()
-        # Batches depend on (seed, epoch) and the learning rates on the epoch, so this is all.
-        state["current"] = {"seed": seed, "history": history, "seconds": seconds}
-        state["current"]["network"] = network.state_dict()
-        state["current"]["optimizers"] = [step.state_dict() for step in steps]
-        if state_file:
-            record.write_state(state_file, state)
+        # Batches depend on (seed, epoch) and learning rates on the epoch, so this is complete.
+        state = {"seed": seed, "history": history, "seconds": seconds}
+        state["network"] = network.state_dict()
+        state["optimizers"] = [step.state_dict() for step in steps]
+        if save_state:
+            save_state(state)
 
     network.eval()
     logits = models.logits(network, dataset.x_train[held_out])
@@ -184,7 +189,7 @@ def train_one(
 
 
 def new_network(dataset, train, plan, seed: int, device) -> models.Classifier:
-    """The network before its first step; depends only on the seed and the training images."""
+    """The untrained network; depends only on the seed and the training images."""
     mean, std = data.channel_statistics(dataset.x_train[train])
     torch.manual_seed(cli.seed_for(seed, "weights"))
     network = models.build(plan["arch"], len(dataset.classes), mean, std, plan["recipe"]["options"])
@@ -214,7 +219,7 @@ def train_epoch(network, steps, batches: Batches, chosen: dict, epoch: int, side
     mean_loss = total_loss.item() / len(batches)
     if not math.isfinite(mean_loss):
         advice = "lower `lr` in q1_gradcam/recipes.py"
-        raise cli.UserError(f"the loss became infinite in epoch {epoch + 1}: {advice}")
+        raise cli.UserError(f"the loss is not finite in epoch {epoch + 1}: {advice}")
     return mean_loss
 
 
@@ -228,13 +233,57 @@ def uses_bfloat16(device: torch.device, chosen: dict[str, Any]) -> bool:
     return device.type == "cpu" and bool(native) and chosen.get("bfloat16_on_cpu", False)
 
 
-def accuracies(network, images, labels) -> tuple[float, float]:
-    """Accuracy from a single view, and from logits averaged with those of the mirror image."""
+def correct(network: torch.nn.Module, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(2, N) bool: whether the prediction is correct, from a single view and from logits averaged
+    with those of the mirror image."""
     network.eval()
-    labels = torch.from_numpy(labels)
     single = models.logits(network, images)
     both = single + models.logits(network, images, mirror=True)
-    return tuple((logits.argmax(1) == labels).float().mean().item() for logits in (single, both))
+    return torch.stack([single, both]).argmax(2).numpy() == labels
+
+
+def summary(runs: list[dict[str, Any]], plan: dict[str, Any]) -> dict[str, Any]:
+    """The content of training.json: the first seed's run, a row for each seed, and their means."""
+    rows, history = [run["row"] for run in runs], runs[0]["history"]
+    speed, reference = "train_flops_per_second", "matrix_product_flops_per_second"
+    content = {key: value for key, value in plan.items() if key != "data_sha256"}
+    content |= {"epochs": len(history)}
+    for key in ("seed", "seconds", "hardware", "peak_memory_bytes", speed, reference):
+        content[key] = rows[0][key]
+    content["share_of_matrix_product"] = rows[0][speed] / rows[0][reference]
+    content |= {key: value for key, value in runs[0].items() if key != "row"}
+    accuracies = [row["accuracy"] for row in rows]
+    means = ("accuracy", "accuracy_mirror", "held_out_accuracy", "held_out_accuracy_mirror")
+    content |= {
+        "seeds": rows,
+        "mean": {key: sum(row[key] for row in rows) / len(rows) for key in (*means, "seconds")},
+        "accuracy_range": [min(accuracies), max(accuracies)],
+    }
+    if history[0]["side"] < history[-1]["side"]:
+        content["resizing"] = gain_of_full_size(history)
+    return content
+
+
+def gain_of_full_size(history: list[dict[str, Any]]) -> dict[str, Any]:
+    """Held-out accuracy before and after the images reach their full size.
+
+    `time_share`: the time of an epoch at the smallest size, relative to one at full size.
+    """
+    small, full = history[0]["side"], history[-1]["side"]
+    k = next(k for k, row in enumerate(history) if row["side"] == full)
+    before, after = (row["held_out_accuracy"] for row in history[k - 1 : k + 1])
+    small_seconds, full_seconds = (
+        np.mean([row["seconds"] for row in history if row["side"] == side])
+        for side in (small, full)
+    )
+    return {
+        "smallest_side": small,
+        "first_full_epoch": history[k]["epoch"],
+        "accuracy_before": before,
+        "accuracy_after": after,
+        "gain": after - before,
+        "time_share": small_seconds / full_seconds,
+    }
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """Shared fixtures: scripts run as a user runs them, a trained network, real data."""
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
-from common import data, imagenet
+from common import cli, data, imagenet
 from common.newsgroups import load_20newsgroups
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +28,18 @@ def script():
         return subprocess.run(command, capture_output=True, text=True, **options)
 
     return run
+
+
+def call(module, *arguments) -> subprocess.CompletedProcess:
+    """Runs the `main` of a script in this process: call(train, "--seeds", 1)."""
+    argv, out, err = [module.__file__, *map(str, arguments)], io.StringIO(), io.StringIO()
+    status = 0
+    with patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
+        try:
+            cli.run(module.main)
+        except SystemExit as end:
+            status = end.code
+    return subprocess.CompletedProcess(argv, status, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")

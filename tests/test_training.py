@@ -1,17 +1,12 @@
 """Training: its parts against closed forms and torch's optimizers, and interrupted runs."""
 
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import call
 
 from common import models, results, synthetic
-from q1_gradcam import ablate, calibration, cost, loader, optimizers, recipes
+from q1_gradcam import ablate, calibration, cost, loader, optimizers, recipes, train
 
 MEAN, STD = (0.5,) * 3, (0.2,) * 3
 
@@ -81,14 +76,10 @@ def test_learning_rates_follow_the_schedule():
 
 def test_batch_norm_scales_have_no_weight_decay():
     network = models.build("resnet18", 10, MEAN, STD, {})
-    sgd, muon = optimizers.make(network, recipes.recipe("resnet18", "cifar10"))
-    groups = {group["name"]: group for group in sgd.param_groups}
-    n = len([m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)])
-    assert len(groups["scales"]["params"]) == n and groups["scales"]["weight_decay"] == 0
-    assert len(groups["biases"]["params"]) == n + 1 and groups["biases"]["weight_decay"] > 0
-    assert groups["scales"]["lr"] == groups["biases"]["lr"]
-    filters = sum(p.dim() == 4 for p in network.parameters())
-    assert len(muon.param_groups[0]["params"]) == filters
+    sgd, _ = optimizers.make(network, recipes.recipe("resnet18", "cifar10"))
+    decay = {id(p): group["weight_decay"] for group in sgd.param_groups for p in group["params"]}
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert all(decay[id(m.weight)] == 0 and decay[id(m.bias)] > 0 for m in norms)
 
 
 def test_learning_rates_of_biases_and_head_are_for_summed_losses():
@@ -171,10 +162,12 @@ def test_the_temperature_of_overconfident_logits_is_found():
 def test_calibration_error_by_hand():
     confidence = np.array([0.95, 0.95, 0.55, 0.55])
     correct = np.array([True, False, True, True])
-    error = calibration.expected_calibration_error(confidence, correct, bins=10)
-    assert error == pytest.approx(0.45)  # two bins of two images, each off by 0.45
-    assert calibration.reliability(confidence, correct, bins=10)["accuracy"][9] == 0.5
-    assert calibration.expected_calibration_error(np.ones(3), np.ones(3, bool)) == 0
+    diagram = calibration.reliability(confidence, correct, bins=10)
+    assert diagram["accuracy"][9] == 0.5 and diagram["confidence"][5] == pytest.approx(0.55)
+    # Two bins of two images, each off by 0.45.
+    assert calibration.expected_calibration_error(diagram) == pytest.approx(0.45)
+    perfect = calibration.reliability(np.ones(3), np.ones(3, bool))
+    assert calibration.expected_calibration_error(perfect) == 0
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "vgg16"])
@@ -197,69 +190,46 @@ def test_the_large_networks_learn(arch):
     assert losses[-1] < losses[0] / 2
 
 
-TRAIN = "q1_gradcam/train.py"
 SMALL = ("--dataset", "shapes", "--held-out", 100, "--device", "cpu", "--train-size", 300)
-KILLED = """
-import os, runpy, signal, sys
-from q1_gradcam import loader
-epoch = loader.Batches.epoch
-def killed(self, number, side):
-    for k, batch in enumerate(epoch(self, number, side)):
-        if self.seed == 5 and number == 1 and k == 1:
-            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
-        yield batch
-loader.Batches.epoch = killed
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
-def test_a_killed_run_resumes_to_the_same_weights(tmp_path, script):
-    """kill -9 in the second epoch of the second seed; the resumed run equals an unbroken one."""
+def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
+    """Interrupted in the second epoch of the second seed, it equals an uninterrupted run."""
+    monkeypatch.setattr(train.cost, "matrix_product_speed", lambda device, precision: 1.0)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run = (TRAIN, *SMALL, "--epochs", 3, "--seeds")
-    assert script(*run, 5, "--out", whole).returncode == 0
-    arguments = map(str, (ROOT / TRAIN, *run[1:], 3, 5, "--out", broken))
-    command = [sys.executable, "-c", KILLED, *arguments]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
-    assert killed.returncode != 0 and "seed 3: test" in killed.stdout, killed.stderr
-    first = results.sha256(broken / "model.pt")
+    options = (*SMALL, "--epochs", 2, "--seeds")
+    assert call(train, *options, 5, "--out", whole).returncode == 0
+    train_epoch, train_one, state = train.train_epoch, train.train_one, {}
 
-    other = script(*run, 3, 5, "--train-size", 200, "--out", broken, "--resume")
+    def interrupted(network, steps, batches, chosen, epoch, side):
+        if batches.seed == 5 and epoch == 1:
+            raise KeyboardInterrupt
+        return train_epoch(network, steps, batches, chosen, epoch, side)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train_epoch", interrupted)
+        stopped = call(train, *options, 3, 5, "--out", broken)
+    assert stopped.returncode == 130 and "seed 3: test" in stopped.stdout
+    other = call(train, *options, 3, 5, "--train-size", 200, "--out", broken, "--resume")
     assert other.returncode == 2 and "other settings" in other.stderr
-    resumed = script(*run, 3, 5, "--out", broken, "--resume")
+
+    def remembered(*arguments):  # model.pt has the network of the first seed
+        model, run = train_one(*arguments)
+        state.update(model.network.state_dict())
+        return model, run
+
+    monkeypatch.setattr(train, "train_one", remembered)
+    resumed = call(train, *options, 3, 5, "--out", broken, "--resume")
     assert resumed.returncode == 0 and "continuing after epoch 1" in resumed.stdout, resumed.stderr
     assert "seed 3" not in resumed.stdout and "seed 5: test" in resumed.stdout
+    expected = models.load(whole / "model.pt").network.state_dict()
+    assert all(torch.equal(state[key], expected[key]) for key in expected)
     assert {path.name for path in broken.iterdir()} == {"model.pt", "training.json"}
     content = results.read_json(broken / "training.json")
-    assert (
-        results.sha256(broken / "model.pt") == first == content["provenance"]["checkpoint_sha256"]
-    )
-    expected = results.read_json(whole / "training.json")["seeds"][0]
-    for key in ("held_out_accuracy", "accuracy", "accuracy_mirror", "temperature"):
-        assert content["seeds"][1][key] == expected[key]
     assert [row["seed"] for row in content["seeds"]] == [3, 5]
-
-    # A finished run starts again, in the same way.
-    assert "seed 5: test" in script(*run, 5, "--out", broken, "--resume").stdout
-    states = [models.load(folder / "model.pt").network.state_dict() for folder in (whole, broken)]
-    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
-
-
-def test_seeds_are_added_to_a_finished_training(tmp_path, script):
-    """--add keeps the network and the rows, and refuses other settings."""
-    run = (TRAIN, *SMALL, "--out", tmp_path, "--epochs")
-    assert script(*run, 1, "--seeds", 3).returncode == 0
-    network = (tmp_path / "model.pt").read_bytes()
-    before = json.loads((tmp_path / "training.json").read_text())
-    refused = script(*run, 2, "--seeds", 4, "--add")
-    assert refused.returncode == 2 and "other settings" in refused.stderr
-    assert script(*run, 1, "--seeds", 3, 4, "--add").returncode == 0
-    after = json.loads((tmp_path / "training.json").read_text())
-    assert [row["seed"] for row in after["seeds"]] == [3, 4]
-    assert after["seeds"][0] == before["seeds"][0] and after["history"] == before["history"]
-    assert (tmp_path / "model.pt").read_bytes() == network
+    row = results.read_json(whole / "training.json")["seeds"][0]
+    for key in ("held_out_accuracy", "accuracy", "accuracy_mirror", "temperature"):
+        assert content["seeds"][1][key] == row[key]
 
 
 def test_alternatives_are_compared_with_the_baseline_image_by_image():
@@ -279,17 +249,19 @@ def test_alternatives_are_compared_with_the_baseline_image_by_image():
 
 
 @pytest.mark.slow
-def test_the_ablation_resumes(script, tmp_path, cifar10):
-    run = ("q1_gradcam/ablate.py", "--epochs", 3, "--train-size", 500, "--out", tmp_path)
-    assert script(*run, "--only", "schedule").returncode == 0
-    resumed = script(*run, "--resume", "--only", "schedule", "mirroring")
-    assert resumed.returncode == 0 and "baseline" not in resumed.stdout
-    assert resumed.stdout.count("mirroring: none") == 1
-    content = results.read_json(tmp_path / "ablation.json")
-    choices = [row["choice"] for row in content["alternatives"]]
-    assert choices == ["baseline", "schedule", "mirroring"]
+def test_the_ablation_resumes(tmp_path, cifar10, monkeypatch):
+    fewer, choices = np.arange(0, 50000, 100), ablate.CHOICES
+    monkeypatch.setattr(ablate, "EPOCHS", 3)
+    monkeypatch.setattr(ablate, "SEEDS", (0,))
+    monkeypatch.setattr(ablate.data, "held_out_split", lambda labels, size: (fewer, fewer))
+    monkeypatch.setattr(ablate, "CHOICES", {"schedule": choices["schedule"]})
+    assert call(ablate, "--out", tmp_path).returncode == 0
+    both = {name: choices[name] for name in ("schedule", "mirroring")}
+    monkeypatch.setattr(ablate, "CHOICES", both)
+    resumed = call(ablate, "--out", tmp_path, "--resume").stdout
+    assert "schedule" not in resumed and "mirroring: none" in resumed
+    trainings = results.read_json(tmp_path / "ablation.json")["trainings"]
+    assert [row["choice"] for row in trainings] == ["baseline", "schedule", "mirroring"]
     correct = results.read_npz(tmp_path / "ablation.npz")["right"]
-    accuracy = [row["accuracy"] for row in content["trainings"]]
+    accuracy = [row["accuracy"] for row in trainings]
     assert correct[:, 0].mean(1) == pytest.approx(accuracy, rel=1e-5)
-    refused = script(*run, "--resume", "--epochs", 4)
-    assert refused.returncode == 2 and "other settings" in refused.stderr
