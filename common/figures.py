@@ -161,25 +161,6 @@ def color_bar(figure, box: tuple[float, float, float, float]) -> None:
     ax.tick_params(length=2, labelsize=7)
 
 
-def confusion(matrix: np.ndarray, names: tuple[str, ...], size: tuple[float, float]):
-    """Confusion matrix, true classes in rows. Mistakes are colored by the root of their number."""
-    figure, ax = plt.subplots(figsize=size, layout="constrained")
-    mistakes = np.where(np.eye(len(names), dtype=bool), np.nan, np.sqrt(matrix))
-    top = max(np.nanmax(mistakes), 1)
-    ax.imshow(mistakes, cmap="Blues", vmin=0, vmax=1.15 * top)
-    for t, p in np.argwhere(matrix):
-        color = "white" if t != p and mistakes[t, p] > 0.7 * top else INK
-        weight = "bold" if t == p else "normal"
-        style = {"color": color, "fontsize": 6, "fontweight": weight}
-        ax.text(p, t, matrix[t, p], ha="center", va="center", **style)
-    ax.set_xticks(range(len(names)), names, rotation=50, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(names)), names)
-    ax.tick_params(length=0, labelsize=7)
-    ax.spines[:].set_visible(False)
-    ax.set(xlabel="predicted class", ylabel="true class")
-    return figure
-
-
 def _bare(ax, title: str) -> None:
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=7, pad=2.5)
