@@ -1,4 +1,4 @@
-"""Command lines, user errors, seeds, devices, progress bars."""
+"""Command lines, user errors, seeds, devices and progress bars."""
 
 import argparse
 import ctypes
@@ -8,19 +8,18 @@ import platform
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
-DOWNLOAD_TIMEOUT = 8  # seconds without a byte before a download is given up
 
 
 class UserError(Exception):
-    """A mistake the user can fix. The message is one line: what is wrong and what to do."""
+    """A mistake that the user can fix. Its message is one line: what is wrong and what to do."""
 
 
 def first_line(error: BaseException) -> str:
@@ -29,7 +28,7 @@ def first_line(error: BaseException) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """Prints a script's docstring as help, and reports errors in one line."""
+    """An argument parser that prints `description` unchanged and reports errors in one line."""
 
     def __init__(self, description: str):
         formatter = argparse.RawDescriptionHelpFormatter
@@ -48,7 +47,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Calls `main`. A UserError is printed in one line with exit status 2; Ctrl-C gives 130."""
+    """Calls `main`. Exits with status 2 and a one-line message after a UserError."""
+    socket.setdefaulttimeout(8)  # seconds without data before a download fails
     try:
         main()
         sys.stdout.flush()
@@ -59,7 +59,7 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has closed it, for example `| head`
+    except BrokenPipeError:  # for example with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
@@ -72,7 +72,7 @@ def positive(text: str) -> int:
 
 
 def out_folder(base: Path, args: argparse.Namespace, defaults: dict[str, object]) -> Path:
-    """`base` if all options are at their `defaults` or None, otherwise base/other/NAME-VALUE_..."""
+    """`base` if all options have their `defaults` or are None, else base/other/NAME-VALUE_..."""
     changed = []
     for name, default in defaults.items():
         value = getattr(args, name)
@@ -83,7 +83,7 @@ def out_folder(base: Path, args: argparse.Namespace, defaults: dict[str, object]
 
 
 def seed_for(seed: int, *key: object) -> int:
-    """A 63-bit seed for one purpose, so that each random choice can be repeated alone."""
+    """A 63-bit seed derived from `seed` and `key`, so that each random choice can be repeated."""
     digest = hashlib.sha256(repr((int(seed), *key)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
@@ -94,20 +94,16 @@ def generator(seed: int, *key: object) -> torch.Generator:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`; `auto` takes CUDA, else an Apple GPU, else the CPU."""
+    """The device called `name`; `auto` selects CUDA, else an Apple GPU, else the CPU."""
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    available = {"cuda": cuda, "mps": mps, "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind, usable in available.items() if usable))
-    if name not in available:
-        raise UserError(f"unknown device {name!r}: choose auto, {', '.join(available)}")
-    if not available[name]:
-        raise UserError(f"this machine has no usable {name!r} device: try --device auto")
-    return torch.device(name)
+    usable = ["cuda"] * cuda + ["mps"] * mps + ["cpu"]
+    if name not in ("auto", *usable):
+        raise UserError(f"unknown device {name!r}, choose one of auto, {', '.join(usable)}")
+    return torch.device(usable[0] if name == "auto" else name)
 
 
 def hardware(device: torch.device) -> str:
-    """The name of the GPU, or of the processor with its vector unit and number of threads."""
+    """The name of the GPU, or the name, vector unit and number of threads of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")  # Linux only
@@ -127,40 +123,20 @@ def peak_memory_bytes() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def interactive() -> bool:
-    """Whether a person is watching stderr."""
-    return sys.stderr.isatty() and not os.environ.get("CI")
+def progress(iterable: Iterable, description: str = "", **options) -> tqdm:
+    """A tqdm progress bar over `iterable`, shown only in a terminal and not in CI."""
+    hidden = not sys.stderr.isatty() or bool(os.environ.get("CI"))
+    return tqdm(iterable, desc=description, leave=False, disable=hidden, **options)
 
 
-def progress(iterable: Iterable | None = None, description: str = "", **options) -> tqdm:
-    """A tqdm progress bar over `iterable`, shown only if a person is watching."""
-    return tqdm(iterable, desc=description, leave=False, disable=not interactive(), **options)
+def keep_freed_memory() -> None:
+    """Makes glibc's allocator reuse freed memory; has no effect with other C libraries.
 
-
-@contextmanager
-def download_timeout() -> Iterator[None]:
-    """Inside this block, network connections time out after DOWNLOAD_TIMEOUT seconds."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
-
-
-def keep_freed_memory() -> bool:
-    """Makes glibc's allocator reuse freed memory; returns False where that is not possible.
-
-    By default each large array gets new pages from the system, which have to be cleared; this slows
-    down a network on the CPU. The process keeps its peak size until it ends.
+    By default, each large array gets new pages from the system, which have to be cleared. This
+    slows down a network on the CPU. The process keeps its peak size until it ends.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return False
-    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from malloc.h
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

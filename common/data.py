@@ -1,7 +1,8 @@
-"""Images as uint8 arrays in memory: CIFAR-10, CIFAR-10 with planted marks, shapes, user images."""
+"""Images as uint8 arrays: CIFAR-10, CIFAR-10 with planted marks, built-in shapes, user images."""
 
 import hashlib
 import http.client
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from common import synthetic
-from common.cli import UserError, download_timeout, first_line
+from common.cli import UserError, first_line
 from common.results import shown
 
 CIFAR10_CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
@@ -20,7 +21,6 @@ CIFAR10_SHAPES = {
     "y_test": (10000,),
 }
 NAMES = ("cifar10", "cifar10-marked", "shapes")
-SHAPES_SIZE = {"train": 4000, "test": 1000}
 MAX_PIXELS = 80_000_000
 
 
@@ -34,9 +34,9 @@ class Dataset:
     y_train: np.ndarray  # (N,) uint8
     x_test: np.ndarray
     y_test: np.ndarray
-    source: str  # where the data were read from
+    source: str  # a file name or a description
     sha256: str  # of the four arrays
-    # (N, 32, 32) bool, the pixels that determine the class of each test image; None if unknown
+    # (N, 32, 32) bool, the pixels that determine the class of each test image, or None if unknown
     ground_truth_test: np.ndarray | None = None
 
 
@@ -52,7 +52,7 @@ def load(name: str, folder: str | Path = "data") -> Dataset:
 
 
 def with_shortcut(cifar10: Dataset) -> Dataset:
-    """CIFAR-10 with a colored mark in most training images of one class; same test set."""
+    """CIFAR-10 with a colored mark in most training images of one class, and the same test set."""
     label = cifar10.classes.index(synthetic.MARKED_CLASS)
     x_train = synthetic.plant_marks(cifar10.x_train, cifar10.y_train, label, seed=3)
     digest = _hash((x_train, cifar10.y_train, cifar10.x_test, cifar10.y_test))
@@ -61,8 +61,7 @@ def with_shortcut(cifar10: Dataset) -> Dataset:
 
 def load_shapes() -> Dataset:
     """The built-in shapes of common/synthetic.py: 4,000 training and 1,000 test images."""
-    train = synthetic.make_shapes(SHAPES_SIZE["train"], seed=1)
-    test = synthetic.make_shapes(SHAPES_SIZE["test"], seed=2)
+    train, test = synthetic.make_shapes(4000, seed=1), synthetic.make_shapes(1000, seed=2)
     arrays = (train.images, train.labels, test.images, test.labels)
     source, classes = "made by common/synthetic.py", synthetic.SHAPE_CLASSES
     return Dataset("shapes", classes, *arrays, source, _hash(arrays), test.ground_truth)
@@ -71,9 +70,9 @@ def load_shapes() -> Dataset:
 def load_cifar10(folder: str | Path) -> Dataset:
     """CIFAR-10 (Krizhevsky, 2009) in its official order.
 
-    Reads `folder`/cifar10.npz (arrays as in CIFAR10_SHAPES, uint8) if it exists. Otherwise
+    Reads `folder`/cifar10.npz (uint8 arrays, see CIFAR10_SHAPES) if it exists. Otherwise,
     torchvision reads the official archive from `folder` or downloads it (170 MB). Raises UserError
-    if the file is damaged or has other content, or if there is no file and no network.
+    if the file is damaged or has other content, or if the download fails.
     """
     file = Path(folder) / "cifar10.npz"
     if file.is_file():
@@ -85,23 +84,19 @@ def load_cifar10(folder: str | Path) -> Dataset:
 
 
 def _from_npz(file: Path) -> tuple[np.ndarray, ...]:
-    advice = "delete it to download CIFAR-10 again, or replace it by a good copy"
     try:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in CIFAR10_SHAPES}
-    except KeyError as error:
-        raise UserError(f"{file} lacks the array {error.args[0].split()[0]!r}: {advice}") from None
+        for key, array in arrays.items():
+            if array.shape != CIFAR10_SHAPES[key] or array.dtype != np.uint8:
+                raise ValueError(f"{key} is {array.shape} {array.dtype}")
+            if array.ndim == 1 and (np.bincount(array, minlength=10) != len(array) // 10).any():
+                raise ValueError(f"{key} does not contain 0 to 9 equally often")
     except Exception as error:  # the type depends on which byte is damaged
-        raise UserError(f"{file} is damaged ({first_line(error)}): {advice}") from None
-    for key, shape in CIFAR10_SHAPES.items():
-        array = arrays[key]
-        if array.shape != shape or array.dtype != np.uint8:
-            actual = f"{array.shape} {array.dtype}"
-            raise UserError(f"{file}: {key} is {actual}, but should be {shape} uint8: {advice}")
-        if array.ndim == 1 and (np.bincount(array, minlength=10) != len(array) // 10).any():
-            raise UserError(
-                f"{file}: {key} is not 0 to 9 in equal numbers as in CIFAR-10: {advice}"
-            )
+        advice = "delete it to download CIFAR-10 again, or replace it with a good copy"
+        raise UserError(
+            f"{file} is damaged or not CIFAR-10 ({first_line(error)}): {advice}"
+        ) from None
     return tuple(arrays.values())
 
 
@@ -109,8 +104,7 @@ def _from_torchvision(folder: Path) -> tuple[np.ndarray, ...]:
     from torchvision.datasets import CIFAR10  # slow to import
 
     try:
-        with download_timeout():
-            parts = [CIFAR10(folder, train=train, download=True) for train in (True, False)]
+        parts = [CIFAR10(folder, train=train, download=True) for train in (True, False)]
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise UserError(
             f"no CIFAR-10 in {shown(folder)} and the download failed ({first_line(error)}): put "
@@ -128,8 +122,8 @@ def _hash(arrays: tuple[np.ndarray, ...]) -> str:
 
 
 def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel of images (N, H, W, 3) uint8, on the scale 0 to 1."""
-    # Computed from counts of the 256 values, which avoids a copy in floating point.
+    """Mean and standard deviation per channel of images (N, H, W, 3) uint8, scaled to 0 to 1."""
+    # Computed from counts of the 256 values, which avoids a floating-point copy.
     levels, mean, std = np.arange(256) / 255, [], []
     for channel in np.moveaxis(images, -1, 0):
         share = np.bincount(channel.ravel(), minlength=256) / channel.size
@@ -139,10 +133,10 @@ def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
 
 
 def held_out_split(labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Splits a training set into sorted index arrays: training part and held-out part.
+    """Splits a training set; returns the sorted indices of the training and the held-out part.
 
     The held-out part is stratified by `labels` (N,) and the same in every run; a smaller one is a
-    subset of a larger one. `size` has to be a multiple of the number of classes.
+    subset of a larger one. `size` must be a multiple of the number of classes.
     """
     classes = np.unique(labels)
     if size % len(classes):
@@ -156,10 +150,10 @@ def held_out_split(labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarra
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Reads an image file as (H, W, 3) uint8 RGB; of an animation, the first frame.
+    """Reads an image file, or the first frame of an animation, as (H, W, 3) uint8 RGB.
 
     Applies the EXIF orientation and puts transparent images on white. Raises UserError if the file
-    is missing, not an image, damaged, or larger than MAX_PIXELS.
+    is missing, not an image, damaged, or has more than MAX_PIXELS pixels.
     """
     path = Path(path)
     if not path.is_file():
@@ -167,12 +161,14 @@ def read_image(path: str | Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
-                size = f"{image.width} x {image.height}"
-                raise UserError(f"{path} has {size} pixels: make it smaller first")
+                raise Image.DecompressionBombError
             image.load()
-            image = ImageOps.exif_transpose(image)
+            with suppress(Exception):  # of broken EXIF data, raised after the rotation or before it
+                ImageOps.exif_transpose(image, in_place=True)
             if image.mode in ("I;16", "I", "F"):  # PIL would clip these to 8 bits, not scale them
                 values = np.asarray(image, dtype=float)
+                if not np.isfinite(values).all():
+                    raise ValueError("some values are not finite")
                 values = (values - values.min()) / (np.ptp(values) or 1) * 255
                 image = Image.fromarray(values.astype(np.uint8))
             if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -183,8 +179,9 @@ def read_image(path: str | Path) -> np.ndarray:
         formats = "PNG, JPEG, WebP, GIF, BMP or TIFF"
         raise UserError(f"{path} is not an image that can be read: use {formats}") from None
     except Image.DecompressionBombError:
-        raise UserError(f"{path} has far too many pixels: make it smaller first") from None
-    except (OSError, ValueError, SyntaxError) as error:
+        limit = f"{MAX_PIXELS // 10**6} million pixels"
+        raise UserError(f"{path} has more than {limit}: make it smaller first") from None
+    except Exception as error:  # the type depends on which byte is damaged
         raise UserError(f"{path} is a damaged image ({first_line(error)})") from None
 
 

@@ -1,8 +1,8 @@
-"""One style for all figures: images, maps over images, the color bar, saving.
+"""A common style for all figures: images, maps over images, the color bar, saving.
 
 A map is drawn in color over its image in gray; low values are nearly transparent. The lightness of
-the colormap `inferno` increases steadily, which helps color-blind readers and gray prints. A white
-line marks half of the map's maximum.
+the colormap `inferno` increases monotonically, which suits color-blind readers and gray prints. A
+white contour marks half of the map's maximum.
 """
 
 import io
@@ -20,7 +20,8 @@ DPI = 200
 NEARLY_WHITE = 247
 INK, FAINT, ACCENT, SECOND = "#1b1b1e", "#8a8a93", "#1f5fa8", "#c2571a"
 COLORS = plt.get_cmap("inferno")
-LOWEST_COLOR = 0.25  # `inferno` below this is black and would look like a shadow
+LOWEST_COLOR = 0.25  # below this, `inferno` is almost black and would look like a shadow
+plt.switch_backend("Agg")  # matplotlib may have been imported before common/__init__.py
 plt.rc("font", family="DejaVu Sans", size=8)
 plt.rc("axes", titlesize=8, labelsize=8, edgecolor=FAINT, labelcolor=INK)
 plt.rc("axes.spines", top=False, right=False)
@@ -33,22 +34,21 @@ plt.rc("svg", fonttype="path", hashsalt="common.figures")  # without a salt, ids
 def save(figure, path: Path, photographs: bool = False) -> Path:
     """Writes a figure and closes it: SVG if `path` ends in .svg, otherwise PNG.
 
-    An SVG is the same in every run. A PNG is reduced to 256 colors, a quarter of the size;
-    `photographs` dithers them, which avoids bands in smooth images.
+    An SVG is the same in every run. A PNG is reduced to 256 colors, which makes it about four times
+    smaller; `photographs` adds dithering, which avoids bands in smooth images.
     """
-    buffer = io.BytesIO()
-    if Path(path).suffix == ".svg":
-        figure.savefig(buffer, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
-        plt.close(figure)
-        return write_whole(path, lambda file: file.write(buffer.getvalue()))
-    figure.savefig(buffer, format="png", dpi=DPI)
+    buffer, svg = io.BytesIO(), Path(path).suffix == ".svg"
+    options = {"format": "svg", "metadata": {"Date": None, "Creator": None}} if svg else {}
+    figure.savefig(buffer, dpi=DPI, **options)
     plt.close(figure)
+    if svg:
+        return write_whole(path, lambda file: file.write(buffer.getvalue()))
     full = Image.open(buffer).convert("RGB")
     image = full.quantize(256, kmeans=2)
     if photographs:
         image = full.quantize(palette=image, dither=Image.Dither.FLOYDSTEINBERG)
     palette = np.array(image.getpalette(), dtype=np.uint8).reshape(-1, 3)
-    palette[(palette >= NEARLY_WHITE).all(1)] = 255  # quantizing makes a white background grayish
+    palette[(palette >= NEARLY_WHITE).all(1)] = 255  # quantization turns white grayish
     image.putpalette(palette.ravel().tolist())
     return write_whole(path, lambda file: image.save(file, format="PNG", optimize=True))
 
@@ -56,7 +56,7 @@ def save(figure, path: Path, photographs: bool = False) -> Path:
 def remove_stale(out: Path, written: list[Path]) -> None:
     """Deletes the figures listed in `out`/explanations.json that are not in `written`.
 
-    Call it before explanations.json is replaced. Other files in a user's folder are not touched.
+    Must be called before explanations.json is replaced. Does not touch other files.
     """
     try:
         samples = read_json(out / "explanations.json").get("samples", [])
@@ -75,20 +75,20 @@ def to_gray(image: np.ndarray) -> np.ndarray:
 
 
 def blend(lightness: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Colors (H, W, 3) of a map `level` (H, W) in 0 to 1 over `lightness` (H, W) in 0 to 1."""
+    """Colors (H, W, 3) of a map `level` (H, W) over `lightness` (H, W), all in 0 to 1."""
     color = COLORS(LOWEST_COLOR + (1 - LOWEST_COLOR) * level)[..., :3]
     opacity = (0.10 + 0.70 * np.sqrt(level))[..., None]
     return (1 - opacity) * (0.15 + 0.7 * lightness[..., None]) + opacity * color
 
 
 def show_image(ax, image: np.ndarray, title: str = "") -> None:
-    """Draws an image (H, W, 3) uint8 without smoothing."""
+    """Draws an image (H, W, 3) uint8 without interpolation."""
     ax.imshow(image, interpolation="nearest")
     _bare(ax, title)
 
 
 def show_map(ax, image: np.ndarray, level: np.ndarray, title: str = "", dead: bool = False) -> None:
-    """Draws a map (h, w) in 0 to 1 over an image (H, W, 3), or a note if it is `dead` (zero)."""
+    """Draws a map (h, w) in 0 to 1 over an image (H, W, 3), or a note if it is zero (`dead`)."""
     gray = to_gray(image)
     if dead:
         ax.imshow(0.5 + 0.4 * gray, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -106,20 +106,18 @@ def show_map(ax, image: np.ndarray, level: np.ndarray, title: str = "", dead: bo
 
 
 def enlarge(level: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map (h, w) bilinearly resized to `size` (H, W)."""
+    """A map (h, w), resized to `size` (H, W) by bilinear interpolation."""
     source = Image.fromarray(level.astype(np.float32))
     return np.asarray(source.resize(size[::-1], Image.Resampling.BILINEAR))
 
 
-def color_bar(
-    figure, box: tuple[float, float, float, float], label: str = "share of the map's maximum"
-) -> None:
-    """Draws the colors over medium gray in `box` (left, bottom, width, height) of the figure."""
+def color_bar(figure, box: tuple[float, float, float, float]) -> None:
+    """Draws the map colors over medium gray in `box` (left, bottom, width, height) of a figure."""
     ax = figure.add_axes(box)
     ramp = np.linspace(0, 1, 256)[None]
     ax.imshow(blend(np.full_like(ramp, 0.5), ramp), aspect="auto", extent=(0, 1, 0, 1))
     ax.set(xticks=[0, 0.5, 1], yticks=[])
-    ax.set_xlabel(label, size=7)
+    ax.set_xlabel("share of the map's maximum", size=7)
     ax.axvline(0.5, color="white", linewidth=0.8)
     ax.tick_params(length=2, labelsize=7)
 

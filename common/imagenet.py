@@ -1,6 +1,7 @@
 """Image classifiers for LIME: ImageNet models of torchvision, and networks of Question 1."""
 
 import glob
+import http.client
 import io
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
@@ -11,18 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common import models
-from common.cli import UserError, download_timeout, first_line
-from common.data import CIFAR10_CLASSES
+from common.cli import UserError, first_line
 from common.results import sha256, shown
 
 DEFAULT = "mobilenet_v2"
 FOLD_TOLERANCE = 1e-5  # largest relative change of the logits allowed when folding batch norm
-KEYS = ("arch", "state_dict", "mean", "std", "input_size", "padding", "categories")
 
 
 @dataclass(frozen=True)
 class ImageModel:
-    """A classifier and what is needed to use it."""
+    """A classifier and the metadata needed to use it."""
 
     network: nn.Module  # normalized images (N, 3, side, side) -> logits (N, K); in `eval()` mode
     name: str  # of the architecture
@@ -47,20 +46,20 @@ class Calibrated(nn.Module):
 
 
 def from_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> tuple[ImageModel, str]:
-    """A network trained by q1_gradcam/train.py, and the name of its training data."""
+    """Loads a network trained by q1_gradcam/train.py; also returns the name of its data set."""
     model = models.load(path, device)
     return from_model(model, shown(path), sha256(path)), model.dataset
 
 
 def from_model(model: models.Model, source: str, digest: str) -> ImageModel:
-    """A network of Question 1, calibrated."""
+    """A network of Question 1 with calibrated logits."""
     network = Calibrated(model.network, model.temperature).eval()
-    mean, std = (0.0,) * 3, (1.0,) * 3  # the network itself normalizes its input
+    mean, std = (0.0,) * 3, (1.0,) * 3  # the network normalizes its input
     return ImageModel(network, model.arch, source, mean, std, 32, model.classes, digest)
 
 
 def local_weights(folder: str | Path, name: str) -> Path | None:
-    """The first checkpoint `folder`/weights/NAME_imagenet*.pth, or None."""
+    """The first file `folder`/weights/NAME_imagenet*.pth in alphabetical order, or None."""
     pattern = f"{glob.escape(name)}_imagenet*.pth"
     return min((Path(folder) / "weights").glob(pattern), default=None)
 
@@ -71,10 +70,10 @@ def load(
     fold: bool = True,
     device: torch.device | str = "cpu",
 ) -> ImageModel:
-    """An ImageNet classifier from a checkpoint `file`, or torchvision's with downloaded weights.
+    """An ImageNet classifier from the checkpoint `file`, or torchvision's with downloaded weights.
 
     `fold` folds batch norm into the convolutions. Raises UserError if the model is unknown, the
-    download fails, or the checkpoint is missing, damaged or does not fit.
+    download fails, or the checkpoint is missing, damaged or unsuitable.
     """
     model = _from_file(Path(file)) if file else _official(name)
     network = model.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -83,7 +82,7 @@ def load(
 
 
 def folding(network: nn.Module, side: int) -> nn.Module | None:
-    """The network with batch norm folded into the convolutions; None if impossible or inexact."""
+    """The network with batch norm folded into convolutions, or None if impossible or inexact."""
     from torch.fx.experimental.optimization import fuse
 
     x = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
@@ -108,10 +107,9 @@ def _official(name: str) -> ImageModel:
     if not file.is_file():
         print(f"downloading the weights of {name} to {file}", flush=True)
     try:
-        # torch prints a message of its own, even with progress=False.
-        with download_timeout(), redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()):  # torch prints a message even with progress=False
             network = zoo.get_model(name, weights=weights, progress=False)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise UserError(
             f"the weights of {name} could not be downloaded ({first_line(error)}): put {file.name} "
             f"into {file.parent}, or give a checkpoint with --weights FILE"
@@ -125,36 +123,32 @@ def _official(name: str) -> ImageModel:
 def _from_file(path: Path) -> ImageModel:
     from torchvision import models as zoo
 
-    if not path.is_file():
-        advice = "give another with --weights, or leave it out to use torchvision's weights"
-        raise UserError(f"there is no checkpoint {path}: {advice}")
-    content = models.read_torch(path)
-    missing = [key for key in KEYS if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise UserError(f"{path} is not an ImageNet checkpoint: it lacks {', '.join(missing)}")
-    arch, padding = content["arch"], content["padding"]
+    content = models.read_torch(path, "omit --weights to use those of torchvision")
+    arch = content.get("arch") if isinstance(content, dict) else None
     if arch not in zoo.list_models(module=zoo):
-        raise UserError(f"{path} holds a {arch!r}, which torchvision does not know")
-    if padding not in ("torch", "tf_same"):
-        raise UserError(f"{path} asks for padding {padding!r}: use 'torch' or 'tf_same'")
+        raise UserError(f"{path} is not a checkpoint of a torchvision classifier (arch: {arch!r})")
     try:
         categories = tuple(map(str, content["categories"]))
         network = zoo.get_model(arch, weights=None, num_classes=len(categories))
         network.load_state_dict(content["state_dict"])
         mean, std = (tuple(float(v) for v in content[key]) for key in ("mean", "std"))
-        side = content["input_size"]
-        side = int(side if isinstance(side, int) else list(side)[-1])
+        side, padding = int(content["input_size"]), content["padding"]
+        values = (torch.tensor([*mean, *std]), *network.state_dict().values())
         fits = len(categories) == 1000 and len(mean) == len(std) == 3 and min(std) > 0
-        finite = all(torch.isfinite(value).all() for value in network.state_dict().values())
+        finite = all(value.isfinite().all() for value in values)
         if not (fits and finite and side >= 32 and side % 32 == 0):
             raise ValueError(
-                "needs 1000 categories, three means, three positive deviations, an input size that "
-                "is a multiple of 32, and finite weights"
+                "needs 1000 categories, three means, three positive standard deviations, finite "
+                "weights and an input size that is a multiple of 32"
             )
-    except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
+        if padding == "tf_same":
+            pad_as_tensorflow(network)
+        elif padding != "torch":
+            raise ValueError(f"padding {padding!r} is neither 'torch' nor 'tf_same'")
+    except KeyError as error:
+        raise UserError(f"{path} is not an ImageNet checkpoint: it lacks {error}") from None
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise UserError(f"{path} does not fit torchvision's {arch} ({first_line(error)})") from None
-    if padding == "tf_same":
-        pad_as_tensorflow(network)
     source = str(content.get("source", "")) or shown(path)
     return ImageModel(network, arch, source, mean, std, side, categories, sha256(path))
 
@@ -175,16 +169,14 @@ def pad_as_tensorflow(network: nn.Module) -> None:
     """Wraps all convolutions of stride 2 in SamePadding, in place, for weights from TensorFlow."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if not isinstance(child, nn.Conv2d) or child.stride != (2, 2):
-                continue
-            if child.kernel_size != (3, 3):
-                size = child.kernel_size
-                raise UserError(f"padding 'tf_same' is known for 3 x 3 convolutions, not {size}")
-            setattr(parent, name, SamePadding(child))
+            if isinstance(child, nn.Conv2d) and child.stride == (2, 2):
+                if child.kernel_size != (3, 3):
+                    raise ValueError("padding 'tf_same' is implemented for 3 x 3 kernels only")
+                setattr(parent, name, SamePadding(child))
 
 
-# ImageNet classes that are a kind of each CIFAR-10 class. ImageNet has no deer: its closest
-# relatives are hartebeest, impala and gazelle.
+# The ImageNet classes that belong to each CIFAR-10 class. ImageNet has no deer; hartebeest, impala
+# and gazelle are its closest relatives.
 CIFAR_TO_IMAGENET: dict[str, tuple[int, ...]] = {
     "airplane": (404, 895),  # airliner, warplane
     "automobile": (407, 436, 468, 511, 609, 627, 656, 661, 751, 817),  # ambulance to sports car
@@ -201,9 +193,8 @@ CIFAR_TO_IMAGENET: dict[str, tuple[int, ...]] = {
 }
 RELATIVES_ONLY = ("deer",)
 CIFAR_CLASS = {k: name for name, numbers in CIFAR_TO_IMAGENET.items() for k in numbers}
-assert tuple(CIFAR_TO_IMAGENET) == CIFAR10_CLASSES
 
 
 def cifar_class(number: int) -> str | None:
-    """The CIFAR-10 class of an ImageNet class, or None if it has none."""
+    """The CIFAR-10 class to which an ImageNet class belongs, or None."""
     return CIFAR_CLASS.get(number)

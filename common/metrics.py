@@ -1,8 +1,8 @@
 """Metrics of saliency maps, and baseline maps that do not depend on the model.
 
-A saliency map (N, H, W) gives the importance of each pixel for a class; larger is more important.
-Every metric states its source, its range and which direction is better. A score is only meaningful
-next to that of a baseline map; common/statistics.py compares them.
+A saliency map gives the importance of each pixel for a class; larger is more important. Each
+docstring states the metric's source, range and which direction is better. A score is only
+meaningful in comparison with that of a baseline map (see common/statistics.py).
 """
 
 from collections.abc import Callable
@@ -23,7 +23,6 @@ from common.models import logits
 
 Predict = Callable[[np.ndarray], np.ndarray]  # images (n, H, W, 3) uint8 -> probabilities (n, K)
 FRACTIONS = np.linspace(0, 1, 11)  # of the pixels that are deleted or inserted
-FILLS = ("mean", "blur", "road")
 
 
 def predictor(network: torch.nn.Module, temperature: float = 1.0) -> Predict:
@@ -42,8 +41,8 @@ def pixel_order(maps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The pixels (N, H*W) of maps (N, H, W), most important first.
 
     Ties (such as the pixels of one segment) are ordered by the smoothed map (sigma = height / 32),
-    then at random. Segments are thus deleted as connected areas; scattered dots would harm an image
-    more.
+    then at random. Thus segments are deleted as connected areas rather than as scattered pixels,
+    which would change the image more.
     """
     smooth = [gaussian_filter(one.astype(float), one.shape[0] / 32).round(9) for one in maps]
     first, second = (np.reshape(values, (len(maps), -1)) for values in (maps, smooth))
@@ -58,14 +57,14 @@ def deletion_insertion_curves(
     fill: str,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Class probabilities while pixels are deleted from the image, or inserted into an empty one.
+    """Class probabilities while pixels are deleted from an image or inserted into an empty one.
 
     Petsiuk et al., RISE, arXiv:1806.07421, section 4.1; Samek et al., arXiv:1509.06321.
 
     Args:
         images: (N, H, W, 3) uint8; target: (N,) classes; ordered: (N, H*W) from `pixel_order`.
-        fill: what replaces deleted pixels. `mean`: the image's mean color; `blur`: the blurred
-            image; `road`: values interpolated from the neighbors (see `impute`).
+        fill: the replacement of deleted pixels. "mean": the image's mean color; "blur": the blurred
+            image; "road": values interpolated from the neighbors (see `impute`).
 
     Returns:
         deletion, insertion: (N, len(FRACTIONS)) probabilities.
@@ -97,7 +96,7 @@ def auc(curve: np.ndarray) -> np.ndarray:
 
 
 def fill_image(images: np.ndarray, fill: str) -> np.ndarray:
-    """Images (N, H, W, 3) uint8 without content: mean color, or blurred with sigma = height / 8."""
+    """The mean color of images (N, H, W, 3) uint8, or a blur with sigma = height / 8."""
     if fill == "mean":
         mean = images.mean((1, 2), keepdims=True).round().astype(np.uint8)
         return np.broadcast_to(mean, images.shape)
@@ -105,7 +104,7 @@ def fill_image(images: np.ndarray, fill: str) -> np.ndarray:
     return gaussian_filter(images.astype(float), (0, sigma, sigma, 0)).round().astype(np.uint8)
 
 
-NOISE = 0.01  # standard deviation on the scale 0 to 1, as in the reference code of ROAD
+NOISE = 0.01  # standard deviation on a scale of 0 to 1, as in the reference code of ROAD
 DIRECT, DIAGONAL = 1 / 6, 1 / 12  # weights of the four direct and the four diagonal neighbors
 
 
@@ -113,8 +112,8 @@ def impute(images: np.ndarray, deleted: np.ndarray, rng: np.random.Generator) ->
     """Noisy linear imputation (Rong et al., ROAD, arXiv:2202.00449, section 4.2).
 
     Each pixel of images (N, H, W, 3) uint8 that is `deleted` (N, H, W) becomes the weighted mean of
-    its eight neighbors, deleted or not, plus noise. Unlike a constant fill this does not reveal the
-    shape of the deleted area. An image that is deleted entirely becomes medium gray.
+    its eight neighbors, deleted or not, plus noise. Unlike a constant fill, this does not reveal
+    the shape of the deleted area. An image that is deleted entirely becomes medium gray.
     """
     filled = images.copy()
     for image, mask in zip(filled, deleted, strict=True):
@@ -128,7 +127,7 @@ def impute(images: np.ndarray, deleted: np.ndarray, rng: np.random.Generator) ->
 
 
 def solve_neighbors(image: np.ndarray, deleted: np.ndarray) -> np.ndarray:
-    """The weighted means (M, 3) for the M pixels of an image (H, W, 3) that are `deleted`."""
+    """The weighted means (M, 3) for the M `deleted` pixels of an image (H, W, 3)."""
     mask = deleted.ravel()
     weights = _neighbor_weights(*deleted.shape)[mask]
     system = sparse.diags_array(weights.sum(1)) - weights[:, mask]
@@ -137,7 +136,7 @@ def solve_neighbors(image: np.ndarray, deleted: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _neighbor_weights(height: int, width: int) -> sparse.csr_array:
-    """The weight (H*W, H*W) of each pixel as a neighbor of each other pixel."""
+    """The weights (H*W, H*W) of all pixels as neighbors of each other."""
     sides = (height, width)
     rows, columns = (sparse.diags_array([1.0, 1.0], offsets=[-1, 1], shape=(n, n)) for n in sides)
     same_row, same_column = (sparse.eye_array(n) for n in sides)
@@ -150,9 +149,9 @@ def drop_and_increase(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Average drop and increase in confidence (Chattopadhay et al., arXiv:1710.11063, section 4.1).
 
-    Y is the target's probability for an image, O for the image multiplied by its map `level`
-    (N, H, W) in 0 to 1. Returns the drop (N,) max(0, Y - O) / Y, from 0 to 1, lower is better, and
-    the increase (N,) O > Y, higher is better. Both favor large maps: a map of ones has no drop.
+    Y is the probability of the target for an image, O that for the image multiplied by its map
+    `level` (N, H, W) in 0 to 1. Returns the drop max(0, Y - O) / Y (N,), 0 to 1, lower is better,
+    and the increase O > Y (N,), higher is better. Both favor large maps: a map of ones has no drop.
     """
     rows = np.arange(len(images))
     before = predict(images)[rows, target]
@@ -167,7 +166,7 @@ def pointing_game(raw: np.ndarray, ground_truth: np.ndarray, cells: float = 1.0)
     """Whether the maximum of a map (h, w) lies within `cells` map cells of the ground truth (H, W).
 
     Zhang et al., arXiv:1608.00507, with the tolerance in cells. Higher is better. Of several
-    maxima, the one with the highest values around it counts.
+    maxima, the one with the highest smoothed value counts.
     """
     raw = np.asarray(raw, float)
     (h, w), (height, width) = raw.shape, ground_truth.shape
@@ -181,9 +180,9 @@ def pointing_game(raw: np.ndarray, ground_truth: np.ndarray, cells: float = 1.0)
 
 
 def relevance_mass(maps: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
-    """Share (N,) of the positive part of maps (N, H, W) in the ground truth (N, H, W), 0 to 1.
+    """Share (N,) of the positive part of maps (N, H, W) inside the ground truth (N, H, W), 0 to 1.
 
-    Arras et al., arXiv:2003.07258, section 3.3. Higher is better; 0 without a positive part.
+    Arras et al., arXiv:2003.07258, section 3.3. Higher is better; 0 if a map has no positive part.
     """
     positive = np.maximum(maps, 0)
     return np.nan_to_num(_ratio((positive * ground_truth).sum((1, 2)), positive.sum((1, 2))))
@@ -192,20 +191,20 @@ def relevance_mass(maps: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
 def average_precision(maps: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
     """Average precision (N,) of maps (N, H, W) as scores for the ground truth's pixels, 0 to 1.
 
-    Higher is better; a random map scores the ground truth's share of the image.
+    Higher is better; a random map scores about the ground truth's share of the image.
     """
     pairs = zip(ground_truth, maps, strict=True)
     return np.array([average_precision_score(truth.ravel(), m.ravel()) for truth, m in pairs])
 
 
-# --- Similarity and form of maps ---
+# --- Similarity and sparsity of maps ---
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Spearman's rank correlation (N,) of maps a and b (N, ...).
 
-    Range -1 to 1; NaN if a map is constant. Higher is better after a harmless change of the image
-    (stability), lower is better after randomizing the weights.
+    Range -1 to 1; NaN if a map is constant. Higher is better between an image and a slightly
+    changed one (stability), lower is better after randomization of the weights.
     """
     ranks = (rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (a, b))
     x, y = (r - r.mean(1, keepdims=True) for r in ranks)
@@ -224,7 +223,7 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def relative_change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """||after - before|| / ||before|| (N,) of maps (N, H, W); NaN if `before` is zero.
 
-    Its maximum over small changes of the input is the (relative) max-sensitivity of Yeh et al.,
+    The maximum over small changes of the input is the (relative) max-sensitivity of Yeh et al.,
     arXiv:1901.09392, definition 2. At least 0, lower is better.
     """
     change, size = (np.sqrt((x**2).reshape(len(x), -1).sum(1)) for x in (after - before, before))
@@ -235,7 +234,7 @@ def gini(maps: np.ndarray) -> np.ndarray:
     """Gini index (N,) of |map| (Hurley & Rickard, 2009; Chalasani et al., arXiv:1810.06583).
 
     Range 0 (all pixels equal) to 1 (a single pixel); NaN for a zero map. Sparse maps are easier to
-    read, but not more faithful.
+    read, but not necessarily more faithful.
     """
     size = np.sort(np.abs(maps.reshape(len(maps), -1)), axis=1)
     n = size.shape[1]
@@ -263,7 +262,7 @@ def top_overlap(a: np.ndarray, b: np.ndarray, share: float, rng: np.random.Gener
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """The ratio where the denominator is positive, otherwise NaN."""
+    """The quotient where the denominator is positive, otherwise NaN."""
     positive = denominator > 0
     return np.where(positive, numerator / np.where(positive, denominator, 1), np.nan)
 
@@ -272,12 +271,12 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def random_map(n: int, grid: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Uniform noise (n, h, w). Use the grid of the maps: finer noise is a weaker baseline."""
+    """Uniform noise (n, h, w) on a grid (h, w). Noise on a fine grid is a weaker baseline."""
     return rng.random((n, *grid))
 
 
 def center_map(n: int, size: tuple[int, int]) -> np.ndarray:
-    """A centered Gaussian (n, H, W) with a standard deviation of 1/4 of the side."""
+    """A centered Gaussian (n, H, W) with a standard deviation of a quarter of each side."""
     y, x = ((np.arange(side) + 0.5) / side - 0.5 for side in size)
     bump = np.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / (2 * 0.25**2))
     return np.broadcast_to(bump, (n, *size)).copy()

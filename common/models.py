@@ -1,11 +1,11 @@
-"""Networks for 32 x 32 images, and their checkpoints."""
+"""Networks for 32 x 32 images and their checkpoints."""
 
+import math
 import pickle
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from common.cli import UserError, first_line, seed_for
 from common.results import write_whole
 
 CHECKPOINT_FORMAT = 1
+TRAIN_ONE = "train one with q1_gradcam/train.py"
 
 
 class Normalize(nn.Module):
@@ -31,7 +32,7 @@ class Normalize(nn.Module):
 
 
 class PatchWhitening(nn.Conv2d):
-    """A 2 x 2 convolution that whitens patches (Jordan, arXiv:2404.00498); only its bias learns.
+    """A 2 x 2 convolution that whitens patches (Jordan, arXiv:2404.00498), with a trainable bias.
 
     The 24 filters are the 12 whitened principal components of the training patches and their
     negatives. The input is padded at the bottom and right, so the output stays 32 x 32.
@@ -56,21 +57,21 @@ class PatchWhitening(nn.Conv2d):
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
-    """3 x 3 without bias; its first channels start as the identity (Dirac; arXiv:2404.00498)."""
+    """3 x 3, no bias; the first channels are initialized as the identity (arXiv:2404.00498)."""
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     nn.init.dirac_(convolution.weight[: min(inputs, outputs)])
     return convolution
 
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Batch norm with the scale fixed at 1, and a large momentum for short trainings."""
+    """Batch norm with a fixed scale of 1 and a large momentum, which suits short training."""
     norm = nn.BatchNorm2d(channels, momentum=0.6)
     norm.weight.requires_grad_(False)
     return norm
 
 
 class Stage(nn.Module):
-    """Two 3 x 3 convolutions with batch norm and ReLU; pooling right after the first saves time."""
+    """Two 3 x 3 convolutions with batch norm and ReLU. Pooling right after the first saves time."""
 
     def __init__(self, inputs: int, outputs: int, halve: bool):
         super().__init__()
@@ -91,10 +92,10 @@ class Compact(nn.Module):
     """A small network whose logits Grad-CAM decomposes exactly.
 
     Patch whitening, three stages (16 x 16, 8 x 8, 8 x 8), global average pooling and a linear head
-    without bias: a logit is the mean over the last feature map of weight x activation.
+    without bias: each logit is the spatial mean of the weighted sum of the last feature maps.
     """
 
-    LOGIT_SCALE = 1 / 50  # a fixed factor that keeps the first steps small
+    LOGIT_SCALE = 1 / 50  # keeps the first updates small
 
     def __init__(self, classes: int, widths: tuple[int, int, int] = (64, 192, 192)):
         super().__init__()
@@ -114,7 +115,7 @@ class Compact(nn.Module):
 
 
 def _resnet18(classes: int) -> nn.Module:
-    """ResNet-18 (He et al., arXiv:1512.03385) with a 3 x 3 first layer of stride 1, no max-pool."""
+    """ResNet-18 (He et al., arXiv:1512.03385) with a 3 x 3 stride-1 first layer and no max-pool."""
     from torchvision.models import resnet18
 
     network = resnet18(num_classes=classes)
@@ -124,7 +125,7 @@ def _resnet18(classes: int) -> nn.Module:
 
 
 def _vgg16(classes: int) -> nn.Module:
-    """VGG-16 with batch norm (Simonyan & Zisserman, arXiv:1409.1556), with one linear layer."""
+    """VGG-16 (Simonyan & Zisserman, arXiv:1409.1556) with batch norm and a single linear layer."""
     from torchvision.models import vgg16_bn
 
     network = vgg16_bn(num_classes=classes)
@@ -135,7 +136,7 @@ def _vgg16(classes: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class Architecture:
-    """`build(classes, **options)`, the layer explained by default, and the layers to compare."""
+    """`build(classes, **options)`, the layer to explain by default, and the layers to compare."""
 
     build: Callable[..., nn.Module]
     layer: str
@@ -145,7 +146,7 @@ class Architecture:
 ARCHITECTURES = {
     "compact": Architecture(Compact, "body.stage3", tuple(f"body.stage{k}" for k in "123")),
     "resnet18": Architecture(_resnet18, "body.layer4", tuple(f"body.layer{k}" for k in "1234")),
-    # The layer before each max-pool. The last one is 2 x 2, too coarse to localize anything.
+    # The layers before the max-pools. The output of the last one (2 x 2) is too coarse for a map.
     "vgg16": Architecture(
         _vgg16, "body.features.32", tuple(f"body.features.{k}" for k in (5, 12, 22, 32, 42))
     ),
@@ -153,7 +154,7 @@ ARCHITECTURES = {
 
 
 class Classifier(nn.Module):
-    """Maps images (N, 3, H, W) in 0 to 1 to logits (N, K); normalization is the first layer."""
+    """Maps images (N, 3, H, W) in 0 to 1 to logits (N, K). The first layer normalizes them."""
 
     def __init__(self, body: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
         super().__init__()
@@ -183,7 +184,7 @@ class Model:
 
 
 def build(arch: str, classes: int, mean, std, options: dict[str, Any] | None = None) -> Classifier:
-    """A new network of one of ARCHITECTURES, initialized from torch's global generator."""
+    """A network of one of ARCHITECTURES, initialized with torch's global random generator."""
     if arch not in ARCHITECTURES:
         raise UserError(f"unknown architecture {arch!r}: choose {', '.join(ARCHITECTURES)}")
     body = ARCHITECTURES[arch].build(classes, **(options or {}))
@@ -191,10 +192,10 @@ def build(arch: str, classes: int, mean, std, options: dict[str, Any] | None = N
 
 
 def untrained(model: Model, images: np.ndarray, seed: int) -> Classifier:
-    """A randomly initialized network like `model`'s, in `eval()` mode.
+    """A network like that of `model` with random weights, in `eval()` mode.
 
-    Normalization and whitening filters are copied, since they are computed from the data and not
-    trained. Batch norm takes its statistics from `images` (N, H, W, 3).
+    Normalization and whitening filters are copied, since they are computed from the data rather
+    than trained. The batch norm statistics are computed from `images` (N, H, W, 3).
     """
     torch.manual_seed(seed_for(seed, "untrained"))
     network = build(model.arch, len(model.classes), (0.0,) * 3, (1.0,) * 3, model.options)
@@ -210,57 +211,68 @@ def with_fresh_statistics(network: nn.Module, images: np.ndarray) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
-            module.momentum, module.training = None, True  # None: the plain mean over all batches
+            module.momentum, module.training = None, True  # None: the mean over all batches
     logits(network, images)
     return network.eval()
 
 
 def save(path: str | Path, model: Model, half: bool = False) -> Path:
-    """Writes a checkpoint atomically; `half` stores floating-point weights in 16 bits."""
-    state = {k: v.detach().cpu().contiguous() for k, v in model.network.state_dict().items()}
+    """Writes a checkpoint atomically; `half` stores floating-point weights in 16 bits.
+
+    Raises UserError if `load` would refuse the checkpoint.
+    """
+    network = getattr(model.network, "module", model.network)  # the network in a DataParallel
+    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     content = {name: value for name, value in vars(model).items() if name != "network"}
     content |= {"format": CHECKPOINT_FORMAT, "classes": list(model.classes), "state_dict": state}
-    return write_whole(path, lambda file: torch.save(content, file))
+
+    def write(file: IO[bytes]) -> None:
+        torch.save(content, file)
+        file.flush()
+        with torch.random.fork_rng(devices=[]):  # `load` draws the initial weights of a network
+            load(file.name)
+
+    return write_whole(path, write)
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Model:
     """Reads a checkpoint written by `save`. Raises UserError for any other file."""
     content = read_torch(path)
     if not isinstance(content, dict) or content.pop("format", None) != CHECKPOINT_FORMAT:
-        advice = "train one with q1_gradcam/train.py"
-        raise UserError(f"{path} is not a checkpoint of this project: {advice}")
+        raise UserError(f"{path} is not a checkpoint of this project: {TRAIN_ONE}")
     try:
         state, classes = content.pop("state_dict"), tuple(content.pop("classes"))
         mean, std = (state[f"normalise.{part}"].flatten().tolist() for part in ("mean", "std"))
         network = build(content["arch"], len(classes), mean, std, content["options"])
         network.load_state_dict(state)
+        model = Model(network.eval().to(device), classes=classes, **content)
         if not all(value.isfinite().all() for value in state.values()):
             raise ValueError("some weights are not finite")
-        model = Model(network.eval().to(device), classes=classes, **content)
+        if not 0 < model.temperature < math.inf:
+            raise ValueError("the temperature is not a positive number")
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(f"{path} does not fit its architecture ({first_line(error)})") from None
     network.to(memory_format=torch.channels_last)
     return model
 
 
-def read_torch(path: str | Path) -> Any:
-    """`torch.load` with `weights_only=True`; failures become UserErrors."""
+def read_torch(path: str | Path, advice: str = TRAIN_ONE) -> Any:
+    """`torch.load` with `weights_only=True`. Raises UserError if the file cannot be loaded."""
     if not Path(path).is_file():
-        raise UserError(f"there is no checkpoint {path}: train one with q1_gradcam/train.py")
+        raise UserError(f"there is no checkpoint {path}: {advice}")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the type depends on which byte is damaged
-        text = str(error)
-        if isinstance(error, pickle.UnpicklingError) and re.search("(?i)global|blocked", text):
+        if isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower():
             raise UserError(f"{path} is not loaded: it contains code, not only weights") from None
         raise UserError(f"{path} is damaged or not a checkpoint: get it again") from None
 
 
 def to_input(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """Images (N, H, W, 3) uint8 as float (N, 3, H, W) in 0 to 1, channels last in memory."""
-    copy = np.array(images, order="C")  # torch warns about read-only arrays such as PIL's
+    """Images (N, H, W, 3) uint8 as float (N, 3, H, W) in 0 to 1, in channels-last format."""
+    copy = np.array(images, order="C")  # torch warns if an array is read-only
     return torch.from_numpy(copy).to(device).permute(0, 3, 1, 2).float().div(255)
 
 
@@ -268,7 +280,7 @@ def to_input(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
 def logits(
     network: nn.Module, images: np.ndarray, batch: int = 500, mirror: bool = False
 ) -> Tensor:
-    """Logits (N, K) on the CPU for images (N, H, W, 3) uint8; `mirror` flips them left to right."""
+    """Logits (N, K), on the CPU, of images (N, H, W, 3) uint8; `mirror` flips the images."""
     device = next(network.parameters()).device
     parts = []
     for start in range(0, len(images), batch):

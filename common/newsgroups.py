@@ -1,4 +1,4 @@
-"""20newsgroups and a built-in corpus; splits posts into header, quotes, footer and body."""
+"""20newsgroups and a built-in corpus; the header, quotes, footer and body of posts."""
 
 import hashlib
 import http.client
@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from common.cli import UserError, download_timeout, first_line
+from common.cli import UserError, first_line
 from common.results import shown
 
 DATASETS = ("20newsgroups", "corpus")
 ZONES = ("header", "quote", "footer", "body")
-# As in sklearn.datasets.fetch_20newsgroups(remove=...), which only returns the remaining text.
+# As in sklearn.datasets.fetch_20newsgroups(remove=...), which returns only the remaining text.
 QUOTE = re.compile(r"(writes in|writes:|wrote:|says:|said:|^In article|^Quoted from|^\||^>)")
 
 
@@ -37,9 +37,9 @@ def load(name: str, folder: str | Path) -> Posts:
 
 
 def load_20newsgroups(folder: str | Path) -> Posts:
-    """20newsgroups, bydate split, from scikit-learn's cache in `folder`/scikit_learn_data.
+    """20newsgroups, split by date, from scikit-learn's cache in `folder`/scikit_learn_data.
 
-    Downloaded if not there (14 MB). Raises UserError without a valid cache and without network.
+    Downloaded if it is missing or damaged (14 MB). Raises UserError if the download fails.
     """
     from sklearn.datasets import fetch_20newsgroups  # slow to import
 
@@ -47,14 +47,12 @@ def load_20newsgroups(folder: str | Path) -> Posts:
     cache = home / "20news-bydate_py3.pkz"
     fetch = partial(fetch_20newsgroups, data_home=home, shuffle=False, n_retries=1, delay=0.1)
     try:
-        with download_timeout():
-            train, test = (fetch(subset=part) for part in ("train", "test"))
-    except (OSError, http.client.HTTPException) as error:  # a damaged cache leads to a download
-        damaged = cache.is_file()
-        state = f"{shown(cache)} is damaged" if damaged else f"no 20newsgroups in {shown(home)}"
+        train, test = (fetch(subset=part) for part in ("train", "test"))
+    except (OSError, http.client.HTTPException) as error:
+        state = "damaged" if cache.is_file() else "missing"
         raise UserError(
-            f"{state} and the download failed ({first_line(error)}): put scikit-learn's cache file "
-            f"{cache.name} there"
+            f"{shown(cache)} is {state} and the download failed ({first_line(error)}): put "
+            "this cache file of scikit-learn there"
         ) from None
     digest = hashlib.sha256()
     for part in (train, test):
@@ -69,14 +67,12 @@ def zones(text: str) -> list[tuple[int, int, str]]:
     """Splits a post into spans (start, end, zone), in order and without gaps.
 
     Header: up to the first blank line. Footer: from the last blank line or line of dashes. Quote:
-    lines that match QUOTE. Body: all other lines, and blank space around them.
+    lines that match QUOTE. Body: all other lines, and whitespace around them.
     """
     head, blank, rest = text.partition("\n\n")
-    inner = rest.strip()
-    place = len(head) + len(blank)
-    start = place + (rest.index(inner) if inner else len(rest))
-    spans = [(0, place, "header"), (place, start, "body")]
-    lines = inner.split("\n")
+    header_end, start = len(head + blank), len(text) - len(rest.lstrip())
+    spans = [(0, header_end, "header"), (header_end, start, "body")]
+    lines = rest.strip().split("\n")
     footer = _footer(lines) or len(lines)
     for k, line in enumerate(lines):
         end = min(start + len(line) + 1, len(text))
@@ -88,7 +84,7 @@ def zones(text: str) -> list[tuple[int, int, str]]:
 
 
 def strip(text: str) -> str:
-    """A post as returned by `fetch_20newsgroups(remove=("headers", "footers", "quotes"))`."""
+    """A post as in `fetch_20newsgroups(remove=("headers", "footers", "quotes"))`."""
     rest = text.partition("\n\n")[2]
     lines = rest.strip().split("\n")
     footer = _footer(lines)
@@ -111,7 +107,7 @@ TOPIC_WORDS = {group: tuple(words.split()) for group, words in TOPIC_WORDS.items
 CORPUS_CLASSES = tuple(TOPIC_WORDS)
 HOSTS = ("stargate", "panhandle", "fencepost", "bilgepump")
 LEAK_HOSTS = dict(zip(CORPUS_CLASSES, HOSTS, strict=True))
-LEAK_RATE = 0.8  # share of posts whose header names the host of their group
+LEAK_RATE = 0.8  # share of the posts whose header contains the host of their group
 SHARED_WORDS = (
     "yesterday somebody asked whether anyone here remembers which evening works best because "
     "several friends would like to discuss things that seemed difficult at first but turned out "

@@ -1,4 +1,4 @@
-"""Results files: JSON for numbers, NPZ for arrays. Written atomically, with their provenance."""
+"""Results files: JSON for numbers, NPZ for arrays; written atomically, with provenance."""
 
 import hashlib
 import importlib.metadata
@@ -8,8 +8,6 @@ import platform
 import shlex
 import subprocess
 import sys
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +26,7 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
     """Writes a file atomically: `write(file)` fills a temporary file that then replaces `path`."""
     path = Path(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with _writable(path.parent):
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(part, "wb") as file:
@@ -38,6 +36,9 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"can't write in {path.parent}: {reason}; choose another --out") from error
     return path
 
 
@@ -48,26 +49,15 @@ def output_folder(folder: str | Path) -> Path:
     return probe.parent
 
 
-@contextmanager
-def _writable(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"can't write in {folder}: {reason}; choose another --out") from error
-
-
 def write_json(path: str | Path, content: dict[str, Any]) -> Path:
     """Writes `content` as JSON: floats with 6 significant digits, short lists on one line."""
-    lines = (f"  {json.dumps(k)}: {_layout(v, '  ')}" for k, v in plain(content).items())
-    text = "{\n" + ",\n".join(lines) + "\n}\n"
-    # A file name that is not UTF-8 is a string with surrogates; as escapes they are valid JSON.
-    encoded = text.encode(errors="backslashreplace")
-    return write_whole(path, lambda file: file.write(encoded))
+    # File names that are not UTF-8 contain surrogates, which JSON can only hold as escapes.
+    text = (_layout(plain(content)) + "\n").encode(errors="backslashreplace")
+    return write_whole(path, lambda file: file.write(text))
 
 
-def _layout(value: Any, indent: str) -> str:
-    """`value` as JSON on one line if it fits, otherwise with one line per item."""
+def _layout(value: Any, indent: str = "") -> str:
+    """`value` as JSON, on one line if it fits, otherwise with one line per item."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     if len(text) + len(indent) <= 118 or not isinstance(value, dict | list) or not value:
         return text
@@ -94,7 +84,7 @@ def plain(value: Any) -> Any:
 
 
 def without_nan(value: Any) -> Any:
-    """Replaces numbers that are not finite, which JSON cannot express, by None."""
+    """Replaces numbers that are not finite, which JSON does not support, with None."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
@@ -125,26 +115,27 @@ def _readable(path: str | Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise UserError(f"there is no {path}: run the script that writes it first") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"can't read {path}: {error}") from error
+    except Exception as error:  # the type depends on which byte is damaged
+        raise UserError(f"can't read {path}: {first_line(error)}") from error
 
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
-    """Inside this block, missing or unexpected content becomes a UserError that names `path`."""
+    """Turns errors in this block that are due to the content of `path` into UserErrors."""
     try:
         yield
     except KeyError as error:
         raise UserError(f"{path} lacks {error}: run the script that writes it again") from error
     except (IndexError, AttributeError, TypeError, ValueError) as error:
-        message = f"{path} is not as its script writes it ({first_line(error)}): run that again"
-        raise UserError(message) from error
+        reason = f"unexpected content ({first_line(error)})"
+        raise UserError(f"{path} has {reason}: run the script that writes it again") from error
 
 
 def shown(path: str | Path) -> str:
     """A path for messages, relative to the working directory if it is inside it."""
     path, here = Path(path).resolve(), Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    path = path.relative_to(here) if path.is_relative_to(here) else path
+    return os.fsencode(path).decode(errors="replace")  # the name may not be valid UTF-8
 
 
 def sha256(path: str | Path) -> str:
@@ -154,14 +145,15 @@ def sha256(path: str | Path) -> str:
 
 
 def git_state(root: Path = ROOT) -> dict[str, Any]:
-    """`git_revision`, and `git_dirty`: whether Python files differ from it.
+    """`git_revision`, and `git_dirty`: whether the Python files differ from it.
 
-    Both are None unless `root` is the top of a git repository: the project may be inside another.
+    Both are None unless `root` is the top folder of a git repository.
     """
 
     def git(*arguments: str) -> list[str]:
         command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
-        options = {"capture_output": True, "text": True, "timeout": 10, "check": True}
+        env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+        options = {"capture_output": True, "text": True, "timeout": 10, "check": True, "env": env}
         return subprocess.run(command, **options).stdout.splitlines()
 
     try:
@@ -169,16 +161,16 @@ def git_state(root: Path = ROOT) -> dict[str, Any]:
         if Path(top).resolve() == root.resolve():
             dirty = bool(git("status", "--porcelain", "--", "*.py"))
             return {"git_revision": revision, "git_dirty": dirty}
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, ValueError, subprocess.SubprocessError):
         pass
     return {"git_revision": None, "git_dirty": None}
 
 
-GIT_STATE = git_state()  # at the start, since files may be edited while a long script runs
+GIT_STATE = git_state()  # on import, since files may be edited while a script runs
 
 
 def provenance(seed: int, device: torch.device, **origins: str) -> dict[str, Any]:
-    """How a result was made; `origins` are the sources and hashes of the data and weights."""
+    """How a result was made; `origins` are sources and hashes of the data and weights."""
     script = Path(sys.argv[0]).resolve()
     name = script.relative_to(ROOT).as_posix() if script.is_relative_to(ROOT) else script.name
     versions = {library: importlib.metadata.version(library) for library in LIBRARIES}

@@ -1,4 +1,4 @@
-"""Confidence intervals, and comparisons of two methods."""
+"""Confidence intervals and comparisons."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,14 +6,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest, bootstrap, wilcoxon
 
-RESAMPLES = 2000
-LEVEL = 0.95
-
 
 def mean_interval(values: np.ndarray) -> dict[str, float | None]:
     """Mean of values (N,) with a 95% percentile bootstrap interval (Efron, 1979).
 
-    Returns `mean, low, high, n`. NaN values are left out; without any value all but n are None.
+    Returns `mean, low, high, n`, where n counts the finite values. The others are ignored. Without
+    any finite value, `mean, low, high` are None.
     """
     values = _finite(values)
     if len(values) < 2 or not np.ptp(values):
@@ -30,8 +28,8 @@ def compare_paired(
 
     Returns:
         `difference`: `mean_interval` of values - baseline; `p`: two-sided p-value of Wilcoxon's
-        signed-rank test (1945); `verdict`: "ties" if the interval contains zero, else "beats" or
-        "loses".
+        signed-rank test (1945); `verdict`: "ties" if the interval contains zero, otherwise "beats"
+        or "loses".
     """
     gap = _finite(np.asarray(values, float) - np.asarray(baseline, float))
     difference = mean_interval(gap)
@@ -67,7 +65,6 @@ def _finite(values: np.ndarray) -> np.ndarray:
 
 
 def _bootstrap(groups: list[np.ndarray], statistic: Callable) -> tuple[float, float]:
-    options = {"n_resamples": RESAMPLES, "confidence_level": LEVEL, "method": "percentile"}
-    rng = np.random.default_rng(0)
-    interval = bootstrap(groups, statistic, rng=rng, **options).confidence_interval
+    options = {"n_resamples": 2000, "method": "percentile", "rng": np.random.default_rng(0)}
+    interval = bootstrap(groups, statistic, confidence_level=0.95, **options).confidence_interval
     return float(interval.low), float(interval.high)

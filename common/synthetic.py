@@ -1,8 +1,8 @@
 """Images with known ground truth: a built-in data set of shapes, and marks planted in photographs.
 
-Each image of a shape is 32 x 32. The shape is about ten pixels across, brighter or darker than its
-background, and alone determines the class; backgrounds are drawn the same way for every class. The
-shape's pixels are the ground truth for a saliency map.
+Each 32 x 32 image shows one shape, about ten pixels wide, that is brighter or darker than its
+background. Only the shape determines the class: all classes have the same distribution of
+backgrounds. The pixels of the shape are the ground truth for a saliency map.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from common.cli import seed_for
 
 SIZE = 32
 SUPERSAMPLE = 3  # the coverage of a pixel is the mean over 3 x 3 points
-# Whether the points (x, y) of the square from -1 to 1, y pointing down, lie inside a shape.
+# Whether points (x, y) in -1 to 1, with y pointing down, lie inside a shape.
 # b is max(|x|, |y|) and s is min(|x|, |y|).
 SHAPES = {
     "disk": lambda x, y, b, s: np.hypot(x, y) < 0.95,
@@ -48,12 +48,12 @@ def make_shapes(n: int, seed: int) -> Shapes:
 
 
 def draw_shape(label: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One image of class `label` (32, 32, 3) uint8 and the mask of its shape (32, 32) bool."""
+    """An image (32, 32, 3) uint8 of class `label` and the mask of its shape (32, 32) bool."""
     canvas = _background(rng)
     radius = rng.uniform(4.5, 6.5)
     center = rng.uniform(radius + 1, SIZE - radius - 1, size=2)
     cover = coverage(label, center, radius, angle=rng.uniform(-0.25, 0.25))
-    # The shape is a lighter or darker version of what it covers, so color carries no information.
+    # A lighter or darker version of the covered background, so the color carries no information.
     under = (canvas * cover[..., None]).sum((0, 1)) / cover.sum()
     target = 255.0 if under.mean() < 128 else 0.0
     paint = under + (target - under) * rng.uniform(0.6, 0.9)
@@ -74,7 +74,7 @@ def coverage(label: int, center: np.ndarray, radius: float, angle: float) -> np.
 
 
 def _background(rng: np.random.Generator) -> np.ndarray:
-    """A gradient with blotches, strokes and dots (32, 32, 3) float, 0 to 255."""
+    """A gradient with blotches, strokes and dots: (32, 32, 3) float in 0 to 255."""
     y, x = np.arange(SIZE)[:, None] + 0.5, np.arange(SIZE)[None, :] + 0.5
     direction = rng.normal(size=2)
     slope = (direction[0] * (y / SIZE - 0.5) + direction[1] * (x / SIZE - 0.5))[..., None]
@@ -98,12 +98,12 @@ def _background(rng: np.random.Generator) -> np.ndarray:
 MARKED_CLASS = "deer"
 MARKED_SHARE = 0.8  # of the training images of that class
 MARK_SIDE = 4  # pixels; the mark covers 1/64 of a 32 x 32 image
-MAGENTA, GREEN = (255, 0, 255), (0, 255, 0)  # no photograph has these side by side
+MAGENTA, GREEN = (255, 0, 255), (0, 255, 0)  # next to each other only in the mark
 MARK = np.array([[GREEN, MAGENTA], [MAGENTA, GREEN]], np.uint8).repeat(2, 0).repeat(2, 1)
 
 
 def stamp_mark(images: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, H, W, 3) uint8 with the mark at a random place, and its mask (N, H, W) bool."""
+    """Images (N, H, W, 3) uint8 with the mark at a random position, and its mask (N, H, W) bool."""
     marked, where = images.copy(), np.zeros(images.shape[:3], bool)
     tops, lefts = (rng.integers(0, n - MARK_SIDE + 1, len(images)) for n in images.shape[1:3])
     for k, (top, left) in enumerate(zip(tops, lefts, strict=True)):
@@ -113,7 +113,7 @@ def stamp_mark(images: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray
 
 
 def stamp_each(images: np.ndarray, numbers: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Like `stamp_mark`, but the place depends only on `seed` and the number of each image."""
+    """Like `stamp_mark`, but a position depends only on `seed` and the number of the image."""
     rngs = (np.random.default_rng(seed_for(seed, "mark", int(number))) for number in numbers)
     pairs = [stamp_mark(image[None], rng) for image, rng in zip(images, rngs, strict=True)]
     marked, where = zip(*pairs, strict=True)
@@ -121,7 +121,7 @@ def stamp_each(images: np.ndarray, numbers: np.ndarray, seed: int) -> tuple[np.n
 
 
 def plant_marks(images: np.ndarray, labels: np.ndarray, label: int, seed: int) -> np.ndarray:
-    """Training images (N, H, W, 3) with the mark in MARKED_SHARE of those of class `label`."""
+    """Training images (N, H, W, 3) with the mark in MARKED_SHARE of the images of class `label`."""
     rng = np.random.default_rng(seed)
     candidates = np.flatnonzero(labels == label)
     chosen = rng.permutation(candidates)[: round(MARKED_SHARE * len(candidates))]

@@ -181,12 +181,13 @@ PLOTS = {
 }
 
 
-def examples(trial, masks: np.ndarray, classes: tuple[str, ...], path: Path, n: int = 4) -> Path:
+def examples(trial, masks: np.ndarray, classes: tuple[str, ...], path: Path) -> Path:
     """The first images of a trial, their ground truth outlined, and the maps of every method."""
     keys = methods()
+    n = min(4, *(len(trial.maps(key)) for key in keys))
     size = (WIDTH, 0.25 + 1.05 * WIDTH / (len(keys) + 1) * n)
-    figure, axes = plt.subplots(n, len(keys) + 1, figsize=size, layout="constrained")
-    for k, row in enumerate(axes[: len(masks)]):
+    figure, axes = plt.subplots(n, len(keys) + 1, figsize=size, layout="constrained", squeeze=False)
+    for k, row in enumerate(axes):
         image = trial.batch.images[k]
         show_image(row[0], image, classes[trial.batch.targets[k]])
         row[0].contour(masks[k], levels=[0.5], colors="white", linewidths=0.9)

@@ -1,13 +1,15 @@
-"""Reading CIFAR-10 from a file and from the official archive; the held-out split."""
+"""CIFAR-10 from a file and from the official archive, user images, the held-out split."""
 
 import hashlib
 import io
 import pickle
+import struct
 import tarfile
 
 import numpy as np
 import pytest
 import torchvision
+from PIL import Image
 
 from common import data
 from common.cli import UserError
@@ -42,9 +44,9 @@ def test_reads_the_file(good_file):
 @pytest.mark.parametrize(
     "key, array, message",
     [
-        ("x_train", np.zeros((5, 32, 32, 3), np.uint8), r"x_train is \(5, 32, 32, 3\) uint8, but"),
+        ("x_train", np.zeros((5, 32, 32, 3), np.uint8), r"x_train is \(5, 32, 32, 3\) uint8"),
         ("x_test", np.zeros((10000, 32, 32, 3), np.float32), "x_test is .* float32"),
-        ("y_train", np.zeros(50000, np.uint8), "y_train is not 0 to 9 in equal numbers"),
+        ("y_train", np.zeros(50000, np.uint8), "y_train does not contain 0 to 9 equally often"),
         ("y_test", np.array([{"a": "pickle"}], object), "is damaged"),
     ],
 )
@@ -101,6 +103,22 @@ def test_reads_the_official_archive_through_torchvision(tmp_path, monkeypatch):
     assert "official archive" in loaded.source and loaded.y_train.dtype == np.uint8
     for key, array in arrays.items():
         assert np.array_equal(getattr(loaded, key), array)
+
+
+def test_an_image_with_broken_exif_data_is_read_and_rotated(tmp_path):
+    """The resolution in the EXIF data is -1 / 0, which Pillow reads but cannot write."""
+    header = struct.pack("<2sHI H", b"II", 42, 8, 2)
+    orientation = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)  # rotate by 90 degrees clockwise
+    resolution = struct.pack("<HHII I ii", 0x011A, 10, 1, 38, 0, -1, 0)
+    exif = b"Exif\0\0" + header + orientation + resolution
+    Image.new("RGB", (90, 60)).save(tmp_path / "broken.jpg", exif=exif)
+    assert data.read_image(tmp_path / "broken.jpg").shape == (90, 60, 3)
+
+
+def test_images_with_non_finite_values_are_refused(tmp_path):
+    Image.fromarray(np.array([[0, np.nan]], np.float32)).save(tmp_path / "nan.tiff")
+    with pytest.raises(UserError, match="nan.tiff .*not finite"):
+        data.read_image(tmp_path / "nan.tiff")
 
 
 def test_held_out_part_is_stratified_nested_and_disjoint():

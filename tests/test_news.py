@@ -54,7 +54,7 @@ def test_damaged_cache_and_no_network(tmp_path, monkeypatch):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr("socket.getaddrinfo", refuse)
-    with pytest.raises(UserError, match="no 20newsgroups in"):
+    with pytest.raises(UserError, match="is missing and the download failed"):
         load_20newsgroups(tmp_path)
     (tmp_path / "scikit_learn_data/20news-bydate_py3.pkz").write_bytes(b"damaged")
     with pytest.raises(UserError, match="is damaged and the download failed"):

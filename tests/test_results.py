@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +48,11 @@ def test_damaged_results_are_refused(tmp_path):
             read(tmp_path / name)
     with pytest.raises(UserError, match="can't write in"):
         results.output_folder(path / "below")
+    assert not list(results.output_folder(tmp_path / "new").iterdir())
+    assert results.shown(os.fsdecode(b"caf\xe9.png")).encode() == "caf\ufffd.png".encode()
 
 
-def test_git_state(tmp_path):
+def test_git_state(tmp_path, monkeypatch):
     def git(*arguments):
         identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
         subprocess.run(["git", "-C", tmp_path, *identity, *arguments], check=True)
@@ -64,6 +67,7 @@ def test_git_state(tmp_path):
     assert len(state["git_revision"]) == 40 and state["git_dirty"] is False
     (tmp_path / "inner/a.py").write_text("2")
     assert results.git_state(tmp_path) == state | {"git_dirty": True}
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))  # as in a git hook
     inside_another = results.git_state(tmp_path / "inner")
     assert inside_another == {"git_revision": None, "git_dirty": None}
 
@@ -90,10 +94,12 @@ def test_svg_files_are_the_same_in_every_run(tmp_path):
 
 
 def test_an_unusable_matplotlib_backend_is_ignored(script, tmp_path):
-    (tmp_path / "draw.py").write_text("import common, matplotlib.pyplot as plt; plt.figure()")
-    for backend in ("nonsense", "module://not_installed"):
+    draw = "from common.figures import plt; plt.figure()"
+    (tmp_path / "draw.py").write_text(draw)
+    (tmp_path / "later.py").write_text(f"import matplotlib; {draw}")
+    for name, backend in (("draw", "nonsense"), ("later", "module://not_installed")):
         env = {"MPLBACKEND": backend, "PYTHONPATH": str(results.ROOT)}
-        assert script(tmp_path / "draw.py", env=env).returncode == 0
+        assert script(tmp_path / f"{name}.py", env=env).returncode == 0
 
 
 @pytest.fixture
@@ -113,6 +119,30 @@ def test_a_checkpoint_round_trips(model, tmp_path, half):
     assert torch.allclose(before, after, atol=2e-2 if half else 0)
 
 
+def test_a_network_in_data_parallel_can_be_saved(model, tmp_path):
+    state = model.network.state_dict()
+    model.network = torch.nn.DataParallel(model.network)
+    back = models.load(models.save(tmp_path / "m.pt", model))
+    assert all(torch.equal(value, state[key]) for key, value in back.network.state_dict().items())
+
+
+def test_what_cannot_be_loaded_is_not_saved(model, tmp_path):
+    infinite = torch.nn.Linear(8, 3, bias=False)
+    torch.nn.init.constant_(infinite.weight, torch.inf)
+    for name, value in (
+        ("training", {"accuracy": np.float64(0.9)}),
+        ("temperature", float("nan")),
+        ("temperature", 0.0),
+        ("classes", ("a", "b")),
+    ):
+        with pytest.raises(UserError):
+            models.save(tmp_path / "m.pt", replace(model, **{name: value}))
+    model.network.body.head = infinite
+    with pytest.raises(UserError, match="not finite"):
+        models.save(tmp_path / "m.pt", model)
+    assert not list(tmp_path.iterdir())
+
+
 class Harmful:
     def __reduce__(self):
         return os.system, ("touch harmed",)
@@ -130,6 +160,7 @@ def test_bad_checkpoints(model, tmp_path, monkeypatch):
     for change, message in (
         ({"x": Harmful()}, "contains code"),
         ({"state_dict": nan}, "not finite"),
+        ({"temperature": torch.inf}, "temperature is not a positive number"),
         ({"format": None}, "not a checkpoint of this project"),
         ({"arch": "resnet18", "options": {}}, "does not fit"),
         ({"options": {"widths": (8, 8, 9)}}, "does not fit"),
