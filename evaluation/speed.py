@@ -175,7 +175,6 @@ def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: i
             top_labels=None,
             num_features=10**6,
             num_samples=samples,
-            progress_bar=False,
         )
         weights = np.array([weight for _, weight in sorted(result.local_exp[top])])
         score = result.score[top] if isinstance(result.score, dict) else result.score
