@@ -18,7 +18,7 @@ from evaluation.scoring import FAITHFULNESS, FILL
 def mistakes(setup: Setup, n: int) -> dict[str, Any]:
     """Grad-CAM of correct and wrong predictions, and how well each metric separates the two.
 
-    The area under a curve cannot exceed the confidence, so faithfulness is given as a share of it.
+    The areas grow with the confidence, so faithfulness is given as a share of it.
     """
     model, dataset, predict = setup.model, setup.dataset, setup.predict
     probabilities = predict(dataset.x_test)

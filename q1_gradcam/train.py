@@ -29,6 +29,8 @@ from q1_gradcam import calibration, cost, optimizers
 from q1_gradcam.loader import Batches
 from q1_gradcam.recipes import recipe
 
+HALF_PRECISION_ABOVE = 4_000_000  # parameters; larger networks are saved in 16 bits
+
 
 def arguments():
     parser = cli.Parser(__doc__)
@@ -94,7 +96,7 @@ def main() -> None:
         run["row"] |= {"accuracy": accuracy, "accuracy_mirror": mirror}
         run["row"]["matrix_product_flops_per_second"] = reference_speed
         if not finished:
-            models.save(out / "model.pt", model)
+            models.save(out / "model.pt", model, half=run["parameters"] > HALF_PRECISION_ABOVE)
         finished.append(run)
         origin = {"data_source": dataset.source, "data_sha256": dataset.sha256}
         origin["checkpoint_sha256"] = results.sha256(out / "model.pt")
@@ -165,6 +167,9 @@ def train_one(
             save_state(state)
 
     network.eval()
+    parameters = sum(p.numel() for p in network.parameters())
+    if parameters > HALF_PRECISION_ABOVE:
+        network.half().float()  # round as the checkpoint does, so that the results describe it
     logits = models.logits(network, dataset.x_train[held_out])
     temperature = calibration.fit_temperature(logits, dataset.y_train[held_out])
     seconds += time.perf_counter() - started
@@ -185,7 +190,7 @@ def train_one(
         "hardware": cli.hardware(device),
     }
     run = {"row": row, "history": history, "flops_per_image": per_image, "train_flops": flops}
-    return model, run | {"parameters": sum(p.numel() for p in network.parameters())}
+    return model, run | {"parameters": parameters}
 
 
 def new_network(dataset, train, plan, seed: int, device) -> models.Classifier:

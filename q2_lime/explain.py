@@ -37,6 +37,8 @@ def arguments() -> argparse.Namespace:
     add("--image", type=Path, metavar="FILE", help="explain this image instead of test images")
     text = "test images per class (default: 1)"
     add("--per-class", type=cli.positive, default=1, metavar="N", help=text)
+    text = "mask distribution (default: glime)"
+    add("--sampler", choices=tuple(core.SAMPLERS), default="glime", help=text)
     add("--segmentation", choices=images.SEGMENTATIONS, help="default: slic; grid for 32 x 32")
     add("--n-segments", "--regions", type=cli.positive, metavar="N", help="for a grid: per side")
     text = "masks to fit to (default: until the top segments are settled)"
@@ -59,11 +61,18 @@ def arguments() -> argparse.Namespace:
             args.out = args.checkpoint.resolve().parent.parent / "q2_lime/classifier"
         if not args.image:
             defaults = {"segmentation": usual.segmentation, "n_segments": n_segments}
-            defaults |= {"model": imagenet.DEFAULT, "weights": None, "per_class": 1}
+            defaults |= {
+                "model": imagenet.DEFAULT,
+                "weights": None,
+                "sampler": "glime",
+                "per_class": 1,
+            }
             args.out = cli.out_folder(args.out, args, defaults | {"samples": None, "seed": 0})
     args.image_settings = replace(
         usual, segmentation=segmentation, n_segments=args.n_segments or n_segments
     )
+    if args.sampler != "glime":  # the kernel width of the lime package; GLIME's is in its draw
+        settings = replace(settings, sampler=args.sampler, kernel_width=0.25)
     args.settings = replace(settings, samples=args.samples, seed=args.seed)
     return args
 
