@@ -10,6 +10,7 @@ from common import data, metrics, models, results, synthetic
 from evaluation import compare, experiments, figures, ground_truth, mistakes, randomization, scoring
 from evaluation import explainers as explainers_module
 from evaluation.explainers import EXPLAINERS, Batch, Explainer
+from q2_lime import images
 
 
 def rng():
@@ -18,7 +19,7 @@ def rng():
 
 @pytest.fixture(scope="module")
 def setup(shapes_model, tmp_path_factory):
-    """Experiments on the network of the shapes, with LIME on two images."""
+    """Experiments on the network of the shapes, with LIME on two images and at most 256 masks."""
     out = tmp_path_factory.mktemp("evaluation")
     (out / "shapes").mkdir()
     (out / "shapes/model.pt").write_bytes(shapes_model.read_bytes())
@@ -26,8 +27,13 @@ def setup(shapes_model, tmp_path_factory):
     limits = explainers_module.LIME_IMAGES
     before = dict(limits)
     limits |= dict.fromkeys(limits, 2)
+    settings, images.SMALL_SETTINGS = (
+        images.SMALL_SETTINGS,
+        replace(images.SMALL_SETTINGS, max_samples=256),
+    )
     yield experiments.Setup(model, data.load_shapes(), 0, out, torch.device("cpu"))
     limits |= before
+    images.SMALL_SETTINGS = settings
 
 
 def network_free(explain) -> Explainer:
