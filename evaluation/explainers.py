@@ -137,11 +137,14 @@ def _rng(seed: int, purpose: str) -> np.random.Generator:
 
 LIME_IMAGES = {"faithfulness": 50, "shapes": 100, "shortcut": 50}
 LIME_IMAGES |= {"randomization": 12, "stability": 12}  # explained more than ten times each
+NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}
+NAMES |= {"hirescam": "HiResCAM", "layercam": "LayerCAM"}
+# Every CAM method but the one that shows what speaks against a class.
 EXPLAINERS = {
-    "gradcam": Explainer("Grad-CAM", "layer", gradient_method("gradcam")),
-    "gradcam++": Explainer("Grad-CAM++", "layer", gradient_method("gradcam++")),
-    "hirescam": Explainer("HiResCAM", "layer", gradient_method("hirescam")),
-    "layercam": Explainer("LayerCAM", "layer", gradient_method("layercam")),
+    key: Explainer(NAMES.get(key, key), "layer", gradient_method(key))
+    for key in gradcam.LAYER_METHODS
+    if key != "counterfactual"
+} | {
     "input_gradient": Explainer("Input gradient", "pixels", gradient_method("input_gradient")),
     "guided_backprop": Explainer("Guided backprop", "pixels", gradient_method("guided_backprop")),
     "guided_gradcam": Explainer("Guided Grad-CAM", "pixels", gradient_method("guided_gradcam")),

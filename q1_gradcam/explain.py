@@ -55,7 +55,7 @@ def main() -> None:
     args = arguments()
     device = cli.pick_device(args.device)
     model = models.load(args.model, device)
-    layer = args.layer or model.layer
+    layer = model.layer if args.layer is None else args.layer
     gradcam.find_layer(model.network, layer)
     known = (*samples.TARGETS, *model.classes)
     if args.target not in known:

@@ -82,6 +82,7 @@ def main() -> None:
     cli.keep_freed_memory()
     device = cli.pick_device(args.device)
     image = data.read_image(args.image) if args.image else None
+    args.out = results.output_folder(args.out / "user" if args.image else args.out)
     if args.checkpoint:
         model, name = imagenet.from_checkpoint(args.checkpoint, device)
     else:
@@ -110,7 +111,7 @@ def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset,
         summary = image_figures.card(sample)[0]
         print(f"{true} {index}: predicted {sample['predicted']}; {summary}", flush=True)
 
-    out = results.output_folder(args.out)
+    out = args.out
     written = [
         figures.save(image_figures.page(panel), out / panel.sample["figure"], photographs=True)
         for panel in panels
@@ -204,7 +205,7 @@ def explain_user_image(args, model: imagenet.ImageModel, image: np.ndarray, devi
         image = data.fit_image(image, model.side)  # the same pixels as q1_gradcam/explain.py
     digest = results.sha256(args.image)
     panel = explain_image(args, model, image, args.image.name, "", "own", digest)
-    path = results.output_folder(args.out / "user") / f"{args.image.stem}_{digest[:8]}"
+    path = args.out / f"{args.image.stem}_{digest[:8]}"
     figures.save(image_figures.page(panel), path.with_name(path.name + ".png"), photographs=True)
     content = panel.sample | description(args, model)
     content["provenance"] = results.provenance(args.seed, device, weights_sha256=model.sha256)

@@ -60,6 +60,7 @@ def main() -> None:
 
 def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
     """Explains one test post of each class with each model and measures the weight by zone."""
+    out = results.output_folder(args.out)
     first = models[linear.KINDS[0]]
     posts = newsgroups.load(first.dataset, args.data)
     stripped = {
@@ -93,7 +94,6 @@ def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
         "samples": samples,
     }
     pair = {key: leaks["models"][key] for key in ("svm", "svm_stripped")}
-    out = results.output_folder(args.out)
     written = [save_figure(text_figures.leak(pair), out / "figures/leak.svg")]
     for kind, row in panels.items():
         figure = text_figures.overview(row)
@@ -209,6 +209,7 @@ def summarize(samples: list[dict]) -> dict:
 def explain_user_text(args, models: dict[str, linear.LinearModel]) -> None:
     """Explains a user's text with each model."""
     body, name = text.read_user_text(args.text)
+    out = results.output_folder(args.out / "user")
     digest = hashlib.sha256(body.encode()).hexdigest()[:8]  # tells files of the same name apart
     stem = f"{'text' if args.text == '-' else Path(args.text).stem}_{digest}"
     news_post, panels = text.is_news_post(body), {}
@@ -216,7 +217,6 @@ def explain_user_text(args, models: dict[str, linear.LinearModel]) -> None:
         panels[kind] = explain(
             args.settings, model, body, name, "", "own", body, news_post=news_post
         )
-    out = results.output_folder(args.out / "user")
     for kind, panel in panels.items():
         figure = text_figures.post(replace(panel, name=Path(name).name))
         save_figure(figure, out / f"{stem}_{kind}.png")
