@@ -149,10 +149,10 @@ def page(panel: Panel):
     bars.tick_params(axis="y", length=0)
     for k, value in enumerate(values):
         bars.text(value + 0.02, k, f"{value:.0%}", va="center", fontsize=6.5)
-    lines = [line for text in card(panel.sample) for line in textwrap.wrap(text, 64)]
+    lines = [line for text in card(panel.sample) for line in textwrap.wrap(text, 68)]
     frame = {"facecolor": "none", "edgecolor": FAINT if trustworthy else AGAINST}
-    frame |= {"linewidth": 0.6, "boxstyle": "round,pad=0.6"}
-    style = {"fontsize": 6.5, "va": "top", "linespacing": 1.35, "bbox": frame}
+    frame |= {"linewidth": 0.6, "boxstyle": "round,pad=0.5"}
+    style = {"fontsize": 6.1, "va": "top", "linespacing": 1.25, "bbox": frame}
     color = INK if trustworthy else AGAINST
     figure.text(0.42, 0.33, "\n".join(lines), color=color, **style)
     _color_key(figure.add_axes((0.865, 0.22, 0.115, 0.035)))
