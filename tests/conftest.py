@@ -17,6 +17,15 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
 
 
+SLOW = {"shapes_model", "cifar10", "newsgroups", "script"}  # a training, real data, new processes
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if SLOW & set(item.fixturenames):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def script():
     """Runs a script in a new process: script("q1_gradcam/train.py", "--seed", 1)."""

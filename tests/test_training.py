@@ -170,6 +170,7 @@ def test_calibration_error_by_hand():
     assert calibration.expected_calibration_error(perfect) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["resnet18", "vgg16"])
 def test_the_large_networks_learn(arch):
     """Twenty steps on forty images at a tenth of the learning rate halve the loss."""
