@@ -45,8 +45,9 @@ train: $(VENV)/.ready         ## train on CIFAR-10 from scratch; run again to re
 submission:                   ## submission.zip: everything that git tracks at the last commit
 	git archive --format=zip --prefix=submission/ --output=submission.zip HEAD
 
-verify: $(VENV)/.ready        ## rerun the commands that wrote the results and compare
-	$(PY) report/verify.py
+verify: $(VENV)/.ready        ## rerun evaluation and explanations and compare with outputs/
+	$(PY) report/verify.py outputs/q1_gradcam/evaluation.json outputs/q1_gradcam/explanations.json \
+		outputs/q2_lime/images/explanations.json outputs/q2_lime/text/explanations.json
 
 test: $(VENV)/.ready-test     ## all tests; those that need real data are skipped if data/ is empty
 	$(PY) -m pytest
