@@ -193,7 +193,10 @@ def expected_overlap(
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of LIME. images.py and text.py define their defaults and give the reasons."""
+    """Settings of LIME. images.py and text.py define their defaults and give the reasons.
+
+    Raises UserError if `samples` is below MIN_SAMPLES.
+    """
 
     sampler: str = "glime"  # key of SAMPLERS
     kernel_width: float = 0.54  # of equation 2
@@ -204,6 +207,10 @@ class Settings:
     top_k: int = 5  # number of top features
     held_out: int = 64  # masks on which fidelity is measured
     seed: int = 0  # of all random draws
+
+    def __post_init__(self):
+        if self.samples is not None and self.samples < MIN_SAMPLES:
+            raise UserError(f"{self.samples} samples are too few: use {MIN_SAMPLES} or more")
 
 
 @dataclass(frozen=True)
@@ -228,10 +235,8 @@ def explain(
 
     Random generators are seeded from (settings.seed, item), so the result does not depend on
     earlier explanations, and `item` (an index, a file's hash) separates the draws of different
-    inputs. Raises UserError if `settings.samples` is below MIN_SAMPLES.
+    inputs.
     """
-    if settings.samples is not None and settings.samples < MIN_SAMPLES:
-        raise UserError(f"{settings.samples} samples are too few: use {MIN_SAMPLES} or more")
     draw, width, alpha = SAMPLERS[settings.sampler], settings.kernel_width, settings.alpha
 
     def stream(purpose: str) -> np.random.Generator:

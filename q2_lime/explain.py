@@ -82,14 +82,15 @@ def main() -> None:
     cli.keep_freed_memory()
     device = cli.pick_device(args.device)
     image = data.read_image(args.image) if args.image else None
-    args.out = results.output_folder(args.out / "user" if args.image else args.out)
     if args.checkpoint:
         model, name = imagenet.from_checkpoint(args.checkpoint, device)
     else:
         file = args.weights or imagenet.local_weights(args.data, args.model)
         model, name = imagenet.load(args.model, file, device=device), "cifar10"
+    dataset = data.load(name, args.data) if image is None else None
+    args.out = results.output_folder(args.out / "user" if args.image else args.out)
     if image is None:
-        explain_test_images(args, model, data.load(name, args.data), device)
+        explain_test_images(args, model, dataset, device)
     else:
         explain_user_image(args, model, image, device)
 

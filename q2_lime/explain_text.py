@@ -60,9 +60,9 @@ def main() -> None:
 
 def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
     """Explains one test post of each class with each model and measures the weight by zone."""
-    out = results.output_folder(args.out)
     first = models[linear.KINDS[0]]
     posts = newsgroups.load(first.dataset, args.data)
+    out = results.output_folder(args.out)
     stripped = {
         f"{kind}_stripped": linear.load(args.models / f"{kind}_stripped.npz") for kind in models
     }
@@ -209,7 +209,6 @@ def summarize(samples: list[dict]) -> dict:
 def explain_user_text(args, models: dict[str, linear.LinearModel]) -> None:
     """Explains a user's text with each model."""
     body, name = text.read_user_text(args.text)
-    out = results.output_folder(args.out / "user")
     digest = hashlib.sha256(body.encode()).hexdigest()[:8]  # tells files of the same name apart
     stem = f"{'text' if args.text == '-' else Path(args.text).stem}_{digest}"
     news_post, panels = text.is_news_post(body), {}
@@ -217,6 +216,7 @@ def explain_user_text(args, models: dict[str, linear.LinearModel]) -> None:
         panels[kind] = explain(
             args.settings, model, body, name, "", "own", body, news_post=news_post
         )
+    out = results.output_folder(args.out / "user")
     for kind, panel in panels.items():
         figure = text_figures.post(replace(panel, name=Path(name).name))
         save_figure(figure, out / f"{stem}_{kind}.png")

@@ -1,0 +1,116 @@
+"""The scripts of the text half of Question 2, as a user runs them, and the committed results."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_text import answers
+
+from common import newsgroups
+from q2_lime import core, linear, text, train_text
+
+OUT = ROOT / "outputs/q2_lime/text"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory, script):
+    out = tmp_path_factory.mktemp("text")
+    ran = script("q2_lime/train_text.py", "--dataset", "corpus", "--out", out)
+    assert ran.returncode == 0, ran.stderr
+    ran = script("q2_lime/explain_text.py", "--models", out)
+    assert ran.returncode == 0 and "Warning" not in ran.stderr, ran.stderr
+    return out
+
+
+def test_the_scripts_find_the_known_answers(demo):
+    """Of the built-in posts: the words that tell the class, and the host in the header."""
+    evaluation = json.loads((demo / "evaluation.json").read_text())
+    svm = evaluation["models"]["svm"]
+    assert svm["accuracy"] > 0.95 > svm["accuracy_stripped"] > 0.8 and evaluation["n_test"] == 400
+    samples = json.loads((demo / "explanations.json").read_text())["samples"]
+    assert len(samples) == 8 and all((demo / sample["figure"]).is_file() for sample in samples)
+    telling = []
+    for sample in samples:
+        known = newsgroups.TOPIC_WORDS[sample["predicted"]]
+        known += (newsgroups.LEAK_HOSTS[sample["predicted"]],)
+        top = [word["word"] for word in sample["words"] if word["weight"] > 0][:3]
+        telling += [word in known for word in top]
+    assert np.mean(telling) > 0.9
+    models = json.loads((demo / "leak.json").read_text())["models"]
+    assert models["svm"]["outside_body"] > 0.3 > models["svm_stripped"]["outside_body"]
+    figures = "confusion.svg", "per_class.svg", "figures/leak.svg"
+    assert all((demo / name).read_text().startswith("<?xml") for name in figures)
+
+
+def check_stored_explanation(stored, model, body):
+    """The explanation alone, without other posts, models and figures."""
+    post = text.read(body, model.vocabulary)
+    values, label = answers(post, model)
+    weights = core.explain(values, len(post.words), text.SETTINGS, stored["index"]).weights[:, 0]
+    top = core.top_features(weights, 10)
+    assert model.classes[label] == stored["predicted"]
+    assert [post.words[k] for k in top] == [word["word"] for word in stored["words"]]
+    assert np.allclose(weights[top], [word["weight"] for word in stored["words"]], rtol=1e-5)
+
+
+def test_an_explanation_is_reproducible_alone(demo):
+    stored = json.loads((demo / "explanations.json").read_text())["samples"][-1]
+    body = newsgroups.load_corpus().test[stored["index"]]
+    check_stored_explanation(stored, linear.load(demo / f"{stored['model']}.npz"), body)
+
+
+def test_user_texts(demo, script, tmp_path):
+    path = tmp_path / "a$_$b.txt"  # not a formula
+    path.write_bytes(b"Through the telescope we saw a comet.\r\n\r\nThen the lunar eclipse.")
+    options = ("--models", demo, "--out", tmp_path)
+    ran = script("q2_lime/explain_text.py", "--text", path, *options)
+    assert ran.returncode == 0 and "astronomy" in ran.stdout, ran.stderr
+    [stored] = (tmp_path / "user").glob("a$_$b_*_svm.json")
+    sample = json.loads(stored.read_text())
+    assert {word["zone"] for word in sample["words"]} == {"body"}
+    assert stored.with_suffix(".png").is_file()
+    options = ("--text", "-", "--samples", "200", *options)
+    ran = script("q2_lime/explain_text.py", *options, input=path.read_text())
+    assert ran.returncode == 0 and "astronomy" in ran.stdout, ran.stderr
+
+
+@pytest.mark.parametrize(
+    "content, options, message",
+    [
+        (b"", [], "is empty"),
+        (b"\xff\xfe\x00\x01", [], "not a text in UTF-8"),
+        (b"comet orbit", ["--samples", "3"], "3 samples are too few"),
+        (None, [], "can't read the text"),
+    ],
+)
+def test_user_errors_give_one_line_and_status_2(demo, script, tmp_path, content, options, message):
+    path = tmp_path / "user.txt"
+    if content is not None:
+        path.write_bytes(content)
+    places = ("--models", demo, "--text", path, "--out", tmp_path / "out")
+    ran = script("q2_lime/explain_text.py", *places, *options)
+    assert ran.returncode == 2 and message in ran.stderr, ran.stderr
+    assert ran.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_accuracies_of_the_committed_models(newsgroups):
+    stored, labels = json.loads((OUT / "evaluation.json").read_text()), np.array(newsgroups.y_test)
+    texts = train_text.variants(newsgroups.test)
+    for kind in linear.KINDS:
+        for end, variant in (("", "full"), ("_stripped", "stripped")):
+            margins = linear.load(OUT / f"{kind}{end}.npz").margins(texts[variant])
+            accuracy = (margins.argmax(1) == labels).mean()
+            assert accuracy == pytest.approx(stored["models"][kind][f"accuracy{end}"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_committed_explanations(newsgroups):
+    samples = json.loads((OUT / "explanations.json").read_text())["samples"]
+    for kind in linear.KINDS:
+        rows = [sample for sample in samples if sample["model"] == kind]
+        assert [row["true"] for row in rows] == list(newsgroups.classes)
+        assert all(newsgroups.classes[newsgroups.y_test[r["index"]]] == r["true"] for r in rows)
+        model = linear.load(OUT / f"{kind}.npz")
+        check_stored_explanation(rows[0], model, newsgroups.test[rows[0]["index"]])
