@@ -41,7 +41,7 @@ def test_arrays_are_compared():
         "rm -rf outputs",
         "python -c 'print(1)'",
         "python ../q1_gradcam/evaluate.py",
-        "python /tmp/q1_gradcam/evaluate.py",
+        "python /elsewhere/q1_gradcam/evaluate.py",
         "python q1_gradcam/evaluate.py; true",  # the script's name would end in a semicolon
         "python report/build.py",
         "python 'q1_gradcam/evaluate.py",
