@@ -14,15 +14,16 @@ class Batches:
 
     Each image is translated by up to `translate` pixels in each direction (with reflection padding)
     and flipped horizontally in every other epoch (alternating flip; Jordan, arXiv:2404.00498,
-    section 3.6). Epoch `e` depends only on (seed, e), so a resumed run sees the same batches as an
-    uninterrupted one.
+    section 3.6). With `cutout`, a square of that side around a random pixel becomes mid-grey
+    (DeVries and Taylor, arXiv:1708.04552). Epoch `e` depends only on (seed, e), so a resumed run
+    sees the same batches as an uninterrupted one.
 
     Args:
         images, labels: (N, 32, 32, 3) uint8 and (N,).
-        batch, translate, flip: as in the recipe.
+        batch, translate, flip, cutout: as in the recipe; lengths in pixels of 32 x 32 images.
     """
 
-    def __init__(self, images, labels, batch, translate, flip, seed, device):
+    def __init__(self, images, labels, batch, translate, flip, seed, device, cutout=0):
         x = torch.from_numpy(images).permute(0, 3, 1, 2)
         # Reflection padding needs floating point, so the images are converted in parts.
         margins = (translate,) * 4
@@ -31,7 +32,7 @@ class Batches:
         self.images = padded.contiguous().to(device)  # (N, 32 + 2t, 32 + 2t, 3)
         self.labels = torch.from_numpy(labels).long().to(device)
         self.batch = min(batch, len(labels))
-        self.translate, self.seed, self.device = translate, seed, device
+        self.translate, self.cutout, self.seed, self.device = translate, cutout, seed, device
         first = torch.rand(len(labels), generator=generator(seed, "first flip")) < 0.5
         self.first_flip = first.to(device) if flip else None
 
@@ -45,10 +46,16 @@ class Batches:
         n = len(self.labels)
         order = torch.randperm(n, generator=random).to(self.device)
         shifts = torch.randint(0, 2 * self.translate + 1, (2, n), generator=random).to(self.device)
+        centres = None
+        if self.cutout:
+            centres = torch.randint(0, 32, (2, n), generator=random).to(self.device)
         for chosen in order[: len(self) * self.batch].split(self.batch):
-            yield self._crop(chosen, shifts[:, chosen], number, side), self.labels[chosen]
+            x = self._crop(chosen, shifts[:, chosen], number)
+            if centres is not None:
+                x[self._square(*centres[:, chosen])] = 0.5
+            yield self._resize(x.permute(0, 3, 1, 2), side), self.labels[chosen]
 
-    def _crop(self, chosen: Tensor, shifts: Tensor, epoch: int, side: int) -> Tensor:
+    def _crop(self, chosen: Tensor, shifts: Tensor, epoch: int) -> Tensor:
         grid = torch.arange(32, device=self.device)
         rows = shifts[0, :, None] + grid
         columns = shifts[1, :, None] + grid
@@ -56,7 +63,19 @@ class Batches:
             flip = self.first_flip[chosen] ^ bool(epoch % 2)
             columns = torch.where(flip[:, None], columns.flip(1), columns)
         x = self.images[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
-        x = x.permute(0, 3, 1, 2).float().div_(255)
+        return x.float().div_(255)
+
+    def _square(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """(B, 32, 32) bool: the squares around the pixels (rows, columns), cut at the border."""
+        offset = torch.arange(32, device=self.device) + self.cutout // 2
+        inside = [
+            (offset - c[:, None] >= 0) & (offset - c[:, None] < self.cutout)
+            for c in (rows, columns)
+        ]
+        return inside[0][:, :, None] & inside[1][:, None, :]
+
+    @staticmethod
+    def _resize(x: Tensor, side: int) -> Tensor:
         if side != 32:
             x = F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
             x = x.contiguous(memory_format=torch.channels_last)

@@ -30,8 +30,9 @@ class Muon(torch.optim.Optimizer):
     fixing it makes the learning rate an angle.
     """
 
-    def __init__(self, params, lr: float, momentum: float):
+    def __init__(self, params, lr: float, momentum: float, bfloat16: bool = False):
         super().__init__(params, {"lr": lr, "momentum": momentum})
+        self.precision = torch.bfloat16 if bfloat16 else torch.float32  # of the orthogonalization
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -44,11 +45,12 @@ class Muon(torch.optim.Optimizer):
                     state["momentum_buffer"] = torch.zeros_like(p)
                 buffer = state["momentum_buffer"].mul_(group["momentum"]).add_(p.grad)
                 update = p.grad + group["momentum"] * buffer  # Nesterov
-                direction = orthogonalize(update.reshape(p.size(0), -1)).view(p.shape)
+                matrix = update.reshape(p.size(0), -1).to(self.precision)
+                direction = orthogonalize(matrix).to(p.dtype).view(p.shape)
                 p.mul_(p.size(0) ** 0.5 / p.norm()).sub_(direction, alpha=group["lr"])
 
 
-def make(network: nn.Module, recipe: dict) -> list[torch.optim.Optimizer]:
+def make(network: nn.Module, recipe: dict, bfloat16: bool = False) -> list[torch.optim.Optimizer]:
     """The optimizers for a network; `initial_lr` of each group is its base learning rate.
 
     recipe["optimizer"] is one of:
@@ -56,6 +58,8 @@ def make(network: nn.Module, recipe: dict) -> list[torch.optim.Optimizer]:
             batch-norm scales and the head.
         nesterov: the same, with Nesterov SGD for the filters as well.
         sgd: Nesterov SGD with one learning rate for all, and weight decay for weights only.
+
+    With `bfloat16`, Muon orthogonalizes in bfloat16, as its reference implementation does.
     """
     groups: dict[str, dict] = {}
     for name, p in network.named_parameters():
@@ -80,7 +84,7 @@ def make(network: nn.Module, recipe: dict) -> list[torch.optim.Optimizer]:
     sgd = torch.optim.SGD(groups.values(), lr, momentum=recipe["momentum"], nesterov=True)
     optimizers = [sgd]
     if recipe["optimizer"] == "muon":
-        optimizers.append(Muon(filters["params"], lr, recipe["muon_momentum"]))
+        optimizers.append(Muon(filters["params"], lr, recipe["muon_momentum"], bfloat16))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]

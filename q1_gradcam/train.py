@@ -129,10 +129,11 @@ def train_one(
     """
     chosen, started = plan["recipe"], time.perf_counter()
     network = new_network(dataset, train, plan, seed, device)
-    steps = optimizers.make(network, chosen)
+    muon_bfloat16 = uses_bfloat16(device, chosen) and chosen.get("muon_bfloat16", False)
+    steps = optimizers.make(network, chosen, muon_bfloat16)
     images, labels = dataset.x_train[train], dataset.y_train[train]
     augmentation = (chosen["batch"], chosen["translate"], chosen["flip"])
-    batches = Batches(images, labels, *augmentation, seed, device)
+    batches = Batches(images, labels, *augmentation, seed, device, chosen.get("cutout", 0))
     history, seconds = [], 0.0
     if state:
         history, seconds = state["history"], state["seconds"]
