@@ -12,7 +12,8 @@ Expect 93.8% on CIFAR-10 (94.3% averaged with the mirror image), after 20 minute
 bfloat16 instructions. Choices are made on held-out training images. The test set is evaluated once,
 after the last epoch. Writes OUT/model.pt and OUT/training.json; OUT/training.state.pt holds the
 last complete epoch until the run ends. OUT is outputs/q1_gradcam (outputs/demo/q1_gradcam for the
-shapes), or a folder in OUT/other that names the options that are not the default ones.
+shapes), OUT/resnet18 for another network, or a folder in OUT/other that names the options that are
+not the default ones.
 """
 
 import math
@@ -51,7 +52,9 @@ def arguments():
     args = parser.parse_args()
     shapes = args.dataset == "shapes"
     folder = results.OUTPUTS / ("demo/q1_gradcam" if shapes else "q1_gradcam")
-    usual = {"dataset": "shapes" if shapes else "cifar10", "arch": "compact", "quick": False}
+    if args.arch != "compact":
+        folder /= args.arch
+    usual = {"dataset": "shapes" if shapes else "cifar10", "arch": args.arch, "quick": False}
     usual |= dict.fromkeys(("epochs", "held_out", "train_size"))
     args.out = args.out or cli.out_folder(folder, args, usual)
     args.held_out = args.held_out or (500 if shapes else 1000)
