@@ -83,17 +83,21 @@ def gradient_method(method: str) -> Callable[[models.Model, Batch, str, int], np
 
 
 def lime_explanations(
-    model: models.Model, batch: Batch, seed: int
+    model: models.Model,
+    batch: Batch,
+    seed: int,
+    chosen: images.ImageSettings = images.SMALL_IMAGE_SETTINGS,
 ) -> tuple[np.ndarray, list[core.Explanation]]:
-    """LIME on a grid of 8 x 8 segments: maps (N, H, W) of the segments' weights, explanations."""
-    grid, settings = images.SMALL_IMAGE_SETTINGS, replace(images.SMALL_SETTINGS, seed=seed)
+    """LIME, by default on a grid of 8 x 8 segments: maps (N, H, W) of the segments' weights, and
+    the explanations."""
+    settings = replace(images.SMALL_SETTINGS, seed=seed)
     image_model = imagenet.from_model(model, "evaluation", "")
     maps, explanations = [], []
     items = zip(batch.images, batch.targets, batch.keys, strict=True)
     for image, target, key in progress(items, "LIME", total=len(batch)):
-        segments = images.segment(image, grid)
-        logits = images.masked_logits(image_model, image, segments, grid.fill)
-        values = images.explained_values(logits, [int(target)], grid.explained_value)
+        segments = images.segment(image, chosen)
+        logits = images.masked_logits(image_model, image, segments, chosen.fill)
+        values = images.explained_values(logits, [int(target)], chosen.explained_value)
         explanation = core.explain(values, int(segments.max()) + 1, settings, "trust", key)
         maps.append(explanation.weights[:, 0][segments])
         explanations.append(explanation)

@@ -20,10 +20,10 @@ they were trained.
 """
 
 from pathlib import Path
-from typing import Any
 
 from common import cli, data, models, results
 from common.figures import save
+from common.statistics import control_false_discoveries
 from evaluation import experiments, figures, ground_truth, mistakes
 from evaluation.experiments import OUT
 
@@ -31,7 +31,7 @@ MODEL = results.OUTPUTS / "q1_gradcam/model.pt"
 EXPERIMENTS = {  # name -> function, number of images
     "faithfulness": (experiments.faithfulness, 500),
     "layers": (experiments.layers, 200),
-    "randomization": (experiments.randomization_test, 100),
+    "randomization": (experiments.randomization_test, 60),
     "stability": (experiments.stability, 100),
     "mistakes": (mistakes.mistakes, 300),
     "shapes": (ground_truth.shapes, 300),
@@ -55,7 +55,7 @@ def main() -> None:
         hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.model)}
         hashes |= content.pop("hashes", {})
         origin = results.provenance(args.seed, device, data_source=dataset.source, **hashes)
-        content |= {"comparisons": count_comparisons(content)}
+        content["comparisons"] = control_false_discoveries(content)
         results.write_json(out / f"{name}.json", content | {"provenance": origin})
         if name in figures.PLOTS:
             save(figures.PLOTS[name](content), out / f"{name}.svg")
@@ -81,14 +81,6 @@ def arguments():
     defaults = {"model": MODEL, "images": None, "seed": 0}
     args.out = args.out or cli.out_folder(OUT, args, defaults)
     return args
-
-
-def count_comparisons(content: Any) -> int:
-    """The number of paired comparisons with a verdict in nested results."""
-    if isinstance(content, dict):
-        found = content.get("verdict") in ("beats", "ties", "loses")
-        return found + sum(map(count_comparisons, content.values()))
-    return 0
 
 
 if __name__ == "__main__":
