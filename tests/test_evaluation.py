@@ -203,10 +203,10 @@ def test_mistakes_of_an_untrained_network(setup):
     assert 0.5 <= found["summary"]["separation"]["confidence"] <= 1
 
 
-def test_similarity_to_the_true_class():
+def test_similarity_of_two_maps_of_an_image():
     """Equal maps are maximally similar; the distance between peaks is 5 for 3 down, 4 right."""
     a = rng().random((40, 8, 8))
-    found = mistakes.true_class_similarity(a, a)
+    found = mistakes.similarity(a, a)
     assert found["same_image"]["rank_correlation"]["mean"] == pytest.approx(1)
     assert {row["verdict"] for row in found["same_against_other"].values()} == {"beats"}
     a, b = np.zeros((2, 2, 8, 8))
