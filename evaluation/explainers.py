@@ -108,6 +108,15 @@ def lime(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray
     return lime_explanations(model, batch, seed)[0]
 
 
+def refine_cam(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
+    """RefineCAM (Domeniconi et al., arXiv:2605.14641): the product of the Grad-CAM++ maps of every
+    stage up to the layer, each enlarged, cut at zero and divided by its maximum."""
+    stages = models.ARCHITECTURES[model.arch].stages
+    chosen = stages[: stages.index(layer) + 1]
+    maps = [EXPLAINERS["gradcam++"].maps(model, batch, stage, seed) for stage in chosen]
+    return np.prod([positive(enlarge(m, batch.images.shape[1:3])) for m in maps], axis=0)
+
+
 def random_coarse(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
     """Uniform noise at the size of the layer's maps."""
     grid = EXPLAINERS["gradcam"].maps(model, batch.first(1), layer, seed).shape[1:]
@@ -139,7 +148,7 @@ def _rng(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng(seed_for(seed, purpose))
 
 
-LIME_IMAGES = {"faithfulness": 50, "shapes": 100, "shortcut": 50}
+LIME_IMAGES = {"faithfulness": 50, "idsds": 50, "shapes": 100, "shortcut": 50}
 LIME_IMAGES |= {"randomization": 12, "stability": 12}  # explained more than ten times each
 NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}
 NAMES |= {"hirescam": "HiResCAM", "layercam": "LayerCAM"}
@@ -149,6 +158,7 @@ EXPLAINERS = {
     for key in gradcam.LAYER_METHODS
     if key != "counterfactual"
 } | {
+    "refinecam": Explainer("RefineCAM", "pixels", refine_cam),
     "input_gradient": Explainer("Input gradient", "pixels", gradient_method("input_gradient")),
     "guided_backprop": Explainer("Guided backprop", "pixels", gradient_method("guided_backprop")),
     "guided_gradcam": Explainer("Guided Grad-CAM", "pixels", gradient_method("guided_gradcam")),

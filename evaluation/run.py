@@ -6,6 +6,7 @@
     python evaluation/run.py --skip lime               without LIME: faster
 
     faithfulness   does the probability of the class follow the map? random test images
+    idsds          does the logit fall where the map says, in a network used to missing patches?
     layers         the same at each stage of the network, on held-out training images
     randomization  do maps change when weights are replaced by noise?
     stability      do maps stay the same under noise, shifts and mirroring?
@@ -26,13 +27,14 @@ from pathlib import Path
 from common import cli, data, models, results
 from common.figures import save
 from common.statistics import control_false_discoveries
-from evaluation import experiments, figures, ground_truth, mistakes
+from evaluation import experiments, figures, ground_truth, idsds, mistakes
 from evaluation.experiments import OUT
 from evaluation.explainers import EXPLAINERS, methods
 
 MODEL = results.OUTPUTS / "q1_gradcam/model.pt"
 EXPERIMENTS = {  # name -> function, number of images
     "faithfulness": (experiments.faithfulness, 500),
+    "idsds": (idsds.idsds, 500),
     "layers": (experiments.layers, 200),
     "randomization": (experiments.randomization_test, 60),
     "stability": (experiments.stability, 100),
