@@ -18,7 +18,7 @@ from scipy.stats import binom, spearmanr
 
 from common import cli, data, imagenet, newsgroups, results
 from common.figures import save as save_figure
-from q2_lime import core, image_figures, images, linear, stability, text
+from q2_lime import core, image_figures, images, linear, samplers, stability, text
 
 N_SEEDS = 2  # independent explanations of each input
 RECOGNIZED_OF = 500  # training images on which resizing methods are compared
@@ -147,7 +147,7 @@ def ablate_images(args, device: torch.device) -> None:
 
     rows = measure_all(IMAGE_FACTORS, measure)
     recognized = {how: accuracy(model, dataset, how, args.seed) for how in images.RESAMPLING}
-    shown = core.glime_probability(default.kernel_width)
+    shown = samplers.glime_probability(default.kernel_width)
     content = {
         "model": model.name,
         "indices": indices,
@@ -183,9 +183,9 @@ def measure_image(
     top = int(logits(np.ones((1, d), bool))[0].argmax())
     values = images.explained_values(logits, [top], image_settings.explained_value)
 
-    def draw_masks(n: int, *key) -> core.Sample:
+    def draw_masks(n: int, *key) -> samplers.Sample:
         rng = np.random.default_rng(cli.seed_for(settings.seed, "ablation", index, *key))
-        return core.SAMPLERS[settings.sampler](n, d, settings.kernel_width, rng)
+        return core.draw(settings, n, d, rng)
 
     started = time.perf_counter()
     surrogates = []
@@ -212,7 +212,7 @@ def accuracy(model: imagenet.ImageModel, dataset: data.Dataset, how: str, seed: 
 
 def effective_share(d: int, width: float) -> float:
     """Effective share (E w)^2 / E w^2 of masks that show each segment with probability 1/2."""
-    weights = core.kernel(np.tri(d + 1, d, -1), width)  # of masks that show 0, ..., d segments
+    weights = samplers.kernel(np.tri(d + 1, d, -1), width)  # of masks that show 0, ..., d segments
     share = binom.pmf(range(d + 1), d, 0.5)
     return float((share @ weights) ** 2 / (share @ weights**2))
 

@@ -48,8 +48,11 @@ def measure(
         d, margins = len(post.words), text.answer_linear(post, model)
         predicted = int(margins(np.ones((1, d), bool))[0].argmax())
         values = text.explained_values(margins, model, [predicted], "margin")
-        settings = replace(text.SETTINGS, samples=max(SAMPLES, 2 * d), held_out=32, seed=seed)
-        weights = core.explain(values, d, settings, "leak", index).weights[:, 0]
+        settings = replace(text.SETTINGS, seed=seed)
+        rng = core.stream(settings, "masks", "leak", index)
+        masks, sample_weights = core.draw(settings, max(SAMPLES, 2 * d), d, rng)
+        surrogate = core.fit(masks, values(masks), sample_weights, settings.alpha)
+        weights = surrogate.weights[:, 0]
         weight_shares[row] = zone_weight(post, weights)
         word_shares[row] = post.zone_shares().mean(0)
     return weight_shares, word_shares
