@@ -4,7 +4,7 @@
 
 Uses a random training image or post of each class, because the defaults are chosen from these
 results, whereas explain.py and explain_text.py explain test data. Writes
-OUT/{images,text}/ablation.{json,svg} and OUT/images/kernel.svg.
+OUT/{images,text}/ablation.json and OUT/images/{ablation,kernel}.svg.
 """
 
 import time
@@ -122,12 +122,10 @@ def draw(labels: np.ndarray, classes: tuple[str, ...], seed: int) -> list[int]:
 
 def write(args, half: str, device, rows: list[dict], content: dict, **origins: str) -> None:
     out = results.output_folder(args.out / half)
-    figure = image_figures.ablation(rows, content.get("recognized"))
-    save_figure(figure, out / "ablation.svg")
     content |= {"split": "train", "n_seeds": N_SEEDS}
     content["provenance"] = results.provenance(args.seed, device, **origins)
     results.write_json(out / "ablation.json", content | {"rows": rows})
-    print(f"wrote {results.shown(out / 'ablation.json')} and ablation.svg")
+    print(f"wrote {results.shown(out / 'ablation.json')}")
 
 
 def ablate_images(args, device: torch.device) -> None:
@@ -163,6 +161,8 @@ def ablate_images(args, device: torch.device) -> None:
     }
     origins = {"data_sha256": dataset.sha256, "weights_sha256": model.sha256}
     write(args, "images", device, rows, content, **origins)
+    figure = image_figures.ablation(rows, recognized)
+    save_figure(figure, args.out / "images/ablation.svg")
     figure = image_figures.kernel(KERNEL_SEGMENTS, KERNEL_WIDTHS, shown)
     save_figure(figure, args.out / "images/kernel.svg")
 

@@ -210,6 +210,7 @@ def description(args, model: imagenet.ImageModel) -> dict:
         "settings": vars(args.settings) | {"share_shown": shown},
         "n_seeds": args.n_seeds,
         "thresholds": stability.THRESHOLDS,
+        "interval_level": stability.LEVEL,
         "selection": f"{args.per_class} of each class, drawn at random (seed {args.seed})",
         "relatives_only": [] if args.checkpoint else imagenet.RELATIVES_ONLY,
     }

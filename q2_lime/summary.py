@@ -106,10 +106,12 @@ def summarize(samples: list[dict], settings: core.Settings) -> dict[str, Any]:
     keys = ("fidelity", "fidelity_baseline", "model_calls", "model_calls_total")
     keys += ("seconds", "seconds_total", "n_segments")
     errors = [abs(s["original"][0] - s["surrogate_original"][0]) for s in samples]
+    misses = [s["removals"]["whole_input"]["miss"] for s in samples]
     return verdicts(samples) | {
         "n_settled": len(settled),
         "n_settled_early": sum(calls < most for calls in settled),
         "n_settled_at_max": sum(calls == most for calls in settled),
         "fidelity_range": [min(fidelity), max(fidelity)] if fidelity else None,
-        "median": medians(samples, *keys) | {"surrogate_error": float(np.median(errors))},
+        "median": medians(samples, *keys)
+        | {"surrogate_error": float(np.median(errors)), "whole_input_miss": np.median(misses)},
     }

@@ -172,19 +172,25 @@ def _page(ax, lines: list[Line], panel: Panel) -> None:
             letter = {"ha": "center", "va": "center_baseline", "fontsize": 5, "color": "white"}
             ax.text(-1.5, row + 0.5, zone[0].upper(), fontweight="bold", **letter)
         before = zone
+        inside = [
+            (max(start, line.start) - line.start, min(stop, end) - line.start, weight)
+            for start, stop, weight in marks
+            if start < end and stop > line.start
+        ]
+        plain = list(clean)  # without the top words, which are drawn over their boxes
+        for a, b, _ in inside:
+            plain[a:b] = " " * (b - a)
         # Each word is placed at its column, because rounded widths would add up over a line.
-        for piece in re.finditer(r"\S{1,20}", clean):
+        for piece in re.finditer(r"\S{1,20}", "".join(plain)):
             ax.text(piece.start(), row + 0.5, piece[0], color="#55555c", **font)
-        for start, stop, weight in marks:
-            a, b = max(start, line.start) - line.start, min(stop, end) - line.start
-            if a < b:
-                share = abs(weight) / strongest
-                ground = np.array(to_rgb(FOR if weight > 0 else AGAINST)) * (0.2 + 0.8 * share)
-                box = Rectangle((a - 0.1, row + 0.05), b - a + 0.2, 0.92, linewidth=0)
-                box.set(color=ground + 0.8 * (1 - share), zorder=2.5)
-                ax.add_patch(box)
-                color = "white" if share > 0.6 else INK
-                ax.text(a, row + 0.5, clean[a:b], color=color, zorder=3, **font)
+        for a, b, weight in inside:
+            share = abs(weight) / strongest
+            ground = np.array(to_rgb(FOR if weight > 0 else AGAINST)) * (0.2 + 0.8 * share)
+            box = Rectangle((a - 0.1, row + 0.05), b - a + 0.2, 0.92, linewidth=0)
+            box.set(color=ground + 0.8 * (1 - share), zorder=2.5)
+            ax.add_patch(box)
+            color = "white" if share > 0.6 else INK
+            ax.text(a, row + 0.5, clean[a:b], color=color, zorder=3, **font)
 
 
 def printable(text: str) -> str:

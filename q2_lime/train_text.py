@@ -234,6 +234,7 @@ def summarize(content: dict) -> dict:
         name: {
             "best_C": rows[0]["C"],
             "smallest_C": min(row["C"] for row in rows),
+            "largest_C": max(row["C"] for row in rows),
             "top_4_range": rows[0]["accuracy"] - rows[:4][-1]["accuracy"],
             "accuracy_std": rows[0]["accuracy_std"],
         }

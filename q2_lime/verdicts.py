@@ -1,6 +1,6 @@
 """How often the verdict on an explanation holds: constructed models and CIFAR-10 images.
 
-    python q2_lime/verdicts.py                  constructed models: five minutes on a CPU core
+    python q2_lime/verdicts.py                  constructed models: two minutes on a CPU core
     python q2_lime/verdicts.py --images 30      training images as well: about an hour on two cores
 
 Constructed models are functions of masks for which the right explanation, or what is wrong with an
@@ -146,7 +146,7 @@ def main() -> None:
     add = parser.add_argument
     parser.data_option("CIFAR-10 and weights")
     add("--images", type=int, default=0, metavar="N", help="training images (default: none)")
-    add("--repeats", type=cli.positive, default=20, metavar="N", help="seeds (default: 20)")
+    add("--repeats", type=cli.positive, default=40, metavar="N", help="seeds (default: 40)")
     add("--seed", type=int, default=0, metavar="N", help="of masks and images (default: 0)")
     default = results.OUTPUTS / "q2_lime"
     add("--out", type=Path, default=default, metavar="DIR", help="default: outputs/q2_lime")
