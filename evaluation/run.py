@@ -72,7 +72,7 @@ def arguments():
     add("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     text = "at most N images in each experiment"
     add("--images", "--pictures", type=cli.positive, metavar="N", help=text)
-    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add("--seed", type=cli.seed, default=0, metavar="N", help="random seed (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")
     parser.device_option()
     args = parser.parse_args()

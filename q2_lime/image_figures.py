@@ -123,7 +123,7 @@ def page(panel: Panel):
     five most probable classes, and how reliable the explanation is."""
     figure = plt.figure(figsize=(WIDTH, 2.95))
     size = {"fontsize": 8.5, "fontweight": "bold"}
-    figure.text(0.008, 0.98, _heading(panel), va="top", parse_math=False, **size)
+    figure.text(0.008, 0.98, _heading(panel), va="top", **size)
     trustworthy = panel.sample["trustworthy"]
     names = [row["class"] for row in panel.sample["top5"]]
     first, second = (shorten(name, 16) for name in names[:2])
