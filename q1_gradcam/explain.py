@@ -37,7 +37,7 @@ def arguments():
     add("--target", metavar="CLASS", help="predicted (default), second, true or a class name")
     add("--correct", type=cli.positive, metavar="N", help="images per class (default: 10)")
     add("--incorrect", type=cli.positive, metavar="N", help="images per class (default: 5)")
-    add("--seed", type=int, metavar="N", help="for the draw of images (default: 0)")
+    add("--seed", type=cli.seed, metavar="N", help="for the draw of images (default: 0)")
     add("--image", type=Path, metavar="FILE", help="explain this image instead of test images")
     parser.device_option()
     parser.set_defaults(**DEFAULTS)
@@ -132,7 +132,7 @@ def write_sheets(
         columns = COLUMNS[kind]
         for name, of_class in by_class.items():
             sheet = figures.sheet(of_class, note, columns)
-            written.append(save(sheet, folder / f"{kind}_{name}.png"))
+            written.append(save(sheet, folder / f"{kind}_{cli.file_name(name)}.png"))
         if by_class:
             first = [of_class[:columns] for of_class in by_class.values()]
             overview = figures.grid(first, list(by_class), note, max(map(len, first)))
@@ -178,15 +178,15 @@ def explain_user_image(args, model: models.Model, layer: str) -> None:
     path = output_path(results.output_folder(args.out / "user"), args.image)
     save(figures.sheet([panel], note, columns=1), path)
     print(f"predicted: {top}" + ("; the map is zero after the ReLU" if maps.dead[0] else ""))
-    # A file name may contain bytes that are not valid UTF-8, which cannot be printed.
-    print(f"wrote {results.shown(path)}".encode("utf-8", "replace").decode())
+    print(f"wrote {results.shown(path)}")
 
 
 def output_path(folder: Path, image: Path) -> Path:
     """folder/NAME.png. If that exists, folder/NAME-HASH.png with the image's hash, so that neither
     the image itself nor the figure of another image of the same name is overwritten."""
-    path = folder / f"{image.stem}.png"
-    return folder / f"{image.stem}-{results.sha256(image)[:8]}.png" if path.exists() else path
+    stem = cli.file_name(image.stem)
+    path = folder / f"{stem}.png"
+    return folder / f"{stem}-{results.sha256(image)[:8]}.png" if path.exists() else path
 
 
 if __name__ == "__main__":
