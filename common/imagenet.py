@@ -1,9 +1,7 @@
 """Image classifiers for LIME: ImageNet models of torchvision, and networks of Question 1."""
 
 import glob
-import http.client
-import io
-from contextlib import redirect_stdout
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 
 from common import folding, models
 from common.cli import UserError, first_line
-from common.results import sha256, shown
+from common.results import download, sha256, shown
 
 DEFAULT = "mobilenet_v2"
 
@@ -104,15 +102,12 @@ def _official(name: str) -> ImageModel:
     weights = zoo.get_model_weights(name).DEFAULT
     file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
     if not file.is_file():
-        print(f"downloading the weights of {name} to {file}", flush=True)
-    try:
-        with redirect_stdout(io.StringIO()):  # torch prints a message even with progress=False
-            network = zoo.get_model(name, weights=weights, progress=False)
-    except (OSError, RuntimeError, http.client.HTTPException) as error:
-        raise UserError(
-            f"the weights of {name} could not be downloaded ({first_line(error)}): put {file.name} "
-            f"into {file.parent}, or give a checkpoint with --weights FILE"
-        ) from None
+        print(f"downloading the weights of {name} to {shown(file)}", flush=True)
+    download(weights.url, file, re.findall("-([0-9a-f]{8,})[.]", file.name)[0])
+    state = models.read_torch(file)
+    # By default, torchvision unpickles the file, which may run code in it.
+    weights.get_state_dict = lambda **_: state
+    network = zoo.get_model(name, weights=weights)
     preset, categories = weights.transforms(), tuple(weights.meta["categories"])
     mean, std, side = tuple(preset.mean), tuple(preset.std), preset.crop_size[0]
     source = f"torchvision, {weights}"

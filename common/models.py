@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -263,6 +264,10 @@ def read_torch(path: str | Path, advice: str = TRAIN_ONE) -> Any:
     if not Path(path).is_file():
         raise UserError(f"there is no checkpoint {path}: {advice}")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
+                if archive.testzip():
+                    raise zipfile.BadZipFile
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the type depends on which byte is damaged
         if isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower():

@@ -197,7 +197,7 @@ def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: i
         result = core.explain(values, int(segments.max()) + 1, lime_settings, index)
         return result.weights[:, 0], float(result.fidelity[0]), result.model_calls
 
-    quarter = samples // 4 - images.SETTINGS.held_out - 1
+    quarter = samples // 4 - 1
     ways = {
         "package": (package, 3),
         "package_on_our_segments": (package_on_our_segments, 3),
