@@ -1,7 +1,6 @@
 """Grad-CAM and LIME side by side for a user's images, both for the same class."""
 
 import textwrap
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from common.cli import seed_for
 from common.figures import WIDTH, axes_at, plt, show_image, text_at
 from evaluation.explainers import enlarge
 from q1_gradcam import figures, user_images
-from q2_lime import image_figures, images, stability
+from q2_lime import image_figures, images, stability, summary
 
 TOP = 0.2  # share of the area
 
@@ -25,8 +24,7 @@ def explain(args, device) -> None:
         image = first if path == paths[0] else data.read_image(path)
         gradcam = user_images.explain(classifier, image, args.target)
         digest, model = results.sha256(path), classifier.model
-        segments, runs, lime = explain_with_lime(model, gradcam, path.name, digest)
-        weights = runs[0].weights[:, 0]
+        segments, weights, lime = explain_with_lime(model, gradcam, path.name, digest)
         agreement = agree(gradcam.raw, weights[segments])
         request = {"image_sha256": digest, "weights_sha256": model.sha256}
         request |= {"explained": gradcam.content["explained"]}
@@ -38,38 +36,29 @@ def explain(args, device) -> None:
         arrays = {"gradcam": gradcam.raw, "segments": segments, "lime_weights": weights}
         arrays = arrays if args.save_maps else None
         rows = [(path.name, user_images.prediction(gradcam.content)), user_images.row(gradcam)]
-        rows += [("LIME", lime_text(lime)), ("agreement", agreement_text(agreement))]
+        rows.append(("LIME", f"{lime['n_segments']} segments, {summary.one_line(lime)}"))
+        rows.append(("agreement", agreement_text(agreement)))
         drawn = figure(gradcam, segments, weights, rows[1:])
         user_files.report(rows, user_files.write(base, drawn, content, arrays))
 
 
 def explain_with_lime(
     model, gradcam: user_images.Explained, name: str, digest: str
-) -> tuple[np.ndarray, list, dict[str, Any]]:
-    """LIME for the class and the pixels of a Grad-CAM explanation: segments (H, W), one explanation
-    per seed, and the measures for the results file."""
-    small = model.side == 32
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """LIME for the class and the pixels of a Grad-CAM explanation: segments (H, W), weights (d,),
+    and the entry for the results file."""
     settings, how = images.SETTINGS, images.IMAGE_SETTINGS
-    if small:
+    if model.side == 32:
         settings, how = images.SMALL_SETTINGS, images.SMALL_IMAGE_SETTINGS
     segments = images.segment(gradcam.pixels, how, name)
     logits = images.masked_logits(model, gradcam.pixels, segments, how.fill)
     values = images.explained_values(logits, [gradcam.target], how.explained_value)
+    unchanged = images.unchanged_share(gradcam.pixels, segments, how.fill)
     d = int(segments.max()) + 1
-    runs, row, seconds = stability.explain(values, d, replace(settings, seed=0), "own", digest)
-    calls = sum(run.model_calls for run in runs)
-    row = {"n_segments": d, **row, "model_calls_total": calls, "seconds_total": sum(seconds)}
-    return segments, runs, results.plain(results.without_nan(row))
-
-
-def lime_text(lime: dict[str, Any]) -> str:
-    """The verdict on an explanation, for the summary."""
-    fidelity = "undefined" if lime["fidelity"] is None else f"{lime['fidelity']:.2f}"
-    verdict = "reliable" if lime["trustworthy"] else f"NOT RELIABLE ({'; '.join(lime['reasons'])})"
-    return (
-        f"{lime['n_segments']} segments, fidelity {fidelity}, stability "
-        f"{lime['stability']['jaccard']:.2f}, {lime['model_calls_total']:,} model calls: {verdict}"
-    )
+    print(f"explaining {name}: at most {stability.max_calls(settings):,} model calls", flush=True)
+    found, row = stability.explain(values, d, settings, "own", digest, unchanged=unchanged)
+    row = results.plain(results.without_nan({"n_segments": d} | row))
+    return segments, found.weights[:, 0], row
 
 
 def agree(raw: np.ndarray, lime: np.ndarray) -> dict[str, float | None]:

@@ -143,10 +143,14 @@ def prediction(content: dict[str, Any]) -> str:
     return user_files.prediction(names, values)
 
 
+def display_name(method: str) -> str:
+    return "Grad-CAM" if method == "gradcam" else method
+
+
 def row(e: Explained) -> tuple[str, str]:
     """Label and text of the map, for the summary."""
     content = e.content
-    label = "Grad-CAM" if content["method"] == "gradcam" else content["method"]
+    label = display_name(content["method"])
     where = f"{content['layer'] or 'input'} ({'x'.join(map(str, content['map_size']))})"
     if e.note:
         return label, f"{where}, {' '.join(e.note.split())}"
@@ -167,5 +171,5 @@ def figure(e: Explained):
     if e.strength < 1:
         lines.append(f"colors at {e.strength:.0%}: {content['probability']:.0%} probable")
     at = f" at {content['layer']}" if content["layer"] else ""
-    title = f"{content['method']}{at}: {content['explained']}"
+    title = f"{display_name(content['method'])}{at}: {content['explained']}"
     return figures.single(e.pixels, e.raw, title, lines, e.strength, e.note)
