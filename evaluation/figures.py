@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, plt, save, show_image, show_map
+from common.figures import ACCENT, DEAD, FAINT, INK, SECOND, WIDTH, plt, save, show_image, show_map
 from evaluation.explainers import enlarge, methods, positive
 
 MARKERS = "osD^vPX*"
@@ -217,5 +217,5 @@ def examples(trial, masks: np.ndarray, classes: tuple[str, ...], path: Path) -> 
         for ax, key in zip(row[1:], keys, strict=True):
             title = "" if k else keys[key].name.replace(" ", "\n")
             level = positive(enlarge(trial.maps(key)[k : k + 1]))[0]
-            show_map(ax, image, level, title, dead=not level.any())
+            show_map(ax, image, level, title, note="" if level.any() else DEAD)
     return save(figure, path, photographs=True)
