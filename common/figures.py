@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from common.cli import UserError
-from common.results import read_json, write_whole
+from common.results import read_json, reading, write_whole
 
 WIDTH = 7.2  # inches, the width of the text on a page
 DPI = 200
@@ -26,7 +26,7 @@ plt.switch_backend("Agg")  # matplotlib may have been imported before common/__i
 plt.rc("font", family="DejaVu Sans", size=8)
 plt.rc("axes", titlesize=8, labelsize=8, edgecolor=FAINT, labelcolor=INK)
 plt.rc("axes.spines", top=False, right=False)
-plt.rc("text", color=INK)
+plt.rc("text", color=INK, parse_math=False)  # names may contain dollar signs
 plt.rc("legend", frameon=False)
 plt.rc("figure", dpi=DPI)
 plt.rc("svg", fonttype="path", hashsalt="common.figures")  # without a salt, ids are random
@@ -59,11 +59,12 @@ def remove_stale(out: Path, written: list[Path]) -> None:
 
     Must be called before explanations.json is replaced. Does not touch other files.
     """
+    path = out / "explanations.json"
     try:
-        samples = read_json(out / "explanations.json").get("samples", [])
+        with reading(path):
+            listed = {(out / row["figure"]).resolve() for row in read_json(path)["samples"]}
     except UserError:
         return
-    listed = {(out / sample["figure"]).resolve() for sample in samples if "figure" in sample}
     for path in listed - {path.resolve() for path in written}:
         inside = path.is_relative_to((out / "figures").resolve())
         if inside and path.suffix in (".png", ".svg"):
@@ -99,9 +100,9 @@ def axes_at(figure, left: float, top: float, width: float, height: float):
 
 
 def text_at(figure, left: float, top: float, text: str, **style) -> None:
-    """Plain text (no formulas) at a place given in inches from the top left corner of a figure."""
+    """Text at a place given in inches from the top left corner of a figure."""
     width, height = figure.get_size_inches()
-    figure.text(left / width, 1 - top / height, text, **{"va": "top", "parse_math": False} | style)
+    figure.text(left / width, 1 - top / height, text, **{"va": "top"} | style)
 
 
 def shorten(text: str, length: int) -> str:

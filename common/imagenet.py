@@ -129,11 +129,12 @@ def _from_file(path: Path) -> ImageModel:
         side, padding = int(content["input_size"]), content["padding"]
         values = (torch.tensor([*mean, *std]), *network.state_dict().values())
         fits = len(categories) == 1000 and len(mean) == len(std) == 3 and min(std) > 0
+        fits &= all(map(str.isprintable, categories))
         finite = all(value.isfinite().all() for value in values)
         if not (fits and finite and side >= 32 and side % 32 == 0):
             raise ValueError(
-                "needs 1000 categories, three means, three positive standard deviations, finite "
-                "weights and an input size that is a multiple of 32"
+                "needs 1000 printable categories, three means, three positive standard deviations, "
+                "finite weights and an input size that is a multiple of 32"
             )
         if padding == "tf_same":
             pad_as_tensorflow(network)

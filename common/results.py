@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -21,9 +22,10 @@ import numpy as np
 import torch
 
 from common import distributed
-from common.cli import ROOT, UserError, first_line, hardware, progress
+from common.cli import ROOT, UserError, first_line, hardware, printable, progress
 
 OUTPUTS = ROOT / "outputs"
+PATIENCE = 30  # seconds that a download may take, besides its size / 20 kB/s
 LIBRARIES = "torch torchvision numpy scipy scikit-learn scikit-image matplotlib lime".split()
 
 
@@ -38,6 +40,7 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent)
         try:
             with open(part, "wb") as file:
                 write(file)
@@ -50,6 +53,26 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
         reason = error.strerror or error
         raise UserError(f"can't write in {path.parent}: {reason}; choose another --out") from error
     return path
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Deletes temporary files of `write_whole` in `folder` whose process was killed."""
+    for part in folder.glob("*.*.part") if os.name == "posix" else ():
+        pid = part.name.split(".")[-2]
+        if pid.isdecimal():
+            try:
+                os.kill(int(pid), 0)  # sends nothing
+            except (ProcessLookupError, OverflowError):
+                part.unlink(missing_ok=True)
+            except PermissionError:  # it belongs to another user
+                pass
+
+
+def write_torch(content: Any, file: IO[bytes]) -> None:
+    """`torch.save`, with errors of the disk as OSError."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    file.write(buffer.getbuffer())
 
 
 def output_folder(folder: str | Path) -> Path:
@@ -102,10 +125,16 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float | np.floating) and not np.isfinite(value) else value
 
 
-def read_json(path: str | Path) -> dict[str, Any]:
-    """Reads a JSON file. Raises UserError if it is missing or damaged."""
+def read_json(path: str | Path, *keys: str) -> dict[str, Any]:
+    """Reads a results file. Raises UserError if it is missing, damaged or lacks one of `keys`."""
     with _readable(path):
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    with reading(path):
+        if not isinstance(content, dict):
+            raise TypeError("not a JSON object")
+        for key in keys:
+            content[key]
+    return content
 
 
 def write_npz(path: str | Path, **arrays: np.ndarray) -> Path:
@@ -144,8 +173,7 @@ def reading(path: str | Path) -> Iterator[None]:
 def shown(path: str | Path) -> str:
     """A path for messages, relative to the working directory if it is inside it."""
     path, here = Path(path).resolve(), Path.cwd()
-    path = path.relative_to(here) if path.is_relative_to(here) else path
-    return os.fsencode(path).decode(errors="replace")  # the name may not be valid UTF-8
+    return printable(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def sha256(path: str | Path) -> str:
@@ -175,7 +203,7 @@ def download(url: str, path: Path, digest: str) -> None:
             chunks.put(error)
 
     def fetch(file: IO[bytes]) -> None:
-        deadline, received = time.monotonic() + 30, hashlib.sha256()
+        deadline, received = time.monotonic() + PATIENCE, hashlib.sha256()
         # In a thread, because a slow server can delay every step: the connection, headers, data.
         threading.Thread(target=receive, daemon=True).start()
         with progress(None, path.name, unit="B", unit_scale=True) as bar:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from common import results
-from common.cli import UserError
+from common.cli import UserError, file_name, printable
 from common.figures import save
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -47,7 +47,7 @@ def output_base(folder: Path, source: Path, request: dict, inputs: Iterable[Path
     inputs = {path.resolve() for path in inputs}
     numbered = (f"-{digest}-{k}" for k in itertools.count(2))
     for suffix in itertools.chain(("", f"-{digest}"), numbered):
-        base = folder / f"{source.stem[:MAX_STEM]}{suffix}"
+        base = folder / f"{file_name(source.stem[:MAX_STEM])}{suffix}"
         there = [path for path in files_of(base) if os.path.lexists(path)]
         if not there or (_request(base) == request and not inputs & {p.resolve() for p in there}):
             return base
@@ -91,6 +91,5 @@ def prediction(classes: list[str], probabilities: list[float]) -> str:
 def report(rows: list[tuple[str, str]], written: str) -> None:
     """Prints rows of a label and a text in two columns, and the line of `write`."""
     width = max(len(label) for label, _ in rows)
-    lines = [f"{label:{width}}  {text}" for label, text in rows] + [written]
-    # File names may contain bytes that are not valid UTF-8, which cannot be printed.
-    print("\n".join(lines).encode("utf-8", "replace").decode(), flush=True)
+    lines = [printable(f"{label:{width}}  {text}") for label, text in rows] + [written]
+    print("\n".join(lines), flush=True)

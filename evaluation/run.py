@@ -84,7 +84,7 @@ def arguments():
     text = "leave these methods out; LIME takes most of the time"
     able = [*methods()]
     add("--skip", nargs="+", choices=able, default=[], metavar="NAME", help=text)
-    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add("--seed", type=cli.seed, default=0, metavar="N", help="random seed (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")
     parser.device_option()
     args = parser.parse_args()

@@ -37,7 +37,7 @@ def main() -> None:
     add, parts = parser.add_argument, {"gradcam": speed_gradcam, "lime": speed_lime}
     add("--only", nargs="+", choices=parts, default=parts, metavar="PART", help="gradcam, lime")
     add("--images", "--pictures", type=cli.positive, default=5, metavar="N", help="default: 5")
-    add("--seed", type=int, default=0, metavar="N", help="random seed of LIME (default: 0)")
+    add("--seed", type=cli.seed, default=0, metavar="N", help="random seed of LIME (default: 0)")
     add("--out", type=Path, default=results.OUTPUTS / "evaluation", metavar="DIR")
     parser.device_option()
     args = parser.parse_args()

@@ -43,7 +43,7 @@ def arguments():
     add("--target", metavar="CLASS", help="predicted (default), second, true or a class name")
     add("--correct", type=cli.positive, metavar="N", help="images per class (default: 10)")
     add("--incorrect", type=cli.positive, metavar="N", help="images per class (default: 5)")
-    add("--seed", type=int, metavar="N", help="for the draw of images (default: 0)")
+    add("--seed", type=cli.seed, metavar="N", help="for the draw of images (default: 0)")
     text = "explain these images, and those in these folders, instead of test images"
     add("--image", type=Path, nargs="+", action="extend", metavar="PATH", help=text)
     add("--save-maps", action="store_true", help="with --image: write NAME.npz too")
@@ -144,7 +144,7 @@ def write_sheets(
         columns = COLUMNS[kind]
         for name, of_class in by_class.items():
             sheet = figures.sheet(of_class, note, columns)
-            written.append(save(sheet, folder / f"{kind}_{name}.png"))
+            written.append(save(sheet, folder / f"{kind}_{cli.file_name(name)}.png"))
         if by_class:
             first = [of_class[:columns] for of_class in by_class.values()]
             overview = figures.grid(first, list(by_class), note, max(map(len, first)))

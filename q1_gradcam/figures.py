@@ -148,7 +148,7 @@ def grid(rows: list[list[Panel]], names: list[str], note: str, columns: int):
                 else:
                     show_raw(ax, panel.image, panel.maps[k - 1], title)
                 ax.title.set_fontsize(6)
-    figure.text(0, 0.05 / height, note, fontsize=6.5, color=FAINT, parse_math=False)
+    figure.text(0, 0.05 / height, note, fontsize=6.5, color=FAINT)
     color_bar(figure, (1 - 1.8 / WIDTH, 0.36 / height, 1.65 / WIDTH, 0.08 / height))
     return figure
 
@@ -200,7 +200,7 @@ def worked_example(image: np.ndarray, activations: np.ndarray, gradients: np.nda
     def show(row, column, values, title, **options):
         ax = figure.add_subplot(grid[row, column])
         ax.set(xticks=[], yticks=[])
-        ax.set_title(title, fontsize=7, pad=3)
+        ax.set_title(title, fontsize=7, pad=3, parse_math=True)
         ax.spines[:].set_visible(False)
         return ax.imshow(values, **options)
 

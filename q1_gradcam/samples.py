@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from common import data, models
-from common.cli import seed_for
+from common.cli import file_name, seed_for
 from common.metrics import discarded_share, pointing_game
 from q1_gradcam import gradcam
 
@@ -91,7 +91,8 @@ def describe(e: Explained, method: str, classes: tuple[str, ...]) -> list[dict]:
         row["confidence_true"] = e.confidence[k, e.labels[k]]
         row |= {"method": method, "layer": e.layer, "explained": classes[e.explained[k]]}
         row |= {"dead": not (e.raw[k] > 0).any(), "dead_true": not (e.raw_true[k] > 0).any()}
-        rows.append(row | {"peak": e.raw[k].max(), "figure": f"figures/{kind}_{true}.png"})
+        figure = f"figures/{kind}_{file_name(true)}.png"
+        rows.append(row | {"peak": e.raw[k].max(), "figure": figure})
     return rows
 
 

@@ -42,8 +42,8 @@ def arguments():
     add("--arch", choices=tuple(models.ARCHITECTURES), default="compact")
     add("--quick", action="store_true", help="a narrower network and seven epochs: ten minutes")
     seeds = "one training for each seed (default: 0)"
-    add("--seeds", type=int, nargs="+", default=[0], metavar="N", help=seeds)
-    add("--epochs", type=cli.positive, metavar="N", help="instead of the recipe's")
+    add("--seeds", type=cli.seed, nargs="+", default=[0], metavar="N", help=seeds)
+    add("--epochs", type=cli.whole(1, 1000), metavar="N", help="instead of the recipe's")
     held_out = "training images to hold out (default: 1000; 500 for the shapes)"
     add("--held-out", type=cli.positive, metavar="N", help=held_out)
     add("--train-size", type=cli.positive, metavar="N", help="use only the first N images")
@@ -87,7 +87,7 @@ def main() -> None:
 
     def save_state(current: dict[str, Any] | None) -> None:
         state = {"plan": plan, "finished": finished, "current": current}
-        results.write_whole(state_file, lambda file: torch.save(state, file))
+        results.write_whole(state_file, lambda file: results.write_torch(state, file))
 
     precision = torch.bfloat16 if uses_bfloat16(device, chosen) else torch.float32
     reference_speed = cost.matrix_product_speed(device, precision)

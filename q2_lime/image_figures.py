@@ -105,7 +105,7 @@ def page(panel: Panel):
     five most probable classes, and how reliable the explanation is."""
     figure = plt.figure(figsize=(WIDTH, 3.1))
     size = {"fontsize": 8.5, "fontweight": "bold"}
-    figure.text(0.008, 0.98, _heading(panel), va="top", parse_math=False, **size)
+    figure.text(0.008, 0.98, _heading(panel), va="top", **size)
     rejected = panel.sample["verdict"] == "not reliable"
     names = [row["class"] for row in panel.sample["top5"]]
     first, second = (shorten(name, 16) for name in names[:2])
@@ -136,7 +136,7 @@ def page(panel: Panel):
     frame |= {"linewidth": 0.6, "boxstyle": "round,pad=0.5"}
     style = {"fontsize": 6.1, "va": "top", "linespacing": 1.25, "bbox": frame}
     color = AGAINST if rejected else INK
-    figure.text(0.42, 0.33, "\n".join(lines), color=color, **style)
+    figure.text(0.42, 0.35, "\n".join(lines), color=color, **style)
     _color_key(figure.add_axes((0.865, 0.22, 0.115, 0.035)))
     return figure
 

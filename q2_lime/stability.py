@@ -99,54 +99,37 @@ def explain(
     started = time.perf_counter()
     first = core.explain(values, d, settings, *item)
     seconds = time.perf_counter() - started
-    surrogates: list[core.Surrogate] = [first]
-    pool = [(first.values, first.errors, first.sample_weights)]
-    n, pooled = len(first.masks), []
-    for k in range(n_seeds - 1):
-        seeded = replace(settings, seed=seed_for(settings.seed, "again", k))
-        masks, weights = core.draw(settings, n, d, core.stream(seeded, "masks", *item))
-        found = core.evaluate(values, masks)
-        surrogates.append(core.fit(masks, found, weights, settings.alpha))
-        pooled.append((masks, found, weights))
-    missing = settings.held_out - n * len(pooled)
-    if pooled and missing > 0:
-        masks, weights = core.draw(settings, missing, d, core.stream(settings, "held out", *item))
-        pooled.append((masks, core.evaluate(values, masks), weights))
-    count = core.fit(first.masks.sum(1)[:, None], first.values, first.sample_weights, 1e-9)
-    tested = first.masks
-    if pooled:
-        tested, found, weights = (np.concatenate(parts) for parts in zip(*pooled, strict=True))
-        pool = [(found, found - first(tested), weights)]
-    found, errors, weights = pool[0]
-    spread = float(np.sqrt(weights @ (found[:, 0] - np.average(found[:, 0], weights=weights)) ** 2))
-    spread /= np.sqrt(weights.sum())
-    fidelity = core.r_squared(errors, found, weights)[0]
+    surrogates, pool = _other_seeds(values, first, settings, n_seeds, item)
+    if pool:
+        masks, found, sample_weights = (np.concatenate(parts) for parts in zip(*pool, strict=True))
+        errors = found - first(masks)
+    else:
+        masks, found, errors = first.masks, first.values, first.errors
+        sample_weights = first.sample_weights
+    fidelity = core.r_squared(errors, found, sample_weights)[0]
     rng = core.stream(settings, "bootstrap", *item)
-    checks = [Check("fidelity", fidelity, *interval(errors[:, 0], found[:, 0], weights, rng))]
-
-    all_weights = [surrogate.weights[:, 0] for surrogate in surrogates]
-    agreed = agreement(all_weights, settings.top_k) if pooled else None
+    limits = interval(errors[:, 0], found[:, 0], sample_weights, rng)
+    checks = [Check("fidelity", fidelity, *limits)]
+    agreed = agreement([s.weights[:, 0] for s in surrogates], settings.top_k) if pool else None
     if agreed:
         checks.append(Check("stability", agreed["similarity"], *agreed["similarity_range"]))
-    leading = core.top_features(all_weights[0], max(1, min(settings.top_k, d // 2)))
-    is_leading = np.isin(np.arange(d), leading)
-    special = np.stack([np.ones(d, bool), ~is_leading, is_leading])
-    model = np.append(first.original[:1], core.evaluate(values, special[1:])[:, 0])
-    predicted = np.stack([surrogate(special)[:, 0] for surrogate in surrogates])
-    names = ("whole_input", "leading_removed", "rest_removed")
-    for name, column in zip(names, misses(model, predicted, spread).T, strict=True):
-        checks.append(Check(name, column[0], column.min(), column.max()))
-    checks.append(Check("unchanged", unchanged, unchanged, unchanged))
+    deviations = found[:, 0] - np.average(found[:, 0], weights=sample_weights)
+    spread = float(np.sqrt(np.average(deviations**2, weights=sample_weights)))
+    leading = core.top_features(first.weights[:, 0], max(1, min(settings.top_k, d // 2)))
+    removals, removal_checks = remove(values, first, surrogates, leading, spread)
+    checks += [*removal_checks, Check("unchanged", unchanged, unchanged, unchanged)]
     verdict, reasons = judge(checks)
-    calls = first.model_calls + sum(len(weights) for _, _, weights in pooled) + 2
-    row = {
+    # The baseline: a surrogate of the number of shown parts.
+    count = core.fit(first.masks.sum(1)[:, None], first.values, first.sample_weights, 1e-9)
+    baseline = core.fidelity(count, masks.sum(1)[:, None], found, sample_weights)[0]
+    return first, {
         "fidelity": fidelity,
-        "fidelity_interval": [checks[0].low, checks[0].high],
-        "fidelity_baseline": core.fidelity(count, tested.sum(1)[:, None], found, weights)[0],
-        "fidelity_masks": len(tested),
-        "fidelity_covers": covers(settings, held_out=bool(pooled)),
+        "fidelity_interval": limits,
+        "fidelity_baseline": baseline,
+        "fidelity_masks": len(masks),
+        "fidelity_covers": covers(settings, held_out=bool(pool)),
         "model_calls": first.model_calls,
-        "model_calls_total": calls,
+        "model_calls_total": first.model_calls + sum(len(part[0]) for part in pool) + 2,
         "settled": first.settled,
         "expected_stability": first.expected_stability,
         "effective_samples": first.effective_samples,
@@ -154,10 +137,7 @@ def explain(
         "surrogate_original": first.surrogate_original,
         "spread": spread,
         "leading": leading,
-        "removals": {
-            name: {"model": model[k], "surrogate": predicted[0, k], "miss": checks[k - 4].value}
-            for k, name in enumerate(names)
-        },
+        "removals": removals,
         "unchanged": unchanged,
         "n_seeds": n_seeds,
         "stability": agreed,
@@ -167,7 +147,58 @@ def explain(
         "seconds": seconds,
         "seconds_total": time.perf_counter() - started,
     }
-    return first, row
+
+
+def _other_seeds(
+    values: core.ValueFunction,
+    first: core.Explanation,
+    settings: core.Settings,
+    n_seeds: int,
+    item: tuple,
+) -> tuple[list[core.Surrogate], list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+    """The surrogates of all seeds, the shown one first, and the masks of the other seeds.
+
+    Masks come with their values and weights. More are added if they are fewer than
+    `settings.held_out`. Without other seeds there are none.
+    """
+    (n, d), surrogates, pool = first.masks.shape, [first], []
+
+    def evaluated(settings: core.Settings, n: int, purpose: str):
+        masks, weights = core.draw(settings, n, d, core.stream(settings, purpose, *item))
+        pool.append((masks, core.evaluate(values, masks), weights))
+        return pool[-1]
+
+    for k in range(n_seeds - 1):
+        seeded = replace(settings, seed=seed_for(settings.seed, "again", k))
+        surrogates.append(core.fit(*evaluated(seeded, n, "masks"), settings.alpha))
+    missing = settings.held_out - n * len(pool)
+    if pool and missing > 0:
+        evaluated(settings, missing, "held out")
+    return surrogates, pool
+
+
+def remove(
+    values: core.ValueFunction,
+    first: core.Explanation,
+    surrogates: list[core.Surrogate],
+    leading: np.ndarray,
+    spread: float,
+) -> tuple[dict[str, dict], list[Check]]:
+    """Compares model and surrogates without the `leading` parts and without all others.
+
+    Returns, for the whole input and both removals, the values of model and shown surrogate and the
+    error relative to the tolerance, see `misses`; and the checks.
+    """
+    is_leading = np.isin(np.arange(len(first.weights)), leading)
+    masks = np.stack([np.ones_like(is_leading), ~is_leading, is_leading])
+    model = np.append(first.original[:1], core.evaluate(values, masks[1:])[:, 0])
+    predicted = np.stack([surrogate(masks)[:, 0] for surrogate in surrogates])
+    rows, checks = {}, []
+    names = ("whole_input", "leading_removed", "rest_removed")
+    for k, (name, miss) in enumerate(zip(names, misses(model, predicted, spread).T, strict=True)):
+        rows[name] = {"model": model[k], "surrogate": predicted[0, k], "miss": miss[0]}
+        checks.append(Check(name, miss[0], miss.min(), miss.max()))
+    return rows, checks
 
 
 def max_calls(settings: core.Settings, n_seeds: int = N_SEEDS) -> int:

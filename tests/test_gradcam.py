@@ -20,7 +20,6 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 NETWORKS = {  # architecture -> two layers
     "compact": ("body.stage2", "body.stage3"),
     "resnet18": ("body.layer3", "body.layer4"),
-    "vgg16": ("body.features.22", "body.features.32"),
 }
 CASES = [(arch, layer) for arch, layers in NETWORKS.items() for layer in layers]
 Y = torch.tensor([0, 3, 3, 9, 5])
