@@ -75,7 +75,7 @@ def main() -> None:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     parser.data_option("CIFAR-10, 20newsgroups and weights")
-    add("--seed", type=int, default=0, metavar="N", help="of inputs and masks (default: 0)")
+    add("--seed", type=cli.seed, default=0, metavar="N", help="of inputs and masks (default: 0)")
     default = results.OUTPUTS / "q2_lime"
     add("--out", type=Path, default=default, metavar="DIR", help="default: outputs/q2_lime")
     parser.device_option()

@@ -41,11 +41,12 @@ def arguments() -> argparse.Namespace:
     text = "mask distribution (default: glime)"
     add("--sampler", choices=tuple(SAMPLERS), default="glime", help=text)
     add("--segmentation", choices=images.SEGMENTATIONS, help="default: slic; grid for 32 x 32")
-    add("--n-segments", "--regions", type=cli.positive, metavar="N", help="for a grid: per side")
+    text = "for a grid: per side"
+    add("--n-segments", "--regions", type=cli.whole(1, 1000), metavar="N", help=text)
     text = "masks to fit to (default: until the top segments are settled)"
     add("--samples", type=cli.positive, metavar="N", help=text)
     add("--fast", action="store_true", help="one seed: stability is not measured")
-    add("--seed", type=int, default=0, metavar="N", help="of images and masks (default: 0)")
+    add("--seed", type=cli.seed, default=0, metavar="N", help="of images and masks (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")
     parser.device_option()
     args = parser.parse_args()
@@ -109,7 +110,8 @@ def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset,
         true = dataset.classes[dataset.y_test[index]]
         named = f"test image {index}", true
         panel = explain_image(args, model, dataset.x_test[index], *named, "test", index)
-        sample = {"index": index} | panel.sample | {"figure": f"figures/{true}_{index}.png"}
+        figure = f"figures/{cli.file_name(true)}_{index}.png"
+        sample = {"index": index} | panel.sample | {"figure": figure}
         panels.append(replace(panel, sample=sample))
         arrays[f"segments_{index}"] = panel.segments.astype(np.uint16)
         arrays[f"weights_{index}"] = panel.weights
@@ -223,8 +225,8 @@ def explain_user_image(args, model: imagenet.ImageModel, image: np.ndarray, devi
     calls = stability.max_calls(args.settings, args.n_seeds)
     print(f"explaining {args.image.name}: at most {calls:,} model calls", flush=True)
     digest = results.sha256(args.image)
-    panel = explain_image(args, model, image, args.image.name, "", "own", digest)
-    path = args.out / f"{args.image.stem}_{digest[:8]}"
+    panel = explain_image(args, model, image, cli.printable(args.image.name), "", "own", digest)
+    path = args.out / f"{cli.file_name(args.image.stem)}_{digest[:8]}"
     figures.save(image_figures.page(panel), path.with_name(path.name + ".png"), photographs=True)
     content = panel.sample | description(args, model)
     content["provenance"] = results.provenance(args.seed, device, weights_sha256=model.sha256)

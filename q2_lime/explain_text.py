@@ -42,7 +42,7 @@ def arguments():
     about = "masks to fit to (default: until the top words are settled)"
     add("--samples", type=cli.positive, metavar="N", help=about)
     add("--fast", action="store_true", help="one seed: stability is not measured")
-    add("--seed", type=int, default=0, metavar="N", help="of posts and masks (default: 0)")
+    add("--seed", type=cli.seed, default=0, metavar="N", help="of posts and masks (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")
     args = parser.parse_args()
     if not args.out:
@@ -79,7 +79,7 @@ def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
             true = posts.classes[posts.y_test[index]]
             name, body = f"post {index}", posts.test[index]
             panel = explain(args, model, body, name, true, index)
-            figure = {"figure": f"figures/{kind}_{true}.png"}
+            figure = {"figure": f"figures/{kind}_{cli.file_name(true)}.png"}
             sample = {"index": index, "model": kind} | panel.sample | figure
             panels[kind].append(replace(panel, sample=results.plain(sample)))
             print(f"{kind}, {name}, {true}: {summary.one_line(sample)}", flush=True)
@@ -206,7 +206,7 @@ def explain_user_text(args, models: dict[str, linear.LinearModel]) -> None:
     """Explains a user's text with each model."""
     body, name = text.read_user_text(args.text)
     digest = hashlib.sha256(body.encode()).hexdigest()[:8]  # tells files of the same name apart
-    stem = f"{'text' if args.text == '-' else Path(args.text).stem}_{digest}"
+    stem = f"{'text' if args.text == '-' else cli.file_name(Path(args.text).stem)}_{digest}"
     news_post, panels = text.is_news_post(body), {}
     for kind, model in models.items():
         panels[kind] = explain(args, model, body, name, "", "own", body, news_post=news_post)

@@ -105,7 +105,7 @@ def page(panel: Panel):
     five most probable classes, and how reliable the explanation is."""
     figure = plt.figure(figsize=(WIDTH, 3.1))
     size = {"fontsize": 8.5, "fontweight": "bold"}
-    figure.text(0.008, 0.98, _heading(panel), va="top", parse_math=False, **size)
+    figure.text(0.008, 0.98, _heading(panel), va="top", **size)
     rejected = panel.sample["verdict"] == "not reliable"
     names = [row["class"] for row in panel.sample["top5"]]
     first, second = (shorten(name, 16) for name in names[:2])

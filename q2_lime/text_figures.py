@@ -105,7 +105,7 @@ def _word_bars(ax, words: list[dict], size: float = 6.5) -> None:
     ax.set(ylim=(len(words) - 0.5, -0.5), yticks=range(len(words)))
     for k, word in enumerate(words):
         label = f"{shorten(word['word'], 16)} ({word['zone'][0].upper()}) "
-        style = {"ha": "right", "va": "center", "fontsize": size, "parse_math": False}
+        style = {"ha": "right", "va": "center", "fontsize": size}
         color, place = ZONE_COLORS[word["zone"]], ax.get_yaxis_transform()
         ax.text(0, k, label, transform=place, color=color, **style)
     ax.spines["left"].set_visible(False)
@@ -159,7 +159,7 @@ def _page(ax, lines: list[Line], panel: Panel) -> None:
     marks = _marks(panel)
     strongest = max((abs(weight) for _, _, weight in marks), default=0) or 1.0
     character = PAGE_WIDTH * 72 / (COLUMNS + 2.2)  # points
-    font = {"family": "DejaVu Sans Mono", "fontsize": character / 0.602, "parse_math": False}
+    font = {"family": "DejaVu Sans Mono", "fontsize": character / 0.602}
     font |= {"va": "center_baseline"}
     before = None
     for row, line in enumerate(lines):

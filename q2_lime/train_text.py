@@ -46,7 +46,7 @@ def arguments():
     add = parser.add_argument
     add("--dataset", choices=newsgroups.DATASETS, default="20newsgroups")
     parser.data_option("20newsgroups")
-    add("--seed", type=int, default=0, metavar="N", help="of the folds (default: 0)")
+    add("--seed", type=cli.seed, default=0, metavar="N", help="of the folds (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")
     args = parser.parse_args()
     base = results.OUTPUTS if args.dataset == "20newsgroups" else results.OUTPUTS / "demo"

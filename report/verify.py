@@ -72,7 +72,8 @@ def main() -> None:
 
 def command_of(path: Path) -> tuple[str, ...]:
     """The recorded command, without "python". Raises UserError if it runs none of SCRIPTS."""
-    recorded = results.read_json(path).get("provenance", {}).get("command")
+    with results.reading(path):
+        recorded = results.read_json(path, "provenance")["provenance"]["command"]
     try:
         python, script, *options = shlex.split(str(recorded))
     except ValueError:
