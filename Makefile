@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 
 .NOTPARALLEL:  # later lines read what earlier ones write
-.PHONY: demo q1 q2 trust train gallery report submission verify test test-fast lint clean help
+.PHONY: demo q1 q2 trust train gallery live report submission verify test test-fast lint clean help
 
 help:                         ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -34,6 +34,9 @@ trust: $(VENV)/.ready         ## score every explainer against baselines; compar
 
 gallery: $(VENV)/.ready       ## every explanation on one page, outputs/index.html
 	$(PY) report/gallery.py
+
+live: $(VENV)/.ready          ## explain an image in the browser, outputs/live.html
+	$(PY) report/live/build.py
 
 report: q1 q2 trust gallery   ## run q1, q2 and trust again, then build report/report.pdf
 	$(PY) report/update_readme.py

@@ -5,16 +5,17 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from common import models
+from common import folding, models
 from common.cli import UserError, first_line
 from common.results import download, sha256, shown
 
 DEFAULT = "mobilenet_v2"
-FOLD_TOLERANCE = 1e-5  # largest relative change of the logits allowed when folding batch norm
 
 
 @dataclass(frozen=True)
@@ -75,23 +76,21 @@ def load(
     """
     model = _from_file(Path(file)) if file else _official(name)
     network = model.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    folded = folding(network, model.side) if fold else None
+    x = torch.randn(2, 3, model.side, model.side, generator=torch.Generator().manual_seed(0))
+    folded = folding.fold(network, x) if fold else None
     return replace(model, network=(folded or network).to(device), folded=folded is not None)
 
 
-def folding(network: nn.Module, side: int) -> nn.Module | None:
-    """The network with batch norm folded into convolutions, or None if impossible or inexact."""
-    from torch.fx.experimental.optimization import fuse
+def fit(model: ImageModel, image: np.ndarray) -> np.ndarray:
+    """The model's input: the central square of an image (H, W, 3), resized to (side, side, 3)."""
+    resampling = Image.Resampling.LANCZOS if model.side == 32 else Image.Resampling.BICUBIC
+    return np.asarray(ImageOps.fit(Image.fromarray(image), (model.side, model.side), resampling))
 
-    x = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
-    x = x.to(memory_format=torch.channels_last)
-    try:
-        folded = fuse(network).to(memory_format=torch.channels_last)
-    except Exception:  # torch.fx cannot trace every network
-        return None
-    with torch.inference_mode():
-        before, after = network(x), folded(x)
-    return folded if (before - after).abs().max() <= FOLD_TOLERANCE * before.abs().max() else None
+
+def to_input(model: ImageModel, images: np.ndarray, device: torch.device) -> Tensor:
+    """Images (N, side, side, 3) uint8, normalized for the model: (N, 3, side, side)."""
+    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (model.mean, model.std))
+    return (models.to_input(images, device) - mean) / std
 
 
 def _official(name: str) -> ImageModel:

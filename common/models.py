@@ -125,16 +125,6 @@ def _resnet18(classes: int) -> nn.Module:
     return network
 
 
-def _vgg16(classes: int) -> nn.Module:
-    """VGG-16 (Simonyan & Zisserman, arXiv:1409.1556) with batch norm and a single linear layer."""
-    from torchvision.models import vgg16_bn
-
-    network = vgg16_bn(num_classes=classes)
-    network.avgpool = nn.AdaptiveAvgPool2d(1)
-    network.classifier = nn.Linear(512, classes)
-    return network
-
-
 @dataclass(frozen=True)
 class Architecture:
     """`build(classes, **options)`, the layer to explain by default, and the layers to compare."""
@@ -147,10 +137,6 @@ class Architecture:
 ARCHITECTURES = {
     "compact": Architecture(Compact, "body.stage3", tuple(f"body.stage{k}" for k in "123")),
     "resnet18": Architecture(_resnet18, "body.layer4", tuple(f"body.layer{k}" for k in "1234")),
-    # The layers before the max-pools. The output of the last one (2 x 2) is too coarse for a map.
-    "vgg16": Architecture(
-        _vgg16, "body.features.32", tuple(f"body.features.{k}" for k in (5, 12, 22, 32, 42))
-    ),
 }
 
 

@@ -21,6 +21,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
+from common import distributed
 from common.cli import ROOT, UserError, first_line, hardware, printable, progress
 
 OUTPUTS = ROOT / "outputs"
@@ -29,8 +30,13 @@ LIBRARIES = "torch torchvision numpy scipy scikit-learn scikit-image matplotlib 
 
 
 def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
-    """Writes a file atomically: `write(file)` fills a temporary file that then replaces `path`."""
+    """Writes a file atomically: `write(file)` fills a temporary file that then replaces `path`.
+
+    Of several processes, only the first writes.
+    """
     path = Path(path)
+    if distributed.rank():
+        return path
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +78,7 @@ def write_torch(content: Any, file: IO[bytes]) -> None:
 def output_folder(folder: str | Path) -> Path:
     """Creates `folder` and checks that it is writable, so that a script fails early if not."""
     probe = write_whole(Path(folder) / f".probe.{os.getpid()}", lambda file: None)
-    probe.unlink()
+    probe.unlink(missing_ok=True)
     return probe.parent
 
 

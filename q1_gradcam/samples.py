@@ -72,8 +72,9 @@ def explain(
     confidence = torch.softmax(logits.double() / model.temperature, 1).numpy()
     device = next(model.network.parameters()).device
     x = models.to_input(dataset.x_test[index], device)
+    network = gradcam.prepare(model.network, x, layer)
     maps, maps_true = (
-        gradcam.explain(model.network, x, layer, y.to(device), method) for y in (explained, labels)
+        gradcam.explain(network, x, layer, y.to(device), method) for y in (explained, labels)
     )
     classes = (labels.numpy(), logits.argmax(1).numpy(), explained.numpy())
     raw, raw_true = maps.raw.cpu().numpy(), maps_true.raw.cpu().numpy()

@@ -31,6 +31,7 @@ CHAPTERS = (
     "question2",
     "comparison",
     "trust",
+    "network",
     "hyperparameters",
     "limits",
     "conclusion",

@@ -31,7 +31,7 @@ SCRIPTS = [
     f"{folder}/{name}.py"
     for folder, names in {
         "q1_gradcam": ("train", "evaluate", "explain", "ablate"),
-        "q2_lime": ("train_text", "explain", "explain_text", "ablate"),
+        "q2_lime": ("train_text", "explain", "explain_text", "ablate", "verdicts"),
         "evaluation": ("run", "compare", "speed"),
     }.items()
     for name in names

@@ -1,0 +1,130 @@
+"use strict";
+// LIME as in q2_lime/core.py and images.py: masks of GLIME, a ridge regression without sample
+// weights, its fidelity on other masks, and its stability. `settings` are those of Python.
+
+/** A function that returns uniform random numbers from 0 to 1 (mulberry32). */
+function generator(seed) {
+  return () => {
+    seed = seed + 0x6d2b79f5 | 0;
+    let t = Math.imul(seed ^ seed >>> 15, seed | 1);
+    t ^= t + Math.imul(t ^ t >>> 7, t | 61);
+    return ((t ^ t >>> 14) >>> 0) / 2 ** 32;
+  };
+}
+
+const normal = (random) =>
+  Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
+const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length;
+
+/** log p / (1 - p) of class `k`. */
+function logOdds(logits, k) {
+  const others = [...logits].filter((_, j) => j !== k), most = Math.max(...others);
+  return logits[k] - most - Math.log(others.reduce((sum, z) => sum + Math.exp(z - most), 0));
+}
+
+/** Ridge regression with an unpenalized intercept, for masks (n arrays of d) and values (n). */
+function fit(masks, values, alpha) {
+  const d = masks[0].length, meanValue = mean(values);
+  const means = Array.from({ length: d }, (_, i) => mean(masks.map((mask) => mask[i])));
+  const centered = masks.map((mask) => Float64Array.from(mask, (x, i) => x - means[i]));
+  const gram = Array.from({ length: d }, () => new Float64Array(2 * d));
+  const moment = new Float64Array(d);
+  centered.forEach((z, n) => {
+    for (let i = 0; i < d; i++) {
+      moment[i] += z[i] * (values[n] - meanValue);
+      for (let j = 0; j < d; j++) gram[i][j] += z[i] * z[j];
+    }
+  });
+  gram.forEach((row, i) => { row[i] += alpha; row[d + i] = 1; });
+  for (let i = 0; i < d; i++) {  // Gauss-Jordan; a positive definite matrix needs no pivoting
+    const pivot = gram[i][i];
+    for (let j = i; j < 2 * d; j++) gram[i][j] /= pivot;
+    for (let k = 0; k < d; k++) {
+      const factor = gram[k][i];
+      if (k !== i && factor) for (let j = i; j < 2 * d; j++) gram[k][j] -= factor * gram[i][j];
+    }
+  }
+  const inverse = gram.map((row) => row.subarray(d));
+  const weights = inverse.map((row) => dot(row, moment));
+  return { weights, intercept: meanValue - dot(means, weights), inverse, centered };
+}
+
+const predict = ({ weights, intercept }, mask) => intercept + dot(weights, mask);
+
+/** R^2 on masks that the surrogate was not fitted to; NaN if the values are constant. */
+function fidelity(surrogate, masks, values, { constant }) {
+  const center = mean(values), spread = mean(values.map((y) => (y - center) ** 2));
+  const residual = mean(values.map((y, n) => (y - predict(surrogate, masks[n])) ** 2));
+  const smallest = constant * Math.max(1e-6, ...values.map(Math.abs));
+  return spread > smallest ** 2 ? 1 - residual / spread : NaN;
+}
+
+const topFeatures = (weights, k) =>
+  [...weights.keys()].sort((a, b) => Math.abs(weights[b]) - Math.abs(weights[a])).slice(0, k);
+
+/** The expected overlap of the signed top features with those of another run, 0 to 1. */
+function expectedOverlap(surrogate, masks, values, { top_k: k, repeats }, random) {
+  const { weights, inverse, centered } = surrogate, n = masks.length, d = weights.length;
+  const scale = Math.sqrt(2 * n / Math.max(1, n - d - 1));
+  const errors = values.map((y, i) => scale * (y - predict(surrogate, masks[i])));
+  const top = topFeatures(weights, k);
+  return mean(Array.from({ length: repeats }, () => {
+    // Sums of the scores with normal weights have the covariance that core.py takes apart.
+    const score = new Float64Array(d);
+    centered.forEach((z, i) => {
+      const factor = errors[i] * normal(random);
+      for (let j = 0; j < d; j++) score[j] += factor * z[j];
+    });
+    const drawn = weights.map((weight, i) => weight + dot(inverse[i], score));
+    const again = new Set(topFeatures(drawn, k));
+    const shared = top.filter((i) => again.has(i) && drawn[i] * weights[i] > 0).length;
+    return shared / (2 * k - shared);
+  }));
+}
+
+/** The mean Jaccard index of the top features over all pairs of runs. */
+function stability(runs, k) {
+  const sets = runs.map((weights) => topFeatures(weights, k));
+  return mean(sets.flatMap((a, i) => sets.slice(i + 1).map((b) => {
+    const shared = a.filter((feature) => b.includes(feature)).length;
+    return shared / (a.length + b.length - shared);
+  })));
+}
+
+/** Why an explanation is not trustworthy: `weaknesses` of q2_lime/stability.py. */
+function weaknesses(fidelity, overlap, { thresholds }) {
+  if (Number.isNaN(fidelity)) return ["the network's output is the same for all masks"];
+  return [["fidelity", fidelity, thresholds.fidelity], ["stability", overlap, thresholds.stability]]
+    .filter(([, value, least]) => value < least)
+    .map(([name, value, least]) => `${name} ${value.toFixed(2)} is below ${least.toFixed(2)}`);
+}
+
+/**
+ * Explains with one seed. `ask(masks)` resolves to the values; `report(state)` is called after each
+ * fit. Resolves to the last state.
+ */
+async function explain(ask, settings, seed, report) {
+  const { side, shown, alpha, batch, max_samples: most, held_out: others } = settings;
+  const d = side * side, random = generator(3 * seed), again = generator(3 * seed + 1);
+  const draw = (n, source) => Array.from({ length: n }, () =>
+    Uint8Array.from({ length: d }, () => source() < shown));
+  const heldOut = draw(others, generator(3 * seed + 2)), heldOutValues = await ask(heldOut);
+  const masks = [], values = [];
+  let state = { expected: 0 };
+  while (masks.length < most && state.expected < settings.min_overlap) {
+    const step = Math.max(batch, Math.floor(masks.length / 4));
+    const drawn = draw(Math.min(step, most - masks.length), random);
+    values.push(...await ask(drawn));
+    masks.push(...drawn);
+    const times = Array.from({ length: d }, (_, i) => masks.filter((mask) => mask[i]).length);
+    const seen = times.every((n) => Math.min(n, masks.length - n) >= settings.min_hidden);
+    const surrogate = fit(masks, values, alpha);
+    const usable = seen && masks.length > d;
+    state = { ...surrogate, calls: masks.length + others + 1, masks: masks.length,
+      fidelity: fidelity(surrogate, heldOut, heldOutValues, settings),
+      expected: usable ? expectedOverlap(surrogate, masks, values, settings, again) : 0 };
+    report(state);
+  }
+  return state;
+}
