@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-import torch
-from tqdm import tqdm
-
 from common import ROOT, UserError, end, printable
 from common import first_line as first_line
+
+import torch
+from tqdm import tqdm
 
 
 class Parser(argparse.ArgumentParser):

@@ -5,12 +5,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
-
 from common import synthetic
 from common.cli import UserError, first_line
 from common.results import download, shown
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 CIFAR10_CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 CIFAR10_SHAPES = {

@@ -10,11 +10,11 @@ import os
 import sys
 from collections.abc import Iterable
 
+from common.cli import UserError
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
-
-from common.cli import UserError
 
 
 def start(device: torch.device) -> torch.device:

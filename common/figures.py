@@ -8,12 +8,12 @@ white contour marks half of the map's maximum.
 import io
 from pathlib import Path
 
+from common.cli import UserError
+from common.results import read_json, reading, write_whole
+
 import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
-
-from common.cli import UserError
-from common.results import read_json, reading, write_whole
 
 WIDTH = 7.2  # inches, the width of the text on a page
 DPI = 200

@@ -5,15 +5,15 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from common import folding, models
+from common.cli import UserError, first_line
+from common.results import download, sha256, shown
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor, nn
-
-from common import folding, models
-from common.cli import UserError, first_line
-from common.results import download, sha256, shown
 
 DEFAULT = "mobilenet_v2"
 

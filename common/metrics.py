@@ -8,6 +8,9 @@ meaningful in comparison with that of a baseline map (see common/statistics.py).
 from collections.abc import Callable
 from functools import lru_cache
 
+from common.figures import to_gray
+from common.models import logits
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -17,9 +20,6 @@ from scipy.stats import rankdata
 from skimage.filters import sobel
 from skimage.metrics import structural_similarity
 from sklearn.metrics import average_precision_score
-
-from common.figures import to_gray
-from common.models import logits
 
 Predict = Callable[[np.ndarray], np.ndarray]  # images (n, H, W, 3) uint8 -> probabilities (n, K)
 FRACTIONS = np.linspace(0, 1, 11)  # of the pixels that are deleted or inserted

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from common.cli import UserError, class_names, first_line, seed_for
+from common.results import write_torch, write_whole
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from common.cli import UserError, class_names, first_line, seed_for
-from common.results import write_torch, write_whole
 
 CHECKPOINT_FORMAT = 1
 TRAIN_ONE = "train one with q1_gradcam/train.py"

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from common.cli import UserError, first_line
 from common.results import download, shown, write_whole
+
+import numpy as np
 
 DATASETS = ("20newsgroups", "corpus")
 CLASSES = (

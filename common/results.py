@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-import torch
-
 from common import distributed
 from common.cli import ROOT, UserError, first_line, hardware, printable, progress
+
+import numpy as np
+import torch
 
 OUTPUTS = ROOT / "outputs"
 PATIENCE = 30  # seconds that a download may take, besides its size / 20 kB/s

@@ -7,9 +7,9 @@ backgrounds. The pixels of the shape are the ground truth for a saliency map.
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from common.cli import seed_for
+
+import numpy as np
 
 SIZE = 32
 SUPERSAMPLE = 3  # the coverage of a pixel is the mean over 3 x 3 points

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from common import results
 from common.cli import UserError, file_name, printable
 from common.figures import save
+
+import numpy as np
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 UNSURE = 0.5  # the model is called unsure if its largest probability is below

@@ -15,13 +15,14 @@ Writes OUT/user/NAME.png, NAME.json and, with --save-maps, NAME.npz.
 from pathlib import Path
 from typing import Any
 
+from common import cli, data, imagenet, metrics, models, results, statistics
+from common.data import fit_image
+from common.figures import WIDTH, plt, save, show_image, show_map
+
 import numpy as np
 import torch
 from scipy.special import softmax
 
-from common import cli, data, imagenet, metrics, models, results, statistics
-from common.data import fit_image
-from common.figures import WIDTH, plt, save, show_image, show_map
 from evaluation import scoring, side_by_side
 from evaluation.explainers import EXPLAINERS, LIME_IMAGES, Batch, enlarge, positive
 from evaluation.side_by_side import TOP

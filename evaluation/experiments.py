@@ -5,11 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from common import cli, data, metrics, models, results
+from common.statistics import mean_interval
+
 import numpy as np
 import torch
 
-from common import cli, data, metrics, models, results
-from common.statistics import mean_interval
 from evaluation import randomization, scoring
 from evaluation.explainers import EXPLAINERS, Batch, lime_explanations, methods
 from evaluation.scoring import AREAS, FAITHFULNESS, FILL, Trial

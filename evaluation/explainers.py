@@ -13,11 +13,12 @@ display name.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from common import imagenet, metrics, models
+from common.cli import progress, seed_for
+
 import numpy as np
 import torch
 
-from common import imagenet, metrics, models
-from common.cli import progress, seed_for
 from q1_gradcam import gradcam
 from q2_lime import core, images
 

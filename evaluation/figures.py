@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from common.figures import ACCENT, DEAD, FAINT, INK, SECOND, WIDTH, plt, save, show_image, show_map
+
 import numpy as np
 
-from common.figures import ACCENT, DEAD, FAINT, INK, SECOND, WIDTH, plt, save, show_image, show_map
 from evaluation.explainers import enlarge, methods, positive
 
 MARKERS = "osD^vPX*"

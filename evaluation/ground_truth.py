@@ -6,10 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from common import cli, data, metrics, models, synthetic
 from common.statistics import mean_interval, nested_interval
+
+import numpy as np
+
 from evaluation import figures, scoring
 from evaluation.experiments import OUT, Setup
 from evaluation.explainers import EXPLAINERS, Batch, enlarge, lime_explanations, methods

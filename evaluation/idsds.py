@@ -10,13 +10,14 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+from common import cli, data, models
+from common.cli import generator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 
-from common import cli, data, models
-from common.cli import generator
 from evaluation import scoring
 from evaluation.experiments import Setup
 from evaluation.explainers import EXPLAINERS, Batch

@@ -3,12 +3,13 @@
 from functools import partial
 from typing import Any
 
+from common import cli, metrics, results
+from common.statistics import compare_independent, mean_interval
+
 import numpy as np
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from common import cli, metrics, results
-from common.statistics import compare_independent, mean_interval
 from evaluation import scoring
 from evaluation.experiments import Setup
 from evaluation.explainers import EXPLAINERS, Batch, enlarge

@@ -7,13 +7,14 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+from common import metrics, models
+from common.cli import generator, progress, seed_for
+from common.statistics import nested_interval
+
 import numpy as np
 import torch
 from torch import nn
 
-from common import metrics, models
-from common.cli import generator, progress, seed_for
-from common.statistics import nested_interval
 from evaluation.explainers import Batch, Explainer, enlarge, positive
 
 REPEATS = 5  # draws of the noise

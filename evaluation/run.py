@@ -27,6 +27,7 @@ from pathlib import Path
 from common import cli, data, models, results
 from common.figures import save
 from common.statistics import control_false_discoveries
+
 from evaluation import experiments, figures, ground_truth, idsds, mistakes
 from evaluation.experiments import OUT
 from evaluation.explainers import EXPLAINERS, methods

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-from torch import nn
-
 from common import metrics, models
 from common.cli import progress, seed_for
 from common.statistics import compare_paired, mean_interval
+
+import numpy as np
+from torch import nn
+
 from evaluation.explainers import EXPLAINERS, Batch, Explainer, baselines, enlarge, positive
 
 # Metric -> whether larger is better.

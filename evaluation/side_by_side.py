@@ -3,11 +3,12 @@
 import textwrap
 from typing import Any
 
-import numpy as np
-
 from common import data, metrics, results, user_files
 from common.cli import seed_for
 from common.figures import WIDTH, axes_at, plt, show_image, text_at
+
+import numpy as np
+
 from evaluation.explainers import enlarge
 from q1_gradcam import figures, user_images
 from q2_lime import image_figures, images, stability, summary

@@ -17,13 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from common import cli, data, imagenet, models, results
+
 import numpy as np
 import torch
 from lime import lime_image
 from scipy.special import softmax
 from scipy.stats import hypergeom
 
-from common import cli, data, imagenet, models, results
 from q1_gradcam import gradcam, recipes
 from q2_lime import core, images, lime_package, stability
 

@@ -5,9 +5,10 @@ python examples/gradcam_any_model.py
 
 from pathlib import Path
 
+from common import data, figures, models, results
+
 from PIL import Image
 
-from common import data, figures, models, results
 from q1_gradcam import gradcam
 
 photo = data.read_image(Path(__file__).with_name("airplane.png"))  # (H, W, 3) uint8

@@ -3,12 +3,13 @@
 python examples/lime_any_text_model.py
 """
 
+from common import newsgroups
+
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 
-from common import newsgroups
 from q2_lime import core, text
 
 corpus = newsgroups.load_corpus()  # built-in posts

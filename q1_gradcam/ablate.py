@@ -11,10 +11,11 @@ training classifies correctly).
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from common import cli, data, results, statistics
 from common.figures import save
+
+import numpy as np
+
 from q1_gradcam import figures, train
 from q1_gradcam.recipes import recipe
 

@@ -3,11 +3,11 @@
 import time
 from typing import Any
 
+from common import cli
+
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-
-from common import cli
 
 
 def count_flops(network: torch.nn.Module, sides: list[int]) -> tuple[int, dict[int, float]]:

@@ -9,11 +9,12 @@ reliability.svg, and training_curve.svg if training.json is next to the checkpoi
 
 from pathlib import Path
 
+from common import cli, data, models, results, statistics
+from common.figures import confusion, save
+
 import numpy as np
 import torch
 
-from common import cli, data, models, results, statistics
-from common.figures import confusion, save
 from q1_gradcam import figures
 from q1_gradcam.calibration import expected_calibration_error, reliability
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from common import cli, data, models, results, user_files
 from common.figures import remove_stale, save
+
 from q1_gradcam import figures, gradcam, samples, user_images
 from q1_gradcam.layers import find_layer
 

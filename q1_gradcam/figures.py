@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from common.figures import (
     ACCENT,
     DEAD,
@@ -18,6 +16,8 @@ from common.figures import (
     show_map,
     text_at,
 )
+
+import numpy as np
 
 
 def per_class(evaluation: dict):

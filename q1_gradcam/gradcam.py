@@ -27,12 +27,13 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from common.cli import UserError
+from common.folding import fold
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.cli import UserError
-from common.folding import fold
 from q1_gradcam.guided import PositiveReLUs
 from q1_gradcam.layers import borrowed, find_layer, looks_like_maps
 

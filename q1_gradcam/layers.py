@@ -3,10 +3,10 @@
 import contextlib
 from collections.abc import Iterator
 
+from common.cli import UserError
+
 import torch
 from torch import Tensor, nn
-
-from common.cli import UserError
 
 POOLING = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.MaxPool2d)
 

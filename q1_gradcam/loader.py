@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
+from common import distributed
+from common.cli import generator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from common import distributed
-from common.cli import generator
 
 
 class Batches:

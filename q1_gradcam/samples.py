@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-
 from common import data, models
 from common.cli import file_name, seed_for
 from common.metrics import discarded_share, pointing_game
+
+import numpy as np
+import torch
+
 from q1_gradcam import gradcam
 
 KINDS = ("correct", "incorrect")

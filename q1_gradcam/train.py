@@ -22,11 +22,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from common import cli, data, distributed, models, results
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from common import cli, data, distributed, models, results
 from q1_gradcam import calibration, cost, optimizers
 from q1_gradcam.loader import Batches
 from q1_gradcam.recipes import recipe

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common import imagenet, models, results, user_files
+from common.cli import UserError
+
 import numpy as np
 import torch
 from torch import nn
 
-from common import imagenet, models, results, user_files
-from common.cli import UserError
 from q1_gradcam import figures, gradcam, layers, samples
 
 NO_CONTRAST = 10  # of 255: if no color channel varies more, there is nothing to locate

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from common import cli, data, imagenet, newsgroups, results
+from common.figures import save as save_figure
+
 import numpy as np
 import torch
 from scipy.stats import binom, spearmanr
 
-from common import cli, data, imagenet, newsgroups, results
-from common.figures import save as save_figure
 from q2_lime import core, image_figures, images, linear, samplers, stability, text
 
 N_SEEDS = 2  # independent explanations of each input

@@ -18,10 +18,11 @@ and judges the result.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from common.cli import UserError, seed_for
+
 import numpy as np
 from scipy.special import logsumexp, softmax
 
-from common.cli import UserError, seed_for
 from q2_lime.samplers import SAMPLERS, Sample
 
 ValueFunction = Callable[[np.ndarray], np.ndarray]

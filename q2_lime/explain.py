@@ -18,10 +18,11 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from common import cli, data, figures, imagenet, results
+
 import numpy as np
 from scipy.special import softmax
 
-from common import cli, data, figures, imagenet, results
 from q2_lime import image_figures, images, stability, summary
 from q2_lime.samplers import SAMPLERS, glime_probability
 

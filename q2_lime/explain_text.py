@@ -16,13 +16,14 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+from common import cli, newsgroups, results
+from common.figures import remove_stale
+from common.figures import save as save_figure
+
 import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from common import cli, newsgroups, results
-from common.figures import remove_stale
-from common.figures import save as save_figure
 from q2_lime import core, leak, linear, stability, summary, text, text_figures
 
 SOURCES = ("header", "footer")  # zones that name the source of a post

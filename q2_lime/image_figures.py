@@ -3,14 +3,15 @@
 import textwrap
 from dataclasses import dataclass
 
+from common.figures import ACCENT as FOR
+from common.figures import FAINT, INK, WIDTH, axes_at, plt, shorten, show_image, text_at, to_gray
+from common.figures import SECOND as AGAINST
+
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from scipy.stats import binom
 from skimage.segmentation import find_boundaries
 
-from common.figures import ACCENT as FOR
-from common.figures import FAINT, INK, WIDTH, axes_at, plt, shorten, show_image, text_at, to_gray
-from common.figures import SECOND as AGAINST
 from q2_lime import core, summary
 
 SIGNED = LinearSegmentedColormap.from_list("signed", [AGAINST, "#ffffff", FOR])

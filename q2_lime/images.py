@@ -5,14 +5,15 @@ The defaults were chosen with q2_lime/ablate.py (outputs/q2_lime/images/ablation
 
 from dataclasses import dataclass, replace
 
+from common.cli import UserError
+from common.imagenet import ImageModel
+
 import numpy as np
 import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from common.cli import UserError
-from common.imagenet import ImageModel
 from q2_lime import core
 
 RESAMPLING = {

@@ -6,11 +6,12 @@ posts but generalizes badly; explanations reveal this (Ribeiro et al., arXiv:160
 
 from dataclasses import replace
 
+from common import newsgroups, results
+from common.cli import UserError, seed_for
+
 import numpy as np
 from scipy.stats import binomtest
 
-from common import newsgroups, results
-from common.cli import UserError, seed_for
 from q2_lime import core, text
 from q2_lime.linear import LinearModel
 

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from common.imagenet import ImageModel
+
 import numpy as np
 from lime import lime_image
 from scipy.special import softmax
 
-from common.imagenet import ImageModel
 from q2_lime.images import predict
 
 IMAGE_SAMPLES = 1000  # the package's default

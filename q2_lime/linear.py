@@ -14,12 +14,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.cli import UserError, class_names, first_line
+from common.results import write_npz
+
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import softmax
-
-from common.cli import UserError, class_names, first_line
-from common.results import write_npz
 
 WORD = re.compile(r"(?u)\b\w\w+\b")  # scikit-learn's default: two or more letters or digits
 FORMAT = 1

@@ -22,10 +22,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+from common.cli import seed_for
+
 import numpy as np
 from scipy.stats import spearmanr
 
-from common.cli import seed_for
 from q2_lime import core
 from q2_lime.samplers import glime_probability
 

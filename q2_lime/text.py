@@ -10,10 +10,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from common import newsgroups
 from common.cli import UserError
+
+import numpy as np
+
 from q2_lime import core
 from q2_lime.linear import WORD, LinearModel
 

@@ -4,13 +4,14 @@ import re
 import textwrap
 from dataclasses import dataclass
 
+from common.figures import ACCENT as FOR
+from common.figures import FAINT, INK, WIDTH, axes_at, plt, shorten, text_at
+from common.figures import SECOND as AGAINST
+
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 
-from common.figures import ACCENT as FOR
-from common.figures import FAINT, INK, WIDTH, axes_at, plt, shorten, text_at
-from common.figures import SECOND as AGAINST
 from q2_lime import summary
 from q2_lime.text import Post
 

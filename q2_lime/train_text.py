@@ -17,6 +17,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from common import cli, newsgroups, results, statistics
+
 import numpy as np
 import torch
 from sklearn.calibration import CalibratedClassifierCV
@@ -26,7 +28,6 @@ from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVC
 
-from common import cli, newsgroups, results, statistics
 from q2_lime import linear
 
 VARIANTS = ("full", "stripped")

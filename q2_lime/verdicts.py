@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from common import cli, data, imagenet, results
+
 import numpy as np
 
-from common import cli, data, imagenet, results
 from q2_lime import core, images, stability, text
 
 FRESH = 2000  # masks that the interval of fidelity should cover

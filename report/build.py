@@ -17,11 +17,11 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import typst
-from PIL import Image
-
 from common import results
 from common.cli import Parser, UserError, first_line, run
+
+import typst
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 # chapters/NAME.typ in order. A chapter needs every results file that it reads with r("NAME").

@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from common import cli, data, results
+from common.figures import blend, enlarge, to_gray
+
 import jinja2
 import numpy as np
 from markupsafe import Markup
 from matplotlib.colors import to_hex
 from PIL import Image
 from skimage.segmentation import find_boundaries
-
-from common import cli, data, results
-from common.figures import blend, enlarge, to_gray
 
 TEMPLATES = Path(__file__).parent
 SCALE = 4  # screen pixels per image pixel

@@ -21,10 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from common import results
 from common.cli import ROOT, Parser, UserError, run
+
+import numpy as np
 
 # Nothing else is ever run, whatever a results file says.
 SCRIPTS = [

@@ -2,13 +2,14 @@
 
 import copy
 
+from common.cli import UserError
+
 import pytest
 import torch
 from test_gradcam import close
 from torch import nn
 from torchvision import models as zoo
 
-from common.cli import UserError
 from q1_gradcam import gradcam, layers
 
 

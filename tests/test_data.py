@@ -6,14 +6,14 @@ import pickle
 import struct
 import tarfile
 
+from common import data
+from common.cli import UserError
+from common.results import sha256
+
 import numpy as np
 import pytest
 import torchvision
 from PIL import Image
-
-from common import data
-from common.cli import UserError
-from common.results import sha256
 
 
 def fake_cifar10(**changes) -> dict[str, np.ndarray]:

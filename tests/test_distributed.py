@@ -4,11 +4,12 @@ import os
 import subprocess
 import sys
 
+from common import cli, results
+
 import numpy as np
 import pytest
 import torch
 
-from common import cli, results
 from q1_gradcam import loader
 
 SHARE = """

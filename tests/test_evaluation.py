@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+from common import data, metrics, models, results, synthetic
+
 import numpy as np
 import pytest
 import torch
 
-from common import data, metrics, models, results, synthetic
 from evaluation import compare, experiments, figures, ground_truth, mistakes, randomization, scoring
 from evaluation import explainers as explainers_module
 from evaluation.explainers import EXPLAINERS, Batch, Explainer

@@ -2,12 +2,13 @@
 
 import json
 
+from common import results
+
 import numpy as np
 import pytest
 from conftest import ROOT, call
 from PIL import Image
 
-from common import results
 from evaluation import compare
 
 EXAMPLES = ROOT / "examples"

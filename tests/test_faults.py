@@ -12,6 +12,8 @@ import time
 import zlib
 from pathlib import Path
 
+from common import UserError, cli, data, imagenet, models, newsgroups, results
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,6 @@ from PIL import Image
 from sklearn.utils import Bunch
 from torchvision import models as zoo
 
-from common import UserError, cli, data, imagenet, models, newsgroups, results
 from q1_gradcam import explain
 from q2_lime import linear
 

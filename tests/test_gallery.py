@@ -4,14 +4,15 @@ import re
 import shutil
 from urllib.parse import unquote
 
+from common import data, results
+from common.cli import UserError
+
 import numpy as np
 import pytest
 from conftest import ROOT, needed
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from common import data, results
-from common.cli import UserError
 from report import gallery
 
 HOSTILE = '"\'><img src=x onerror="window.owned=1"><script>window.owned=1</script></style>'

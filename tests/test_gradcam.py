@@ -3,6 +3,9 @@
 import copy
 import types
 
+from common import figures, models
+from common.cli import UserError
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +15,6 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
-from common import figures, models
-from common.cli import UserError
 from q1_gradcam import gradcam
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)

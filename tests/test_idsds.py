@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from common import data, models
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,6 @@ from pytorch_grad_cam import RefineCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from scipy.stats import spearmanr
 
-from common import data, models
 from evaluation import experiments, idsds
 from evaluation.explainers import EXPLAINERS, Batch
 from q1_gradcam import gradcam

@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+from common import folding, imagenet
+from common.cli import UserError
+
 import numpy as np
 import pytest
 import torch
@@ -13,8 +16,6 @@ from torch import nn
 from torchvision import models as zoo
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
-from common import folding, imagenet
-from common.cli import UserError
 from q2_lime import images
 
 

@@ -3,6 +3,9 @@
 import json
 from dataclasses import replace
 
+from common import data, imagenet, models, results, synthetic
+from common.cli import UserError
+
 import numpy as np
 import pytest
 import torch
@@ -13,8 +16,6 @@ from scipy.special import softmax
 from sklearn.metrics import pairwise_distances
 from torch import nn
 
-from common import data, imagenet, models, results, synthetic
-from common.cli import UserError
 from q2_lime import core, image_figures, images, lime_package, samplers, stability
 
 OUT = ROOT / "outputs/q2_lime/images"

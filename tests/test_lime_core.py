@@ -3,6 +3,8 @@
 from dataclasses import replace
 from functools import partial
 
+from common.cli import UserError
+
 import numpy as np
 import pytest
 from lime import lime_base
@@ -10,7 +12,6 @@ from scipy.stats import binom, chisquare
 from sklearn.linear_model import Ridge
 from sklearn.metrics import pairwise_distances, r2_score
 
-from common.cli import UserError
 from q2_lime import core, samplers, stability, verdicts
 
 

@@ -1,12 +1,12 @@
 """Metrics of saliency maps and their statistics, against hand-worked examples, closed forms and
 other libraries."""
 
+from common import metrics, models, statistics, synthetic
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
-
-from common import metrics, models, statistics, synthetic
 
 
 def rng():

@@ -3,14 +3,14 @@
 import hashlib
 import tarfile
 
-import pytest
-from sklearn.datasets import _twenty_newsgroups as scikit
-from sklearn.datasets import load_files
-
 from common import newsgroups
 from common.cli import UserError
 from common.newsgroups import CLASSES, load_20newsgroups, strip, zones
 from common.results import sha256
+
+import pytest
+from sklearn.datasets import _twenty_newsgroups as scikit
+from sklearn.datasets import load_files
 
 PARTS = ("train", "test")
 

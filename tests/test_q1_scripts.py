@@ -1,5 +1,7 @@
 """The scripts of Question 1 as a user types them: results on good input, one line on bad input."""
 
+from common import data, imagenet, models, results, user_files
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,6 @@ from conftest import ROOT, call
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix
 
-from common import data, imagenet, models, results, user_files
 from q1_gradcam import evaluate, explain, gradcam, train, user_images
 from q2_lime import images
 

@@ -2,12 +2,13 @@
 
 import json
 
+from common import newsgroups
+
 import numpy as np
 import pytest
 from conftest import ROOT
 from test_text import answers
 
-from common import newsgroups
 from q2_lime import core, linear, text, train_text
 
 OUT = ROOT / "outputs/q2_lime/text"

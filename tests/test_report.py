@@ -4,9 +4,9 @@ import json
 import re
 import shutil
 
-import pytest
-
 from common import results
+
+import pytest
 
 REPORT = results.ROOT / "report"
 # Names and definitions with a number in them; none is a result.

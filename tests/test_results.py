@@ -8,12 +8,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from common import cli, figures, models, results
+from common.cli import UserError
+
 import numpy as np
 import pytest
 import torch
-
-from common import cli, figures, models, results
-from common.cli import UserError
 
 
 def test_a_failing_write_leaves_the_old_file(tmp_path):

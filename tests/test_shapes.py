@@ -1,11 +1,11 @@
 """The built-in images: reproducible, and only the shape reveals the class."""
 
+from common import synthetic
+
 import numpy as np
 import pytest
 from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import cross_val_score
-
-from common import synthetic
 
 
 @pytest.fixture(scope="module")

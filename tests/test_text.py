@@ -3,6 +3,9 @@
 import json
 import re
 
+from common import newsgroups
+from common.cli import UserError
+
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -14,8 +17,6 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from common import newsgroups
-from common.cli import UserError
 from q2_lime import core, leak, linear, samplers, text, train_text
 
 ALONE = np.arange(10_000)  # every post is a separate thread

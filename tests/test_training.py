@@ -1,11 +1,12 @@
 """Training: its parts against closed forms and torch's optimizers, and interrupted runs."""
 
+from common import models, results, synthetic
+
 import numpy as np
 import pytest
 import torch
 from conftest import call
 
-from common import models, results, synthetic
 from q1_gradcam import ablate, calibration, cost, loader, optimizers, recipes, train
 
 MEAN, STD = (0.5,) * 3, (0.2,) * 3

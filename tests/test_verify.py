@@ -2,10 +2,11 @@
 
 import json
 
+from common.cli import UserError
+
 import numpy as np
 import pytest
 
-from common.cli import UserError
 from report.verify import command_of, differences
 
 

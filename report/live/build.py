@@ -14,13 +14,14 @@ import zlib
 from dataclasses import asdict
 from pathlib import Path
 
+from common import cli, data, figures, models, results, synthetic
+
 import jinja2
 import numpy as np
 from markupsafe import Markup
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from common import cli, data, figures, models, results, synthetic
 from q2_lime import core, images, stability
 
 TEMPLATES = Path(__file__).parent
