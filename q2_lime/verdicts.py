@@ -146,9 +146,15 @@ def main() -> None:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     parser.data_option("CIFAR-10 and weights")
-    add("--images", type=int, default=0, metavar="N", help="training images (default: none)")
+    add(
+        "--images",
+        type=cli.whole(0, 50_000),
+        default=0,
+        metavar="N",
+        help="training images (default: none)",
+    )
     add("--repeats", type=cli.positive, default=40, metavar="N", help="seeds (default: 40)")
-    add("--seed", type=int, default=0, metavar="N", help="of masks and images (default: 0)")
+    add("--seed", type=cli.seed, default=0, metavar="N", help="of masks and images (default: 0)")
     default = results.OUTPUTS / "q2_lime"
     add("--out", type=Path, default=default, metavar="DIR", help="default: outputs/q2_lime")
     parser.device_option()
