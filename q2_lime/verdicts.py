@@ -1,6 +1,6 @@
 """How often the verdict on an explanation holds: constructed models and CIFAR-10 images.
 
-    python q2_lime/verdicts.py                  constructed models: two minutes on a CPU core
+    python q2_lime/verdicts.py                  constructed models: one minute on a CPU core
     python q2_lime/verdicts.py --images 30      training images as well: about an hour on two cores
 
 Constructed models are functions of masks for which the right explanation, or what is wrong with an
@@ -67,10 +67,10 @@ def cases() -> Iterator[Case]:
     grid = images.SMALL_SETTINGS
     yield Case("one square of 64 matters", 64, linear(mark, 0.9), "reliable", grid)
     fading = 2 * 0.75 ** np.arange(14) * np.where(np.arange(14) % 3, 1, -1)
-    whole = np.append(fading, 0.1 * np.ones(36))  # all parts are shown in 0.03% of the masks
+    whole = np.append(fading, 0.1 * np.ones(66))  # masks that show all 80 parts are never drawn
     yield Case(
         "(1) another answer to the whole input",
-        50,
+        80,
         lambda masks: np.where(masks.all(1), -20, linear(whole)(masks)),
         "not reliable",
     )
@@ -146,14 +146,9 @@ def main() -> None:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     parser.data_option("CIFAR-10 and weights")
-    add(
-        "--images",
-        type=cli.whole(0, 50_000),
-        default=0,
-        metavar="N",
-        help="training images (default: none)",
-    )
-    add("--repeats", type=cli.positive, default=40, metavar="N", help="seeds (default: 40)")
+    number = cli.whole(0, 50_000)
+    add("--images", type=number, default=0, metavar="N", help="training images (default: none)")
+    add("--repeats", type=cli.positive, default=20, metavar="N", help="seeds (default: 20)")
     add("--seed", type=cli.seed, default=0, metavar="N", help="of masks and images (default: 0)")
     default = results.OUTPUTS / "q2_lime"
     add("--out", type=Path, default=default, metavar="DIR", help="default: outputs/q2_lime")
