@@ -32,6 +32,7 @@ CHAPTERS = (
     "comparison",
     "trust",
     "network",
+    "network_trust",
     "hyperparameters",
     "limits",
     "conclusion",
