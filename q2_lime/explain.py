@@ -1,7 +1,7 @@
 """Explains predictions of an image classifier with LIME, and measures how reliable they are.
 
     python q2_lime/explain.py                        one CIFAR-10 test image of each class
-    python q2_lime/explain.py --image cat.jpg        your image, of any size
+    python q2_lime/explain.py --image cat.jpg        your images, of any size, or folders of them
     python q2_lime/explain.py --fast                 one seed: a fifth of the time, no stability
     python q2_lime/explain.py --samples 1000         a fixed number of masks
     python q2_lime/explain.py --model resnet50       another torchvision classifier
@@ -10,7 +10,7 @@
 Ten images take about four minutes on two CPU cores: at most 1,923 model calls for each. The weights
 are read from --weights FILE or DATA/weights/MODEL_imagenet*.pth, or downloaded by torchvision.
 Writes OUT/explanations.json, OUT/explanations.npz (segments and weights) and OUT/figures/*.png; for
---image, OUT/user/NAME_HASH.{png,json}. OUT is outputs/q2_lime/images (with --checkpoint,
+--image, OUT/user/NAME.{png,json}. OUT is outputs/q2_lime/images (with --checkpoint,
 q2_lime/classifier beside its folder), or OUT/other/OPTIONS if options differ from their defaults.
 """
 
@@ -18,7 +18,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from common import cli, data, figures, imagenet, results
+from common import cli, data, figures, imagenet, results, user_files
 
 import numpy as np
 from scipy.special import softmax
@@ -36,7 +36,9 @@ def arguments() -> argparse.Namespace:
     model.add_argument("--checkpoint", type=Path, metavar="FILE", help="network of Question 1")
     parser.data_option("CIFAR-10 and weights")
     add = parser.add_argument
-    add("--image", type=Path, metavar="FILE", help="explain this image instead of test images")
+    text = "explain these images, and those in these folders, instead of test images"
+    add("--image", type=Path, nargs="+", action="extend", metavar="PATH", help=text)
+    add("--save-maps", action="store_true", help="with --image: write NAME.npz too")
     text = "test images per class (default: 1)"
     add("--per-class", type=cli.positive, default=1, metavar="N", help=text)
     text = "mask distribution (default: glime)"
@@ -87,18 +89,20 @@ def main() -> None:
     args = arguments()
     cli.keep_freed_memory()
     device = cli.pick_device(args.device)
-    image = data.read_image(args.image) if args.image else None
+    paths = user_files.image_files(args.image or [])
+    for path in paths[:1]:
+        data.read_image(path)  # so that a mistake is found early
     if args.checkpoint:
         model, name = imagenet.from_checkpoint(args.checkpoint, device)
     else:
         file = args.weights or imagenet.local_weights(args.data, args.model)
         model, name = imagenet.load(args.model, file, device=device), "cifar10"
-    dataset = data.load(name, args.data) if image is None else None
+    dataset = None if paths else data.load(name, args.data)
     args.out = results.output_folder(args.out / "user" if args.image else args.out)
-    if image is None:
-        explain_test_images(args, model, dataset, device)
+    if paths:
+        explain_user_images(args, model, paths, device)
     else:
-        explain_user_image(args, model, image, device)
+        explain_test_images(args, model, dataset, device)
 
 
 def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset, device) -> None:
@@ -219,23 +223,28 @@ def description(args, model: imagenet.ImageModel) -> dict:
     }
 
 
-def explain_user_image(args, model: imagenet.ImageModel, image: np.ndarray, device) -> None:
-    """Explains a user's image. The output name has the file's hash, so nothing is overwritten."""
-    if args.checkpoint:
-        image = data.fit_image(image, model.side)  # the same pixels as q1_gradcam/explain.py
+def explain_user_images(args, model: imagenet.ImageModel, paths: list[Path], device) -> None:
+    """Explains any images, and writes NAME.png, NAME.json and, if asked, NAME.npz for each."""
     calls = stability.max_calls(args.settings, args.n_seeds)
-    print(f"explaining {args.image.name}: at most {calls:,} model calls", flush=True)
-    digest = results.sha256(args.image)
-    panel = explain_image(args, model, image, cli.printable(args.image.name), "", "own", digest)
-    path = args.out / f"{cli.file_name(args.image.stem)}_{digest[:8]}"
-    figures.save(image_figures.page(panel), path.with_name(path.name + ".png"), photographs=True)
-    content = panel.sample | description(args, model)
-    content["provenance"] = results.provenance(args.seed, device, weights_sha256=model.sha256)
-    results.write_json(path.with_name(path.name + ".json"), content)
-    for row in panel.sample["top5"][:2]:
-        print(f"{row['class']} {row['probability']:.0%}")
-    print("\n".join(summary.describe(panel.sample)))
-    print(f"wrote {results.shown(path)}.png and .json")
+    for path in paths:
+        image = data.read_image(path)
+        if args.checkpoint:
+            image = data.fit_image(image, model.side)  # the same pixels as q1_gradcam/explain.py
+        name, digest = cli.printable(path.name), results.sha256(path)
+        print(f"explaining {name}: at most {calls:,} model calls", flush=True)
+        panel = explain_image(args, model, image, name, "", "own", digest)
+        sample, about = panel.sample, description(args, model)
+        request = {"image_sha256": digest, "weights_sha256": model.sha256}
+        request |= {key: about[key] for key in ("image_settings", "settings", "n_seeds")}
+        base = user_files.output_base(args.out, path, request, paths)
+        content = {"image": name} | sample | about | {"request": request}
+        content["provenance"] = results.provenance(args.seed, device, weights_sha256=model.sha256)
+        arrays = {"segments": panel.segments, "weights": panel.weights} if args.save_maps else None
+        written = user_files.write(base, image_figures.page(panel), content, arrays)
+        classes, probabilities = zip(*(row.values() for row in sample["top5"]), strict=True)
+        lime = f"{sample['n_segments']} segments, {summary.one_line(sample)}"
+        rows = [(name, user_files.prediction(classes, probabilities)), ("LIME", lime)]
+        user_files.report(rows, written)
 
 
 if __name__ == "__main__":

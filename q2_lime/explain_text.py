@@ -16,7 +16,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from common import cli, newsgroups, results
+from common import cli, newsgroups, results, user_files
 from common.figures import remove_stale
 from common.figures import save as save_figure
 
@@ -218,9 +218,10 @@ def explain_user_text(args, models: dict[str, linear.LinearModel]) -> None:
         content = {"model": kind, **panel.sample, "provenance": origin(args, kind)}
         results.write_json(out / f"{stem}_{kind}.json", content)
         words = ", ".join(f"{w['word']} {w['weight']:+.2f}" for w in panel.sample["words"][:5])
-        print(f"{kind}: {panel.sample['predicted']} {panel.sample['probability']:.0%}; {words}")
-        print("\n".join(f"  {line}" for line in summary.describe(panel.sample)))
-    print(f"wrote a figure and a JSON file of each model in {results.shown(out)}")
+        said = f"{panel.sample['predicted']} {panel.sample['probability']:.0%}; {words}"
+        rows = [(kind, said), ("LIME", summary.one_line(panel.sample))]
+        base = results.shown(out / f"{stem}_{kind}")
+        user_files.report(rows, f"wrote {base}.png and {stem}_{kind}.json")
 
 
 if __name__ == "__main__":

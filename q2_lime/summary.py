@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from common.user_files import UNSURE
+
 import numpy as np
 
 from q2_lime import core, stability
-
-UNSURE = 0.5  # a smaller probability of the predicted class counts as unsure
 
 
 def verdict(sample: dict) -> str:
