@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from contextlib import contextmanager
 from urllib.parse import unquote
 
 import numpy as np
@@ -99,20 +100,26 @@ def test_the_committed_page_shows_the_committed_results(cifar10, tmp_path):
     assert sum(file.stat().st_size for file in (tmp_path / "gallery").iterdir()) < 2_500_000
 
 
-@pytest.fixture
-def page(outputs):
-    """The gallery, opened from disk; fails if the browser reports an error or a blocked request."""
+@contextmanager
+def opened(path, width=390):
+    """A page opened from disk; fails if the browser reports an error or a blocked request."""
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     needed(program is not None, "Chromium or Chrome")
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page = browser.new_page(viewport={"width": width, "height": 800})
         problems = []
         for event in ("console", "pageerror", "requestfailed"):
             page.on(event, lambda problem: problems.append(problem))
-        page.goto((outputs / "index.html").as_uri())
+        page.goto(path.as_uri())
         yield page
         assert not problems and page.evaluate("window.owned") is None
+
+
+@pytest.fixture
+def page(outputs):
+    with opened(outputs / "index.html") as page:
+        yield page
 
 
 def test_filters_and_search(page):

@@ -133,6 +133,11 @@ def build(path: Path, model: models.Model, marked: models.Model, dataset: data.D
     return results.write_whole(path, lambda file: file.write(html.encode()))
 
 
+def committed_networks() -> list[models.Model]:
+    """The network trained on CIFAR-10, and the one that relies on the planted mark."""
+    return [models.load(OUT / name / "model.pt") for name in ("q1_gradcam", "evaluation/marked")]
+
+
 def main() -> None:
     parser = cli.Parser(__doc__)
     parser.add_argument("--out", type=Path, default=OUT / "live.html", metavar="FILE")

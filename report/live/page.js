@@ -2,12 +2,12 @@
 // The page: the image, what is hidden in it, the class that is explained, and the drawings.
 
 const $ = (selector) => document.querySelector(selector);
-const config = JSON.parse($("#config").textContent), { lime, classes, mark } = config;
+const config = JSON.parse($("#config").textContent), { lime, classes } = config;
 const samples = [...document.querySelectorAll("#samples button")];
 const bars = [...document.querySelectorAll("#probabilities button")];
 const percent = (x) => `${(100 * x).toFixed(x > 0.001 && x < 0.999 ? 1 : 2)}%`;
 
-let network = 0, target = 0;  // the number of the network, and of the class that is explained
+let pool, network = 0, target = 0;  // `network`, `target`: numbers of the network and the class
 let original, place, label;  // RGBA of 32 x 32 pixels, row and column of the mark, a sentence
 let pixels, blurred;  // planes of the image that is explained, and of the same image hidden
 let maps, before, runs = [];  // Grad-CAM of all classes, probabilities, LIME with each seed so far
@@ -114,8 +114,8 @@ function showProbabilities(now) {
     ? 1 / (1 + Math.exp(-predict(runs[0], hidden.map((x) => 1 - x)))) : null;
   const best = before.indexOf(Math.max(...before));
   $("#effect").textContent = count
-    ? `${classes[target]}: ${percent(before[target])} → ${percent(now[target])}, ${count} of 64 squares`
-      + ` blurred.${guess === null ? "" : ` LIME's linear model says ${percent(guess)}.`}`
+    ? `${classes[target]}: ${percent(before[target])} → ${percent(now[target])}, ${count} of 64 `
+      + `squares blurred.${guess === null ? "" : ` LIME's linear model says ${percent(guess)}.`}`
     : `Prediction: ${classes[best]}, ${percent(before[best])}. ${label}`;
 }
 
