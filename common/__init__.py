@@ -1,7 +1,86 @@
-"""Code shared by both questions: data, networks, metrics, figures, results files, command lines."""
+"""Code shared by both questions: data, networks, metrics, figures, results files, command lines.
+
+This module is imported before the slow libraries. It determines how a script ends: any error gives
+one line on standard error, without a traceback unless --debug is given.
+"""
 
 import os
+import re
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
 
 # Figures are only written to files. Notebooks set a backend that may not be installed here, so this
 # has to come before matplotlib is imported.
 os.environ["MPLBACKEND"] = "Agg"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class UserError(Exception):
+    """A mistake that the user can fix. Its message is one line: what is wrong and what to do."""
+
+
+def printable(text: str) -> str:
+    """The text in one line, without characters that control a terminal or cannot be encoded."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type if the message is empty."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def end(error: BaseException) -> int:
+    """Prints one line about the error that ends a script. Returns the exit status.
+
+    2: an error that the user can fix; 130: stopped by a signal; 1: nobody reads the output; 70: an
+    error in this project.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:  # the reader is gone or the disk full: do not try again on exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    message = first_line(error)
+    if isinstance(error, KeyboardInterrupt):
+        status, line = 130, "stopped"
+    elif isinstance(error, BrokenPipeError):
+        return 1
+    elif isinstance(error, UserError):
+        status, line = 2, f"error: {error}"
+    elif isinstance(error, MemoryError) or re.search("memory|failed to map segment", message):
+        status, line = 2, f"error: out of memory ({message}): about 4 GB are needed"
+    elif isinstance(error, ImportError):
+        status, line = 2, f"error: {message}: run pip install -r requirements.txt"
+    elif isinstance(error, OSError):
+        status, line = 2, f"error: {message}"
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = [f for f in frames if Path(f.filename).resolve().parent.parent == ROOT]
+        place = "".join(f" in {f.filename}:{f.lineno}" for f in (ours or frames)[-1:])
+        what = f"internal error{place}: {type(error).__name__}: {message}"
+        status, line = 70, f"{what}; rerun with --debug for the traceback"
+    with suppress(OSError):
+        if "--debug" in sys.argv:
+            traceback.print_exception(error)
+        print(printable(line), file=sys.stderr, flush=True)
+    return status
+
+
+def _prepare_script() -> None:
+    """Applies `end` to errors during imports, and ends SIGTERM and SIGHUP like Ctrl-C."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, mode))
+    sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that are not UTF-8
+    sys.excepthook = lambda kind, error, trace: os._exit(end(error))
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # not all exist on Windows
+        if number and signal.getsignal(number) == signal.SIG_DFL:  # not ignored, as by nohup
+            signal.signal(number, signal.default_int_handler)
+
+
+_script = Path(getattr(sys.modules["__main__"], "__file__", None) or ".").resolve()
+if _script.parent.parent == ROOT:  # one of the scripts, not a notebook or a test
+    _prepare_script()

@@ -6,7 +6,6 @@ import hashlib
 import os
 import platform
 import re
-import socket
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -15,16 +14,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
-class UserError(Exception):
-    """A mistake that the user can fix. Its message is one line: what is wrong and what to do."""
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type if the message is empty."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+from common import ROOT, UserError, end, printable
+from common import first_line as first_line
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,6 +24,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, description: str):
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
     def data_option(self, what: str = "CIFAR-10") -> None:
         text = f"folder with {what}, or where to download it (default: data)"
@@ -43,32 +35,57 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--device", default="auto", metavar="NAME", help=text)
 
     def error(self, message: str):
-        self.exit(2, f"error: {message} (see --help)\n")
+        self.exit(2, printable(f"error: {message} (see --help)") + "\n")
 
 
 def run(main: Callable[[], None]) -> None:
-    """Calls `main`. Exits with status 2 and a one-line message after a UserError."""
-    socket.setdefaulttimeout(8)  # seconds without data before a download fails
+    """Calls `main`. An error ends the process with one line and a status, see `common.end`."""
     try:
-        main()
-        sys.stdout.flush()
-    except UserError as error:
-        sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # for example with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        try:
+            main()
+        finally:
+            sys.stdout.flush()
+    except SystemExit:
+        raise
+    except BaseException as error:
+        sys.exit(end(error))
 
 
-def positive(text: str) -> int:
-    """An argparse type: an integer above zero."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
-    return int(text)
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """An argparse type: a whole number from `low` to `high`."""
+
+    def convert(text: str) -> int:
+        if re.fullmatch("[0-9]{1,18}", text) and low <= int(text) <= high:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+
+    return convert
+
+
+positive = whole(1, 100_000)
+seed = whole(0, 2**32 - 1)
+
+
+def class_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The names from a model file. Raises ValueError if they cannot be told apart or printed."""
+    names = tuple(names)
+    if not all(isinstance(n, str) and n.isprintable() and 0 < len(n) <= 100 for n in names):
+        raise ValueError("a class name is not a printable text of 1 to 100 characters")
+    if len(set(names)) < len(names):
+        raise ValueError("two classes have the same name")
+    return names
+
+
+def file_name(text: str) -> str:
+    """`text` as a file name without ending: not a path, printable, at most 110 bytes.
+
+    A text that has to be changed gets a hash, so different texts have different file names.
+    """
+    clean = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in text)
+    clean = clean.lstrip(".").encode()[:100].decode(errors="ignore")
+    if clean == text != "":
+        return text
+    return f"{clean}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def out_folder(base: Path, args: argparse.Namespace, defaults: dict[str, object]) -> Path:
@@ -79,7 +96,7 @@ def out_folder(base: Path, args: argparse.Namespace, defaults: dict[str, object]
         if value not in (None, default):
             values = value if isinstance(value, list) else [value]
             changed.append("-".join([name, *(Path(str(v)).name for v in values)]))
-    return base / "other" / "_".join(changed) if changed else base
+    return base / "other" / file_name("_".join(changed)) if changed else base
 
 
 def seed_for(seed: int, *key: object) -> int:

@@ -1,7 +1,6 @@
 """Images as uint8 arrays: CIFAR-10, CIFAR-10 with planted marks, built-in shapes, user images."""
 
 import hashlib
-import http.client
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from common import synthetic
 from common.cli import UserError, first_line
-from common.results import shown
+from common.results import download, shown
 
 CIFAR10_CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 CIFAR10_SHAPES = {
@@ -21,6 +20,8 @@ CIFAR10_SHAPES = {
     "y_test": (10000,),
 }
 NAMES = ("cifar10", "cifar10-marked", "shapes")
+ARCHIVE_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # EPS, for example, starts Ghostscript
 MAX_PIXELS = 80_000_000
 
 
@@ -104,12 +105,15 @@ def _from_torchvision(folder: Path) -> tuple[np.ndarray, ...]:
     from torchvision.datasets import CIFAR10  # slow to import
 
     try:
-        parts = [CIFAR10(folder, train=train, download=True) for train in (True, False)]
-    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        if not (folder / CIFAR10.base_folder).is_dir():
+            download(CIFAR10.url, folder / CIFAR10.filename, ARCHIVE_SHA256)
+        unpack = (folder / CIFAR10.filename).is_file()
+        parts = [CIFAR10(folder, train=train, download=unpack) for train in (True, False)]
+    except (OSError, RuntimeError, UserError) as error:
         raise UserError(
-            f"no CIFAR-10 in {shown(folder)} and the download failed ({first_line(error)}): put "
-            "cifar10.npz or the official cifar-10-python.tar.gz there, or use the built-in data "
-            "with `make demo` (--dataset shapes)"
+            f"no CIFAR-10 in {shown(folder)} ({first_line(error)}): put cifar10.npz or the "
+            "official cifar-10-python.tar.gz there, or use the built-in data with `make demo` "
+            "(--dataset shapes)"
         ) from None
     return tuple(a for part in parts for a in (part.data, np.asarray(part.targets, dtype=np.uint8)))
 
@@ -159,7 +163,7 @@ def read_image(path: str | Path) -> np.ndarray:
     if not path.is_file():
         raise UserError(f"there is no image {path}")
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             image.load()
@@ -176,7 +180,7 @@ def read_image(path: str | Path) -> np.ndarray:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return np.asarray(image.convert("RGB"))
     except UnidentifiedImageError:
-        formats = "PNG, JPEG, WebP, GIF, BMP or TIFF"
+        formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
         raise UserError(f"{path} is not an image that can be read: use {formats}") from None
     except Image.DecompressionBombError:
         limit = f"{MAX_PIXELS // 10**6} million pixels"

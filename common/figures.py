@@ -13,19 +13,20 @@ import numpy as np
 from PIL import Image
 
 from common.cli import UserError
-from common.results import read_json, write_whole
+from common.results import read_json, reading, write_whole
 
 WIDTH = 7.2  # inches, the width of the text on a page
 DPI = 200
 NEARLY_WHITE = 247
 INK, FAINT, ACCENT, SECOND = "#1b1b1e", "#8a8a93", "#1f5fa8", "#c2571a"
 COLORS = plt.get_cmap("inferno")
+DEAD = "zero after\nReLU: no\nevidence"  # drawn instead of a map
 LOWEST_COLOR = 0.25  # below this, `inferno` is almost black and would look like a shadow
 plt.switch_backend("Agg")  # matplotlib may have been imported before common/__init__.py
 plt.rc("font", family="DejaVu Sans", size=8)
 plt.rc("axes", titlesize=8, labelsize=8, edgecolor=FAINT, labelcolor=INK)
 plt.rc("axes.spines", top=False, right=False)
-plt.rc("text", color=INK)
+plt.rc("text", color=INK, parse_math=False)  # names may contain dollar signs
 plt.rc("legend", frameon=False)
 plt.rc("figure", dpi=DPI)
 plt.rc("svg", fonttype="path", hashsalt="common.figures")  # without a salt, ids are random
@@ -58,11 +59,12 @@ def remove_stale(out: Path, written: list[Path]) -> None:
 
     Must be called before explanations.json is replaced. Does not touch other files.
     """
+    path = out / "explanations.json"
     try:
-        samples = read_json(out / "explanations.json").get("samples", [])
+        with reading(path):
+            listed = {(out / row["figure"]).resolve() for row in read_json(path)["samples"]}
     except UserError:
         return
-    listed = {(out / sample["figure"]).resolve() for sample in samples if "figure" in sample}
     for path in listed - {path.resolve() for path in written}:
         inside = path.is_relative_to((out / "figures").resolve())
         if inside and path.suffix in (".png", ".svg"):
@@ -98,9 +100,9 @@ def axes_at(figure, left: float, top: float, width: float, height: float):
 
 
 def text_at(figure, left: float, top: float, text: str, **style) -> None:
-    """Plain text (no formulas) at a place given in inches from the top left corner of a figure."""
+    """Text at a place given in inches from the top left corner of a figure."""
     width, height = figure.get_size_inches()
-    figure.text(left / width, 1 - top / height, text, **{"va": "top", "parse_math": False} | style)
+    figure.text(left / width, 1 - top / height, text, **{"va": "top"} | style)
 
 
 def shorten(text: str, length: int) -> str:
@@ -120,25 +122,32 @@ def blend(lightness: np.ndarray, level: np.ndarray) -> np.ndarray:
     return (1 - opacity) * (0.15 + 0.7 * lightness[..., None]) + opacity * color
 
 
+def overlay(image: np.ndarray, raw: np.ndarray) -> np.ndarray:
+    """An image (H, W, 3) uint8 with the positive part of a signed map (h, w) over it, uint8."""
+    level = np.maximum(raw, 0) / max(raw.max(), 1e-30)
+    return (255 * blend(to_gray(image), enlarge(level, image.shape[:2]))).round().astype(np.uint8)
+
+
 def show_image(ax, image: np.ndarray, title: str = "") -> None:
     """Draws an image (H, W, 3) uint8 without interpolation."""
     ax.imshow(image, interpolation="nearest")
     _bare(ax, title)
 
 
-def show_map(ax, image: np.ndarray, level: np.ndarray, title: str = "", dead: bool = False) -> None:
-    """Draws a map (h, w) in 0 to 1 over an image (H, W, 3), or a note if it is zero (`dead`)."""
+def show_map(ax, image: np.ndarray, level: np.ndarray, title: str = "", note: str = "") -> None:
+    """Draws a map (h, w) in 0 to 1 over an image (H, W, 3), or the note instead of the map."""
     gray = to_gray(image)
-    if dead:
+    if note:
         ax.imshow(0.5 + 0.4 * gray, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         place = {"transform": ax.transAxes, "ha": "center", "va": "center"}
-        ax.text(0.5, 0.5, "zero after\nReLU: no\nevidence", fontsize=7, **place)
+        ax.text(0.5, 0.5, note, fontsize=7, **place)
     else:
-        fine = np.kron(gray, np.ones((8, 8)))
-        smooth = enlarge(level, fine.shape)
         height, width = gray.shape
+        finer = 8 if max(height, width) <= 64 else 2  # smooth colors on small images
+        fine = np.kron(gray, np.ones((finer, finer)))
+        smooth = enlarge(level, fine.shape)
         ax.imshow(blend(fine, smooth), extent=(-0.5, width - 0.5, height - 0.5, -0.5))
-        x, y = (np.linspace(-0.5, n - 0.5, 8 * n) for n in (width, height))
+        x, y = (np.linspace(-0.5, n - 0.5, finer * n) for n in (width, height))
         half = [0.5 * smooth.max()]
         ax.contour(x, y, smooth, levels=half, colors="white", linewidths=0.7)
     _bare(ax, title)
@@ -150,11 +159,14 @@ def enlarge(level: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(source.resize(size[::-1], Image.Resampling.BILINEAR))
 
 
-def color_bar(figure, box: tuple[float, float, float, float]) -> None:
-    """Draws the map colors over medium gray in `box` (left, bottom, width, height) of a figure."""
+def color_bar(figure, box: tuple[float, float, float, float], strength: float = 1) -> None:
+    """Draws the map colors over medium gray in `box` (left, bottom, width, height) of a figure.
+
+    `strength`, 0 to 1, is the level at the maximum of the map.
+    """
     ax = figure.add_axes(box)
     ramp = np.linspace(0, 1, 256)[None]
-    ax.imshow(blend(np.full_like(ramp, 0.5), ramp), aspect="auto", extent=(0, 1, 0, 1))
+    ax.imshow(blend(np.full_like(ramp, 0.5), strength * ramp), aspect="auto", extent=(0, 1, 0, 1))
     ax.set(xticks=[0, 0.5, 1], yticks=[])
     ax.set_xlabel("share of the map's maximum", size=7)
     ax.axvline(0.5, color="white", linewidth=0.8)

@@ -1,22 +1,21 @@
 """Image classifiers for LIME: ImageNet models of torchvision, and networks of Question 1."""
 
 import glob
-import http.client
-import io
-from contextlib import redirect_stdout
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from common import models
+from common import folding, models
 from common.cli import UserError, first_line
-from common.results import sha256, shown
+from common.results import download, sha256, shown
 
 DEFAULT = "mobilenet_v2"
-FOLD_TOLERANCE = 1e-5  # largest relative change of the logits allowed when folding batch norm
 
 
 @dataclass(frozen=True)
@@ -77,23 +76,21 @@ def load(
     """
     model = _from_file(Path(file)) if file else _official(name)
     network = model.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    folded = folding(network, model.side) if fold else None
+    x = torch.randn(2, 3, model.side, model.side, generator=torch.Generator().manual_seed(0))
+    folded = folding.fold(network, x) if fold else None
     return replace(model, network=(folded or network).to(device), folded=folded is not None)
 
 
-def folding(network: nn.Module, side: int) -> nn.Module | None:
-    """The network with batch norm folded into convolutions, or None if impossible or inexact."""
-    from torch.fx.experimental.optimization import fuse
+def fit(model: ImageModel, image: np.ndarray) -> np.ndarray:
+    """The model's input: the central square of an image (H, W, 3), resized to (side, side, 3)."""
+    resampling = Image.Resampling.LANCZOS if model.side == 32 else Image.Resampling.BICUBIC
+    return np.asarray(ImageOps.fit(Image.fromarray(image), (model.side, model.side), resampling))
 
-    x = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
-    x = x.to(memory_format=torch.channels_last)
-    try:
-        folded = fuse(network).to(memory_format=torch.channels_last)
-    except Exception:  # torch.fx cannot trace every network
-        return None
-    with torch.inference_mode():
-        before, after = network(x), folded(x)
-    return folded if (before - after).abs().max() <= FOLD_TOLERANCE * before.abs().max() else None
+
+def to_input(model: ImageModel, images: np.ndarray, device: torch.device) -> Tensor:
+    """Images (N, side, side, 3) uint8, normalized for the model: (N, 3, side, side)."""
+    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (model.mean, model.std))
+    return (models.to_input(images, device) - mean) / std
 
 
 def _official(name: str) -> ImageModel:
@@ -105,15 +102,12 @@ def _official(name: str) -> ImageModel:
     weights = zoo.get_model_weights(name).DEFAULT
     file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
     if not file.is_file():
-        print(f"downloading the weights of {name} to {file}", flush=True)
-    try:
-        with redirect_stdout(io.StringIO()):  # torch prints a message even with progress=False
-            network = zoo.get_model(name, weights=weights, progress=False)
-    except (OSError, RuntimeError, http.client.HTTPException) as error:
-        raise UserError(
-            f"the weights of {name} could not be downloaded ({first_line(error)}): put {file.name} "
-            f"into {file.parent}, or give a checkpoint with --weights FILE"
-        ) from None
+        print(f"downloading the weights of {name} to {shown(file)}", flush=True)
+    download(weights.url, file, re.findall("-([0-9a-f]{8,})[.]", file.name)[0])
+    state = models.read_torch(file)
+    # By default, torchvision unpickles the file, which may run code in it.
+    weights.get_state_dict = lambda **_: state
+    network = zoo.get_model(name, weights=weights)
     preset, categories = weights.transforms(), tuple(weights.meta["categories"])
     mean, std, side = tuple(preset.mean), tuple(preset.std), preset.crop_size[0]
     source = f"torchvision, {weights}"
@@ -135,11 +129,12 @@ def _from_file(path: Path) -> ImageModel:
         side, padding = int(content["input_size"]), content["padding"]
         values = (torch.tensor([*mean, *std]), *network.state_dict().values())
         fits = len(categories) == 1000 and len(mean) == len(std) == 3 and min(std) > 0
+        fits &= all(map(str.isprintable, categories))
         finite = all(value.isfinite().all() for value in values)
         if not (fits and finite and side >= 32 and side % 32 == 0):
             raise ValueError(
-                "needs 1000 categories, three means, three positive standard deviations, finite "
-                "weights and an input size that is a multiple of 32"
+                "needs 1000 printable categories, three means, three positive standard deviations, "
+                "finite weights and an input size that is a multiple of 32"
             )
         if padding == "tf_same":
             pad_as_tensorflow(network)

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.cli import UserError, first_line, seed_for
-from common.results import write_whole
+from common.cli import UserError, class_names, first_line, seed_for
+from common.results import write_torch, write_whole
 
 CHECKPOINT_FORMAT = 1
 TRAIN_ONE = "train one with q1_gradcam/train.py"
@@ -124,16 +125,6 @@ def _resnet18(classes: int) -> nn.Module:
     return network
 
 
-def _vgg16(classes: int) -> nn.Module:
-    """VGG-16 (Simonyan & Zisserman, arXiv:1409.1556) with batch norm and a single linear layer."""
-    from torchvision.models import vgg16_bn
-
-    network = vgg16_bn(num_classes=classes)
-    network.avgpool = nn.AdaptiveAvgPool2d(1)
-    network.classifier = nn.Linear(512, classes)
-    return network
-
-
 @dataclass(frozen=True)
 class Architecture:
     """`build(classes, **options)`, the layer to explain by default, and the layers to compare."""
@@ -146,10 +137,6 @@ class Architecture:
 ARCHITECTURES = {
     "compact": Architecture(Compact, "body.stage3", tuple(f"body.stage{k}" for k in "123")),
     "resnet18": Architecture(_resnet18, "body.layer4", tuple(f"body.layer{k}" for k in "1234")),
-    # The layers before the max-pools. The output of the last one (2 x 2) is too coarse for a map.
-    "vgg16": Architecture(
-        _vgg16, "body.features.32", tuple(f"body.features.{k}" for k in (5, 12, 22, 32, 42))
-    ),
 }
 
 
@@ -229,10 +216,9 @@ def save(path: str | Path, model: Model, half: bool = False) -> Path:
     content |= {"format": CHECKPOINT_FORMAT, "classes": list(model.classes), "state_dict": state}
 
     def write(file: IO[bytes]) -> None:
-        torch.save(content, file)
+        write_torch(content, file)
         file.flush()
-        with torch.random.fork_rng(devices=[]):  # `load` draws the initial weights of a network
-            load(file.name)
+        load(file.name)
 
     return write_whole(path, write)
 
@@ -243,13 +229,16 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Model:
     if not isinstance(content, dict) or content.pop("format", None) != CHECKPOINT_FORMAT:
         raise UserError(f"{path} is not a checkpoint of this project: {TRAIN_ONE}")
     try:
-        state, classes = content.pop("state_dict"), tuple(content.pop("classes"))
+        state, classes = content.pop("state_dict"), class_names(content.pop("classes"))
         mean, std = (state[f"normalise.{part}"].flatten().tolist() for part in ("mean", "std"))
-        network = build(content["arch"], len(classes), mean, std, content["options"])
-        network.load_state_dict(state)
+        with torch.device("meta"):  # allocates nothing, whatever sizes the file names
+            network = build(content["arch"], len(classes), mean, std, content["options"])
+        network.load_state_dict(state, assign=True)
+        network.float()
         model = Model(network.eval().to(device), classes=classes, **content)
-        if not all(value.isfinite().all() for value in state.values()):
-            raise ValueError("some weights are not finite")
+        values = network.state_dict().values()
+        if not all(v.dtype in (torch.float32, torch.int64) and v.isfinite().all() for v in values):
+            raise ValueError("some weights are not finite numbers")
         if not 0 < model.temperature < math.inf:
             raise ValueError("the temperature is not a positive number")
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
@@ -263,6 +252,10 @@ def read_torch(path: str | Path, advice: str = TRAIN_ONE) -> Any:
     if not Path(path).is_file():
         raise UserError(f"there is no checkpoint {path}: {advice}")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
+                if archive.testzip():
+                    raise zipfile.BadZipFile
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the type depends on which byte is damaged
         if isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower():
@@ -286,4 +279,6 @@ def logits(
     for start in range(0, len(images), batch):
         x = to_input(images[start : start + batch], device)
         parts.append(network(x.flip(3) if mirror else x).float().cpu())
+    if not all(part.isfinite().all() for part in parts):
+        raise UserError("the network's logits are not finite numbers: its weights are damaged")
     return torch.cat(parts)

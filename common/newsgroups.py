@@ -1,19 +1,34 @@
 """20newsgroups and a built-in corpus; the header, quotes, footer and body of posts."""
 
+import gzip
 import hashlib
-import http.client
+import io
+import json
+import pickle
 import re
+import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from common.cli import UserError, first_line
-from common.results import shown
+from common.results import download, shown, write_whole
 
 DATASETS = ("20newsgroups", "corpus")
+CLASSES = (
+    "alt.atheism comp.graphics comp.os.ms-windows.misc comp.sys.ibm.pc.hardware "
+    "comp.sys.mac.hardware comp.windows.x misc.forsale rec.autos rec.motorcycles "
+    "rec.sport.baseball rec.sport.hockey sci.crypt sci.electronics sci.med sci.space "
+    "soc.religion.christian talk.politics.guns talk.politics.mideast talk.politics.misc "
+    "talk.religion.misc"
+)
+CLASSES = tuple(CLASSES.split())
+URL = "https://ndownloader.figshare.com/files/5975967"  # as in scikit-learn, 14 MB
+URL_SHA256 = "8f1b2514ca22a5ade8fbb9cfa5727df95fa587f4c87b786e15c759fa66d95610"
+POSTS_SHA256 = "37e5474789dfabce40b3b0d8420373154b03e7674901aad2e70763d7bba5b9e1"
 ZONES = ("header", "quote", "footer", "body")
 # As in sklearn.datasets.fetch_20newsgroups(remove=...), which returns only the remaining text.
 QUOTE = re.compile(r"(writes in|writes:|wrote:|says:|said:|^In article|^Quoted from|^\||^>)")
@@ -37,30 +52,80 @@ def load(name: str, folder: str | Path) -> Posts:
 
 
 def load_20newsgroups(folder: str | Path) -> Posts:
-    """20newsgroups, split by date, from scikit-learn's cache in `folder`/scikit_learn_data.
+    """20newsgroups, split by date, in the order of scikit-learn.
 
-    Downloaded if it is missing or damaged (14 MB). Raises UserError if the download fails.
+    Read from `folder`/20newsgroups.json.gz, or from scikit-learn's cache in
+    `folder`/scikit_learn_data. Otherwise, the official archive is downloaded (14 MB) and the first
+    of these files written. Raises UserError if a file has other content or the download fails.
     """
-    from sklearn.datasets import fetch_20newsgroups  # slow to import
-
-    home = Path(folder) / "scikit_learn_data"
-    cache = home / "20news-bydate_py3.pkz"
-    fetch = partial(fetch_20newsgroups, data_home=home, shuffle=False, n_retries=1, delay=0.1)
+    own = Path(folder) / "20newsgroups.json.gz"
+    cache = Path(folder) / "scikit_learn_data/20news-bydate_py3.pkz"
+    readers = {own: _from_json, cache: _from_scikit_learn}
+    file = next((file for file in readers if file.is_file()), None)
+    if file is None:
+        archive = own.with_name("20news-bydate.tar.gz")
+        download(URL, archive, URL_SHA256)
+        content = gzip.compress(json.dumps(_from_archive(archive)).encode(), 6, mtime=0)
+        file = write_whole(own, lambda part: part.write(content))
+        archive.unlink()
     try:
-        train, test = (fetch(subset=part) for part in ("train", "test"))
-    except (OSError, http.client.HTTPException) as error:
-        state = "damaged" if cache.is_file() else "missing"
-        raise UserError(
-            f"{shown(cache)} is {state} and the download failed ({first_line(error)}): put "
-            "this cache file of scikit-learn there"
-        ) from None
-    digest = hashlib.sha256()
-    for part in (train, test):
-        for text, label in zip(part.data, part.target, strict=True):
-            digest.update(f"{label}\0{text}\0".encode("utf-8", "surrogatepass"))
-    y_train, y_test = ([int(label) for label in part.target] for part in (train, test))
-    names = tuple(train.target_names)
-    return Posts(names, train.data, y_train, test.data, y_test, digest.hexdigest())
+        x_train, y_train, x_test, y_test = readers[file](file.read_bytes())
+        digest = hashlib.sha256()
+        for texts, labels in ((x_train, y_train), (x_test, y_test)):
+            for text, label in zip(texts, labels, strict=True):
+                digest.update(f"{label}\0{text}\0".encode("utf-8", "surrogatepass"))
+        if digest.hexdigest() != POSTS_SHA256:
+            raise ValueError("the posts differ from the official ones")
+    except Exception as error:  # the type depends on which byte is damaged
+        advice = "delete it to download the posts again"
+        reason = f"is damaged or not 20newsgroups ({first_line(error)})"
+        raise UserError(f"{shown(file)} {reason}: {advice}") from None
+    return Posts(CLASSES, x_train, y_train, x_test, y_test, digest.hexdigest())
+
+
+def _from_json(content: bytes) -> list[list]:
+    return json.loads(gzip.decompress(content))
+
+
+def _from_archive(file: Path) -> list[list]:
+    """Posts and labels of the training set and the test set, in scikit-learn's (random) order."""
+    parts: list[list] = []
+    with tarfile.open(file) as archive:
+        posts = {tuple(m.name.split("/")): archive.extractfile(m) for m in archive if m.isfile()}
+        posts = {name: post.read().decode("latin1") for name, post in posts.items()}
+    for part in ("train", "test"):
+        names = sorted(name for name in posts if name[0] == f"20news-bydate-{part}")
+        np.random.RandomState(0).shuffle(names)
+        parts += [[posts[name] for name in names], [CLASSES.index(name[1]) for name in names]]
+    return parts
+
+
+class _Inert(dict):
+    """Takes the place of the classes in scikit-learn's cache. Keeps their data and does nothing."""
+
+    def __init__(self, *_):
+        super().__init__()
+
+    def __setstate__(self, state):
+        self.state = state
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads scikit-learn's cache, which is a pickle, without running code from it."""
+
+    def find_class(self, module: str, name: str) -> type[_Inert]:
+        if name not in ("Bunch", "ndarray", "dtype", "_reconstruct"):
+            raise pickle.UnpicklingError(f"it contains {module}.{name}")
+        return _Inert
+
+
+def _from_scikit_learn(content: bytes) -> list[list]:
+    pickled = zlib.decompressobj().decompress(content, 100_000_000)  # 41 MB
+    cache, parts = _Unpickler(io.BytesIO(pickled)).load(), []
+    for part in (cache["train"], cache["test"]):
+        labels = np.frombuffer(part["target"].state[-1], "<i8")  # the buffer of a NumPy array
+        parts += [part["data"], labels.tolist()]
+    return parts
 
 
 def zones(text: str) -> list[tuple[int, int, str]]:

@@ -2,12 +2,17 @@
 
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
+import queue
 import shlex
 import subprocess
 import sys
+import threading
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,18 +21,26 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from common.cli import ROOT, UserError, first_line, hardware
+from common import distributed
+from common.cli import ROOT, UserError, first_line, hardware, printable, progress
 
 OUTPUTS = ROOT / "outputs"
+PATIENCE = 30  # seconds that a download may take, besides its size / 20 kB/s
 LIBRARIES = "torch torchvision numpy scipy scikit-learn scikit-image matplotlib lime".split()
 
 
 def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
-    """Writes a file atomically: `write(file)` fills a temporary file that then replaces `path`."""
+    """Writes a file atomically: `write(file)` fills a temporary file that then replaces `path`.
+
+    Of several processes, only the first writes.
+    """
     path = Path(path)
+    if distributed.rank():
+        return path
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent)
         try:
             with open(part, "wb") as file:
                 write(file)
@@ -42,10 +55,30 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
     return path
 
 
+def _remove_leftovers(folder: Path) -> None:
+    """Deletes temporary files of `write_whole` in `folder` whose process was killed."""
+    for part in folder.glob("*.*.part") if os.name == "posix" else ():
+        pid = part.name.split(".")[-2]
+        if pid.isdecimal():
+            try:
+                os.kill(int(pid), 0)  # sends nothing
+            except (ProcessLookupError, OverflowError):
+                part.unlink(missing_ok=True)
+            except PermissionError:  # it belongs to another user
+                pass
+
+
+def write_torch(content: Any, file: IO[bytes]) -> None:
+    """`torch.save`, with errors of the disk as OSError."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    file.write(buffer.getbuffer())
+
+
 def output_folder(folder: str | Path) -> Path:
     """Creates `folder` and checks that it is writable, so that a script fails early if not."""
     probe = write_whole(Path(folder) / f".probe.{os.getpid()}", lambda file: None)
-    probe.unlink()
+    probe.unlink(missing_ok=True)
     return probe.parent
 
 
@@ -92,10 +125,16 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float | np.floating) and not np.isfinite(value) else value
 
 
-def read_json(path: str | Path) -> dict[str, Any]:
-    """Reads a JSON file. Raises UserError if it is missing or damaged."""
+def read_json(path: str | Path, *keys: str) -> dict[str, Any]:
+    """Reads a results file. Raises UserError if it is missing, damaged or lacks one of `keys`."""
     with _readable(path):
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    with reading(path):
+        if not isinstance(content, dict):
+            raise TypeError("not a JSON object")
+        for key in keys:
+            content[key]
+    return content
 
 
 def write_npz(path: str | Path, **arrays: np.ndarray) -> Path:
@@ -134,14 +173,59 @@ def reading(path: str | Path) -> Iterator[None]:
 def shown(path: str | Path) -> str:
     """A path for messages, relative to the working directory if it is inside it."""
     path, here = Path(path).resolve(), Path.cwd()
-    path = path.relative_to(here) if path.is_relative_to(here) else path
-    return os.fsencode(path).decode(errors="replace")  # the name may not be valid UTF-8
+    return printable(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def sha256(path: str | Path) -> str:
     """The SHA-256 of a file, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def download(url: str, path: Path, digest: str) -> None:
+    """Downloads a file to `path` if it is missing. `digest` is the beginning of its SHA-256.
+
+    Raises UserError if the file has another hash, or if the download fails or is below 20 kB/s.
+    """
+    if path.is_file():
+        if sha256(path).startswith(digest):
+            return
+        raise UserError(f"{shown(path)} is damaged: delete it to download it again")
+    chunks: queue.SimpleQueue = queue.SimpleQueue()
+
+    def receive() -> None:
+        try:
+            with urllib.request.urlopen(url, timeout=8) as response:
+                while chunk := response.read1(2**16):
+                    chunks.put(chunk)
+            chunks.put(b"")
+        except Exception as error:
+            chunks.put(error)
+
+    def fetch(file: IO[bytes]) -> None:
+        deadline, received = time.monotonic() + PATIENCE, hashlib.sha256()
+        # In a thread, because a slow server can delay every step: the connection, headers, data.
+        threading.Thread(target=receive, daemon=True).start()
+        with progress(None, path.name, unit="B", unit_scale=True) as bar:
+            while chunk := chunks.get(timeout=max(deadline - time.monotonic(), 0)):
+                if isinstance(chunk, Exception):
+                    raise chunk
+                file.write(chunk)
+                received.update(chunk)
+                bar.update(len(chunk))
+                deadline += len(chunk) / 20_000
+        if not received.hexdigest().startswith(digest):
+            raise ValueError("it was incomplete or has other content")
+
+    def checked(file: IO[bytes]) -> None:
+        try:
+            fetch(file)
+        except Exception as error:
+            reason = "too slow" if isinstance(error, queue.Empty) else first_line(error)
+            problem = f"{url} could not be downloaded ({reason})"
+            raise UserError(f"{problem}: put the file at {shown(path)}") from None
+
+    write_whole(path, checked)
 
 
 def git_state(root: Path = ROOT) -> dict[str, Any]:

@@ -1,11 +1,15 @@
 """Compares Grad-CAM with LIME on the same images, networks and classes.
 
-    python evaluation/compare.py      five minutes on two cores, after q2_lime/explain.py
+    python evaluation/compare.py                    five minutes, after q2_lime/explain.py
+    python evaluation/compare.py --image cat.jpg    both methods side by side, for your images
 
-On the images of q2_lime/explain.py, for the ImageNet model (Grad-CAM at its last feature map, the
-stored LIME weights) and for the network of Question 1 (LIME on a grid); and on 50 random test
-images for the network of Question 1. Writes OUT/agreement.json, OUT/imagenet.png and
-OUT/classifier.png.
+Without --image: on the images of q2_lime/explain.py, for the ImageNet model (Grad-CAM at its last
+feature map, the stored LIME weights) and for the network of Question 1 (LIME on a grid); and on 50
+random test images for the network of Question 1. Writes OUT/agreement.json, OUT/imagenet.png and
+OUT/classifier.png. OUT is outputs/evaluation.
+
+With --image: for one class and the model of --model or --weights, as in q1_gradcam/explain.py.
+Writes OUT/user/NAME.png, NAME.json and, with --save-maps, NAME.npz.
 """
 
 from pathlib import Path
@@ -18,13 +22,12 @@ from scipy.special import softmax
 from common import cli, data, imagenet, metrics, models, results, statistics
 from common.data import fit_image
 from common.figures import WIDTH, plt, save, show_image, show_map
-from evaluation import scoring
+from evaluation import scoring, side_by_side
 from evaluation.explainers import EXPLAINERS, LIME_IMAGES, Batch, enlarge, positive
-from q1_gradcam import gradcam
+from evaluation.side_by_side import TOP
+from q1_gradcam import gradcam, layers
 from q2_lime import images
 
-LAST_LAYER = {"mobilenet_v2": "features.18"}  # 7 x 7, before the average pooling
-TOP = 0.2  # share of the area
 N_LEAST_SIMILAR = 3
 MARGIN = 0.05  # of the confidence: a smaller difference in AUC does not count
 ACROSS, SMALL = 5, 64  # images in a row of a sheet, and their largest side in pixels
@@ -34,12 +37,21 @@ def main() -> None:
     parser = cli.Parser(__doc__)
     add, text = parser.add_argument, "where results are read (default: outputs)"
     add("--outputs", type=Path, default=results.OUTPUTS, metavar="DIR", help=text)
-    parser.data_option()
+    parser.data_option("CIFAR-10 and weights")
     add("--out", type=Path, metavar="DIR", help="default: OUTPUTS/evaluation")
+    add("--image", type=Path, nargs="+", action="extend", metavar="PATH", help="images or folders")
+    model, text = parser.add_mutually_exclusive_group(), f"default: {imagenet.DEFAULT}"
+    model.add_argument("--model", default=imagenet.DEFAULT, metavar="FILE or NAME", help=text)
+    model.add_argument("--weights", type=Path, metavar="FILE", help="ImageNet checkpoint")
+    add("--target", default="predicted", metavar="CLASS", help="predicted, second or a class name")
+    add("--save-maps", action="store_true", help="with --image: write NAME.npz too")
     parser.device_option()
     args = parser.parse_args()
     cli.keep_freed_memory()
     device = cli.pick_device(args.device)
+    if args.image:
+        side_by_side.explain(args, device)
+        return
     out = results.output_folder(args.out or args.outputs / "evaluation")
     explained_path = args.outputs / "q2_lime/images/explanations.json"
     explained, dataset = results.read_json(explained_path), data.load_cifar10(args.data)
@@ -75,8 +87,6 @@ def main() -> None:
 def on_imagenet(args, dataset, index, explained, stored, device):
     """Maps for the ImageNet model and its predicted classes: Grad-CAM, and LIME as stored."""
     name, hashes = explained["model"], ("weights_sha256", "data_sha256")
-    if name not in LAST_LAYER:
-        raise cli.UserError(f"add the last layer of {name} to LAST_LAYER in evaluation/compare.py")
     # Without folding, layers keep their torchvision names.
     model = imagenet.load(name, imagenet.local_weights(args.data, name), fold=False, device=device)
     if [explained["provenance"][key] for key in hashes] != [model.sha256, dataset.sha256]:
@@ -88,15 +98,12 @@ def on_imagenet(args, dataset, index, explained, stored, device):
         return softmax(images.predict(model, x), axis=1)
 
     batch = Batch(resized, predict(resized).argmax(1), index)
-    mean, std = (
-        torch.tensor(part, device=device).view(1, 3, 1, 1) for part in (model.mean, model.std)
-    )
-    x = (models.to_input(resized, device) - mean) / std
-    target = torch.from_numpy(batch.targets).to(device)
-    raw = gradcam.explain(model.network, x, LAST_LAYER[name], target).raw.cpu().numpy()
+    x, target = imagenet.to_input(model, resized, device), torch.from_numpy(batch.targets)
+    layer = layers.last_stage(model.network, layers.feature_maps(model.network, x[:1]))
+    raw = gradcam.explain(model.network, x, layer, target).raw.cpu().numpy()
     lime = np.stack([stored[f"weights_{k}"][:, 0][stored[f"segments_{k}"]] for k in index])
     maps = {"gradcam": enlarge(raw, resized.shape[1:3]), "lime": lime}
-    row = {"network": name, "layer": LAST_LAYER[name]}
+    row = {"network": name, "layer": layer}
     return predict, batch, maps, row | {"names": [model.categories[k] for k in batch.targets]}
 
 

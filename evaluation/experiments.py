@@ -44,10 +44,11 @@ class Setup:
     def trial(self, batch: Batch, experiment: str, **options) -> Trial:
         return Trial(self.model, batch, self.model.layer, self.seed, experiment, **options)
 
-    def load(self, name: str) -> tuple["Setup", dict[str, str]]:
-        """The setup with the network `name` of OUT or outputs/evaluation, and the file's hash."""
+    def load(self, name: str, folder: Path = OUT) -> tuple["Setup", dict[str, str]]:
+        """The setup with the network `name` of its own folder or of `folder`, and the file's
+        hash."""
         path = self.out / name / "model.pt"
-        path = path if path.is_file() else OUT / name / "model.pt"
+        path = path if path.is_file() else folder / name / "model.pt"
         hashes = {f"{name}_checkpoint_sha256": results.sha256(path)}
         return replace(self, model=models.load(path, self.device)), hashes
 
@@ -76,7 +77,8 @@ def faithfulness(setup: Setup, n: int) -> dict[str, Any]:
         rows, scored = scoring.table(trial, EXPLAINERS, score, larger, most)
         pair = scored["input_gradient"], scored["gradcam"]
         content["input_gradient_against_gradcam"][fill] = scoring.duel(*pair, AREAS)
-        content["against_lime"][fill] = against_lime(scored, larger)
+        if "lime" in scored:
+            content["against_lime"][fill] = against_lime(scored, larger)
         arrays |= {f"{fill}/{name}/{m}": scored[name][m] for name in scored for m in larger}
         if fill == FILL:
             for name in methods():
@@ -158,17 +160,23 @@ def stability(setup: Setup, n: int) -> dict[str, Any]:
     for key, explainer in cli.progress(methods().items(), "stability"):
         scores = scoring.stability(trial, key)
         rows[key] = explainer.labels | {m: mean_interval(scores[m]) for m in scores}
+    content = {"n": len(batch), "layer": model.layer, "methods": rows}
+    return content | ({"lime": lime_seeds(setup, batch)} if "lime" in rows else {})
+
+
+def lime_seeds(setup: Setup, batch: Batch) -> dict[str, Any]:
+    """LIME with two seeds on the first images."""
+    model = setup.model
     few = batch.first(LIME_SEED_IMAGES)
     maps, explanations = lime_explanations(model, few, setup.seed)
     again, _ = lime_explanations(model, few, cli.seed_for(setup.seed, "again", 0))
     weights = [[m[::4, ::4].ravel() for m in these] for these in (maps, again)]
     top = [jaccard(a, b, 5) for a, b in zip(*weights, strict=True)]
     similar = mean_interval(metrics.rank_correlation(maps, again))
-    lime = {
+    return {
         "n": len(few),
         "held_out_fidelity": mean_interval([e.fidelity[0] for e in explanations]),
         "model_calls": mean_interval([e.model_calls for e in explanations]),
         "settled": np.mean([e.settled for e in explanations]),
         "between_seeds": {"rank_correlation": similar, "top_5_overlap": mean_interval(top)},
     }
-    return {"n": len(batch), "layer": model.layer, "methods": rows, "lime": lime}

@@ -83,17 +83,21 @@ def gradient_method(method: str) -> Callable[[models.Model, Batch, str, int], np
 
 
 def lime_explanations(
-    model: models.Model, batch: Batch, seed: int
+    model: models.Model,
+    batch: Batch,
+    seed: int,
+    chosen: images.ImageSettings = images.SMALL_IMAGE_SETTINGS,
 ) -> tuple[np.ndarray, list[core.Explanation]]:
-    """LIME on a grid of 8 x 8 segments: maps (N, H, W) of the segments' weights, explanations."""
-    grid, settings = images.SMALL_IMAGE_SETTINGS, replace(images.SMALL_SETTINGS, seed=seed)
+    """LIME, by default on a grid of 8 x 8 segments: maps (N, H, W) of the segments' weights, and
+    the explanations."""
+    settings = replace(images.SMALL_SETTINGS, seed=seed)
     image_model = imagenet.from_model(model, "evaluation", "")
     maps, explanations = [], []
     items = zip(batch.images, batch.targets, batch.keys, strict=True)
     for image, target, key in progress(items, "LIME", total=len(batch)):
-        segments = images.segment(image, grid)
-        logits = images.masked_logits(image_model, image, segments, grid.fill)
-        values = images.explained_values(logits, [int(target)], grid.explained_value)
+        segments = images.segment(image, chosen)
+        logits = images.masked_logits(image_model, image, segments, chosen.fill)
+        values = images.explained_values(logits, [int(target)], chosen.explained_value)
         explanation = core.explain(values, int(segments.max()) + 1, settings, "trust", key)
         maps.append(explanation.weights[:, 0][segments])
         explanations.append(explanation)
@@ -102,6 +106,15 @@ def lime_explanations(
 
 def lime(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
     return lime_explanations(model, batch, seed)[0]
+
+
+def refine_cam(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
+    """RefineCAM (Domeniconi et al., arXiv:2605.14641): the product of the Grad-CAM++ maps of every
+    stage up to the layer, each enlarged, cut at zero and divided by its maximum."""
+    stages = models.ARCHITECTURES[model.arch].stages
+    chosen = stages[: stages.index(layer) + 1]
+    maps = [EXPLAINERS["gradcam++"].maps(model, batch, stage, seed) for stage in chosen]
+    return np.prod([positive(enlarge(m, batch.images.shape[1:3])) for m in maps], axis=0)
 
 
 def random_coarse(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
@@ -135,7 +148,7 @@ def _rng(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng(seed_for(seed, purpose))
 
 
-LIME_IMAGES = {"faithfulness": 50, "shapes": 100, "shortcut": 50}
+LIME_IMAGES = {"faithfulness": 50, "idsds": 50, "shapes": 100, "shortcut": 50}
 LIME_IMAGES |= {"randomization": 12, "stability": 12}  # explained more than ten times each
 NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}
 NAMES |= {"hirescam": "HiResCAM", "layercam": "LayerCAM"}
@@ -145,6 +158,7 @@ EXPLAINERS = {
     for key in gradcam.LAYER_METHODS
     if key != "counterfactual"
 } | {
+    "refinecam": Explainer("RefineCAM", "pixels", refine_cam),
     "input_gradient": Explainer("Input gradient", "pixels", gradient_method("input_gradient")),
     "guided_backprop": Explainer("Guided backprop", "pixels", gradient_method("guided_backprop")),
     "guided_gradcam": Explainer("Guided Grad-CAM", "pixels", gradient_method("guided_gradcam")),

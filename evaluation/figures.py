@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, plt, save, show_image, show_map
+from common.figures import ACCENT, DEAD, FAINT, INK, SECOND, WIDTH, plt, save, show_image, show_map
 from evaluation.explainers import enlarge, methods, positive
 
 MARKERS = "osD^vPX*"
@@ -172,7 +172,30 @@ def mistakes(content: dict):
     return figure
 
 
+def shortcut(content: dict):
+    """The pointing game on the planted mark by tolerance, at each stage and for its twin."""
+    stages = content["stages"]
+    figure, axes = plt.subplots(
+        1, len(stages), figsize=(WIDTH, 2.5), layout="constrained", sharey=True
+    )
+    noise = content["tolerance"]["methods"]["random_fine"]["network"]
+    for ax, (layer, found) in zip(axes, stages.items(), strict=True):
+        for k, row in enumerate(found["methods"].values()):
+            color, marker = plt.get_cmap("viridis")(k / len(found["methods"])), MARKERS[k % 8]
+            style = {"color": color, "marker": marker, "markersize": 3.5, "linewidth": 1.2}
+            ax.plot(found["pixels"], row["network"], label=row["name"], **style)
+            ax.plot(found["pixels"], row["twin"], "--", **style | {"marker": ""})
+        ax.plot(found["pixels"], noise, ":", color=FAINT, label="Noise (pixels)")
+        ax.set_title("{} ({} x {})".format(layer.removeprefix("body."), *found["grid"]), fontsize=8)
+        ax.set(xlabel="tolerance in pixels", ylim=(-0.02, 1.02), xticks=found["pixels"])
+    axes[0].set_ylabel("share of images with\nthe peak on the mark")
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=5, fontsize=SMALL)
+    return figure
+
+
 PLOTS = {
+    "shortcut": shortcut,
     "faithfulness": faithfulness,
     "layers": layers,
     "randomization": randomization,
@@ -194,5 +217,5 @@ def examples(trial, masks: np.ndarray, classes: tuple[str, ...], path: Path) -> 
         for ax, key in zip(row[1:], keys, strict=True):
             title = "" if k else keys[key].name.replace(" ", "\n")
             level = positive(enlarge(trial.maps(key)[k : k + 1]))[0]
-            show_map(ax, image, level, title, dead=not level.any())
+            show_map(ax, image, level, title, note="" if level.any() else DEAD)
     return save(figure, path, photographs=True)

@@ -1,17 +1,22 @@
 """Do maps point at the ground truth, where it is known? Built-in shapes and a planted mark."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from common import cli, data, synthetic
+from common import cli, data, metrics, models, synthetic
+from common.statistics import mean_interval, nested_interval
 from evaluation import figures, scoring
-from evaluation.experiments import Setup
-from evaluation.explainers import EXPLAINERS, Batch, methods
-from evaluation.scoring import GROUND_TRUTH, Trial
+from evaluation.experiments import OUT, Setup
+from evaluation.explainers import EXPLAINERS, Batch, enlarge, lime_explanations, methods
+from evaluation.scoring import GROUND_TRUTH, TOLERANCE, Trial
+from q2_lime.images import SMALL_IMAGE_SETTINGS
+
+TOLERANCES = [0, 2, 4, 6, 8]  # pixels
 
 
 def pointing(trial: Trial, ground_truth: np.ndarray, classes, path: Path) -> dict[str, Any]:
@@ -48,40 +53,125 @@ def shapes(setup: Setup, n: int) -> dict[str, Any]:
 
 
 def shortcut(setup: Setup, n: int) -> dict[str, Any]:
-    """A network that relies on a planted mark, beside its twin trained without marks."""
-    dataset, rows = setup.dataset, {}
-    (marked, hashes), (twin, twin_hashes) = setup.load("marked"), setup.load("unmarked")
+    """Networks that rely on a planted mark, beside a twin trained without marks.
+
+    Scores every method at the last stage, CAM methods at every stage, LIME on other segments, and
+    the same for further trainings (folders marked-1, marked-2, ...).
+    """
+    dataset, (twin, hashes) = setup.dataset, setup.load("unmarked")
     number = dataset.classes.index(synthetic.MARKED_CLASS)
     able = np.flatnonzero(dataset.y_test != number)
     index = able[scoring.draw(len(able), n, setup.seed, "marked pictures")]
     images, where = synthetic.stamp_each(dataset.x_test[index], index, setup.seed)
-    for name, predict in (("unmarked", twin.predict), ("marked", marked.predict)):
-        clean, fooled = predict(dataset.x_test).argmax(1), predict(images).argmax(1) == number
+
+    def accuracies(setup: Setup) -> dict[str, float]:
+        clean = setup.predict(dataset.x_test).argmax(1)
         correct = clean == dataset.y_test
-        rows[name] = {
+        return {
             "accuracy": correct.mean(),
             "accuracy_of_class": correct[dataset.y_test == number].mean(),
             "predicts_class_unmarked": (clean[index] == number).mean(),
-            "predicts_class_marked": fooled.mean(),
+            "predicts_class_marked": (setup.predict(images).argmax(1) == number).mean(),
         }
-    if fooled.sum() < 2:
-        raise cli.UserError("the marked network did not learn the mark: train it as in README")
-    keys = [f"shortcut {k}" for k in index[fooled]]
-    batch = Batch(images[fooled], np.full(fooled.sum(), number), keys)
-    trial = marked.trial(batch, "shortcut", untrained=lambda _: twin.model.network)
-    content = pointing(trial, where[fooled], dataset.classes, setup.out / "shortcut.png")
-    found = content["methods"]["gradcam"]["pointing_game"]
+
+    content: dict[str, Any] = {"networks": {"unmarked": accuracies(twin)}}
+    hits: dict[str, dict[str, list]] = {}
+    twin_network = twin.model.network
+    for name in trainings(setup):
+        marked, new = setup.load(name)
+        fooled = marked.predict(images).argmax(1) == number
+        if fooled.sum() < 2:
+            raise cli.UserError(f"the network {name} did not learn the mark: train it as in README")
+        hashes |= new
+        content["networks"][name] = accuracies(marked)
+        keys = [f"shortcut {k}" for k in index[fooled]]
+        batch, masks = Batch(images[fooled], np.full(fooled.sum(), number), keys), where[fooled]
+        stages = {
+            layer: Trial(marked.model, batch, layer, setup.seed, "shortcut", lambda _: twin_network)
+            for layer in models.ARCHITECTURES[marked.model.arch].stages
+        }
+        if name == "marked":
+            last = stages[marked.model.layer]
+            content |= pointing(last, masks, dataset.classes, setup.out / "shortcut.png")
+            content["stages"] = {
+                layer: tolerance_curves(trial, methods("layer"), masks)
+                for layer, trial in stages.items()
+            }
+            content["tolerance"] = tolerance_curves(last, EXPLAINERS, masks)
+            content["places"] = by_place(last, EXPLAINERS, masks)
+            content["lime_segments"] = lime_on_other_segments(marked.model, batch, masks, setup)
+        for layer, trial in stages.items():
+            for key in methods("layer"):
+                found = hit(trial.maps(key), masks, TOLERANCE)
+                hits.setdefault(layer, {}).setdefault(key, []).append(found)
     return content | {
+        "trainings": {
+            layer: {
+                key: EXPLAINERS[key].labels
+                | {"means": [h.mean() for h in groups], "pointing_game": nested_interval(groups)}
+                for key, groups in rows.items()
+            }
+            for layer, rows in hits.items()
+        },
         "class": synthetic.MARKED_CLASS,
         "share_of_class_marked": synthetic.MARKED_SHARE,
         "mark_share_of_area": where.mean(),
-        "networks": rows,
         "n_marked": len(index),
         "untrained_means": "the twin trained without marks, for the same class",
-        "summary": {
-            "highest_pointing_game": extreme(content["methods"], max),
-            "gradcam_misses": 1 - found["mean"],
-            "gradcam_of_twin": found["mean"] - found["against"]["untrained"]["difference"]["mean"],
-        },
-        "hashes": hashes | twin_hashes,
+        "hashes": hashes,
     }
+
+
+def trainings(setup: Setup) -> list[str]:
+    """Names of the marked networks: marked, and marked-1, marked-2, ... as far as they exist."""
+    names = ["marked"]
+    while any((out / f"marked-{len(names)}/model.pt").is_file() for out in (setup.out, OUT)):
+        names.append(f"marked-{len(names)}")
+    return names
+
+
+def hit(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> np.ndarray:
+    """Pointing game (N,) of maps (N, h, w), enlarged, with a tolerance in pixels."""
+    maps = enlarge(maps)
+    pairs = zip(maps, masks[: len(maps)], strict=True)
+    return np.array([metrics.pointing_game(*pair, tolerance) for pair in pairs], float)
+
+
+def tolerance_curves(trial: Trial, keys: Iterable[str], masks: np.ndarray) -> dict[str, Any]:
+    """The pointing game at every tolerance of TOLERANCES, of the network and of its twin."""
+    rows = {}
+    for key in keys:
+        baseline = EXPLAINERS[key].kind == "baseline"
+        maps = {"network": trial.maps(key)} | (
+            {} if baseline else {"twin": trial.maps(key, untrained=True)}
+        )
+        rows[key] = EXPLAINERS[key].labels | {
+            which: [hit(m, masks, t).mean() for t in TOLERANCES] for which, m in maps.items()
+        }
+    return {"pixels": TOLERANCES, "grid": list(trial.maps("gradcam").shape[1:]), "methods": rows}
+
+
+def by_place(trial: Trial, keys: Iterable[str], masks: np.ndarray) -> dict[str, Any]:
+    """The pointing game for marks at the border (less than TOLERANCE from an edge), and inside."""
+    edge = int(TOLERANCE)
+    inside = masks[:, edge:-edge, edge:-edge].sum((1, 2)) == masks.sum((1, 2))
+    rows = {}
+    for key in keys:
+        found = hit(trial.maps(key), masks, TOLERANCE)
+        chosen = inside[: len(found)]
+        groups = {"border": found[~chosen], "inside": found[chosen]}
+        rows[key] = {place: mean_interval(group) for place, group in groups.items()}
+    return {"n": {"border": (~inside).sum(), "inside": inside.sum()}, "methods": rows}
+
+
+def lime_on_other_segments(model, batch: Batch, masks: np.ndarray, setup: Setup) -> dict[str, Any]:
+    """LIME with segments that do not have the size of the mark."""
+    few, rows = EXPLAINERS["lime"].select(batch, "shortcut"), {}
+    for name, segmentation, n in (("8 x 8", "grid", 8), ("5 x 5", "grid", 5), ("SLIC", "slic", 40)):
+        chosen = replace(SMALL_IMAGE_SETTINGS, segmentation=segmentation, n_segments=n)
+        maps, explanations = lime_explanations(model, few, setup.seed, chosen)
+        rows[name] = {
+            "n_segments": np.median([len(e.weights) for e in explanations]),
+            "pointing_game": [hit(maps, masks, t).mean() for t in TOLERANCES],
+        }
+    return {"n": len(few), "pixels": TOLERANCES, "segments": rows}

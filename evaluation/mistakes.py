@@ -1,4 +1,4 @@
-"""Do Grad-CAM's maps of wrong predictions differ from those of correct ones?"""
+"""Grad-CAM of correct and wrong predictions, and of two networks."""
 
 from functools import partial
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from common import cli, metrics
+from common import cli, metrics, results
 from common.statistics import compare_independent, mean_interval
 from evaluation import scoring
 from evaluation.experiments import Setup
@@ -42,7 +42,7 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
             "discarded_share": metrics.discarded_share(maps),
             "rank_correlation_runner_up": metrics.rank_correlation(maps, runner_up),
         }
-    true_class = true_class_similarity(maps, gradcam(batch, dataset.y_test[index]))
+    true_class = similarity(maps, gradcam(batch, dataset.y_test[index]))
     right, wrong = groups["correct"], groups["incorrect"]
     is_wrong = np.repeat((0, 1), [len(right["gini"]), len(wrong["gini"])])
     auroc = {
@@ -74,20 +74,43 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
     }
 
 
+def networks(setup: Setup, n: int) -> dict[str, Any]:
+    """Grad-CAM of this network and of ResNet-18 for the same class of the same images, which both
+    classify correctly. Maps are compared at the size of the image."""
+    dataset, model = setup.dataset, setup.model
+    other, hashes = setup.load("resnet18", results.OUTPUTS / "q1_gradcam")
+    predicted = [s.predict(dataset.x_test).argmax(1) for s in (setup, other)]
+    right = [p == dataset.y_test for p in predicted]
+    both = np.flatnonzero(right[0] & right[1])
+    index = both[scoring.draw(len(both), n, setup.seed, "networks")]
+    batch = Batch(dataset.x_test[index], predicted[0][index], index.tolist())
+    maps = [enlarge(_gradcam(s, batch, batch.targets)) for s in (setup, other)]
+    return {
+        "n": len(index),
+        "archs": [s.model.arch for s in (setup, other)],
+        "layers": [model.layer, other.model.layer],
+        "accuracy": [r.mean() for r in right],
+        "same_prediction": (predicted[0] == predicted[1]).mean(),
+        "both_wrong": (~right[0] & ~right[1]).mean(),
+        "maps": similarity(*maps),
+        "hashes": hashes,
+    }
+
+
 def _gradcam(setup: Setup, batch: Batch, targets: np.ndarray) -> np.ndarray:
     batch = Batch(batch.images, targets, batch.keys)
     return EXPLAINERS["gradcam"].maps(setup.model, batch, setup.model.layer, setup.seed)
 
 
-def true_class_similarity(predicted: np.ndarray, true: np.ndarray) -> dict[str, Any]:
-    """How similar the maps (N, h, w) of predicted and true classes are: rank correlation and
-    distance between the peaks in cells, beside the same with another image's true class."""
+def similarity(maps: np.ndarray, others: np.ndarray) -> dict[str, Any]:
+    """How similar two maps (N, h, w) of the same image are: rank correlation and distance between
+    the peaks in cells, beside the same with the other map of another image."""
     found = {
         name: {
-            "rank_correlation": metrics.rank_correlation(predicted, other),
-            "peak_distance": peak_distance(predicted, other),
+            "rank_correlation": metrics.rank_correlation(maps, other),
+            "peak_distance": peak_distance(maps, other),
         }
-        for name, other in (("same_image", true), ("other_image", np.roll(true, 1, axis=0)))
+        for name, other in (("same_image", others), ("other_image", np.roll(others, 1, axis=0)))
     }
     larger = {"rank_correlation": True, "peak_distance": False}
     means = {
@@ -95,7 +118,7 @@ def true_class_similarity(predicted: np.ndarray, true: np.ndarray) -> dict[str, 
         for name, row in found.items()
     }
     against = scoring.duel(found["same_image"], found["other_image"], larger)
-    return {"n": len(predicted), **means, "same_against_other": against}
+    return {"n": len(maps), **means, "same_against_other": against}
 
 
 def peak_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

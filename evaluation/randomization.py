@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from common import metrics, models
-from common.cli import generator, progress
-from common.statistics import mean_interval
+from common.cli import generator, progress, seed_for
+from common.statistics import nested_interval
 from evaluation.explainers import Batch, Explainer, enlarge, positive
 
+REPEATS = 5  # draws of the noise
 FAILS_ABOVE = 0.5  # of the way from the SSIM of different images' maps to 1
 RULE = (
     "A method fails if, with the upper half of the layers randomized, the lower bound of the SSIM "
@@ -58,32 +59,38 @@ def evaluate(
     """Similarity of maps to the original ones as weights are randomized.
 
     Returns:
-        cascading: layer -> similarity with all layers from the head down to this one randomized.
-        independent: layer -> similarity with this layer alone randomized.
+        cascading: layer -> similarity with all layers from the head down to this one randomized,
+            over REPEATS draws of the noise (LIME: one).
+        independent: layer -> similarity with this layer alone randomized, one draw.
         other_image: similarity of the original maps of different images, as the chance level.
-        Each similarity is {rank_correlation, ssim}, means with intervals.
+        Each similarity is {rank_correlation, ssim}: means with intervals over draws and images.
     """
+    repeats = 1 if explainer.kind == "LIME" else REPEATS
     order = weighted_layers(model.network)
     variants = [("cascading", name, order[: k + 1]) for k, name in enumerate(order)]
     variants += [("independent", name, [name]) for name in order]
     before = explainer.maps(model, batch, layer, seed)
     row: dict[str, Any] = explainer.labels | {"cascading": {}, "independent": {}}
     for way, name, chosen in progress(variants, f"randomization, {explainer.name}"):
-        other = randomized(model, chosen, batch.images, seed)
-        after = explainer.maps(other, batch, layer, seed)
-        row[way][name] = similarity(before, after)
-    row["other_image"] = similarity(before, np.roll(before, 1, axis=0))
+        found = []
+        for k in range(repeats if way == "cascading" else 1):
+            other = randomized(model, chosen, batch.images, seed_for(seed, k) if k else seed)
+            found.append(similarity(before, explainer.maps(other, batch, layer, seed)))
+        row[way][name] = intervals(found)
+    row["other_image"] = intervals([similarity(before, np.roll(before, 1, axis=0))])
     return row | {"verdict": "passes" if passes(row, verdict_layer(order)) else "fails"}
 
 
-def similarity(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
-    """Spearman correlation of signed maps (N, h, w), and SSIM of their enlarged and scaled
-    positive parts, as means with intervals."""
+def similarity(a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
+    """Spearman correlation (N,) of signed maps (N, h, w), and SSIM (N,) of their enlarged and
+    scaled positive parts."""
     shown = [positive(enlarge(maps)) for maps in (a, b)]
-    return {
-        "rank_correlation": mean_interval(metrics.rank_correlation(a, b)),
-        "ssim": mean_interval(metrics.ssim(*shown)),
-    }
+    return {"rank_correlation": metrics.rank_correlation(a, b), "ssim": metrics.ssim(*shown)}
+
+
+def intervals(found: list[dict[str, np.ndarray]]) -> dict[str, Any]:
+    """Means over draws and images, with intervals."""
+    return {key: nested_interval([row[key] for row in found]) for key in found[0]}
 
 
 def passes(row: dict[str, Any], layer: str) -> bool:

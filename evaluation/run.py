@@ -3,14 +3,17 @@
     python evaluation/run.py                           everything, 20 minutes on two cores
     python evaluation/run.py --only stability shapes   some experiments
     python evaluation/run.py --images 100              fewer images: faster, wider intervals
+    python evaluation/run.py --skip lime               without LIME: faster
 
     faithfulness   does the probability of the class follow the map? random test images
+    idsds          does the logit fall where the map says, in a network used to missing patches?
     layers         the same at each stage of the network, on held-out training images
     randomization  do maps change when weights are replaced by noise?
     stability      do maps stay the same under noise, shifts and mirroring?
     mistakes       do Grad-CAM's maps of wrong predictions differ from those of correct ones?
     shapes         do maps point at the ground truth of the built-in images?
-    shortcut       do maps point at a mark that a network has learned to rely on?
+    shortcut       do maps point at a mark that networks have learned to rely on?
+    networks       do the maps of two networks agree?
 
 Every experiment covers all methods of evaluation/explainers.py (LIME on fewer images, because it
 is slow). Writes OUT/EXPERIMENT.json and figures; scores of each image in OUT/faithfulness.npz. OUT
@@ -20,33 +23,39 @@ they were trained.
 """
 
 from pathlib import Path
-from typing import Any
 
 from common import cli, data, models, results
 from common.figures import save
-from evaluation import experiments, figures, ground_truth, mistakes
+from common.statistics import control_false_discoveries
+from evaluation import experiments, figures, ground_truth, idsds, mistakes
 from evaluation.experiments import OUT
+from evaluation.explainers import EXPLAINERS, methods
 
 MODEL = results.OUTPUTS / "q1_gradcam/model.pt"
 EXPERIMENTS = {  # name -> function, number of images
     "faithfulness": (experiments.faithfulness, 500),
+    "idsds": (idsds.idsds, 500),
     "layers": (experiments.layers, 200),
-    "randomization": (experiments.randomization_test, 100),
+    "randomization": (experiments.randomization_test, 60),
     "stability": (experiments.stability, 100),
     "mistakes": (mistakes.mistakes, 300),
     "shapes": (ground_truth.shapes, 300),
     "shortcut": (ground_truth.shortcut, 300),
+    "networks": (mistakes.networks, 500),
 }
 
 
 def main() -> None:
     args = arguments()
     cli.keep_freed_memory()
+    for key in args.skip:
+        del EXPLAINERS[key]
     device = cli.pick_device(args.device)
     out = results.output_folder(args.out)
     model = models.load(args.model, device)
-    if "shortcut" in args.only and model.dataset == "shapes":
-        raise cli.UserError("shortcut needs a CIFAR-10 network: use --only for the other parts")
+    needs = {"shortcut", "networks"} & set(args.only)
+    if needs and model.dataset == "shapes":
+        raise cli.UserError(f"{needs.pop()} needs a CIFAR-10 network: use --only for other parts")
     dataset = data.load(model.dataset, args.data)
     setup = experiments.Setup(model, dataset, args.seed, out, device)
     for name in args.only:
@@ -55,7 +64,7 @@ def main() -> None:
         hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.model)}
         hashes |= content.pop("hashes", {})
         origin = results.provenance(args.seed, device, data_source=dataset.source, **hashes)
-        content |= {"comparisons": count_comparisons(content)}
+        content["comparisons"] = control_false_discoveries(content)
         results.write_json(out / f"{name}.json", content | {"provenance": origin})
         if name in figures.PLOTS:
             save(figures.PLOTS[name](content), out / f"{name}.svg")
@@ -72,23 +81,18 @@ def arguments():
     add("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     text = "at most N images in each experiment"
     add("--images", "--pictures", type=cli.positive, metavar="N", help=text)
-    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    text = "leave these methods out; LIME takes most of the time"
+    able = [*methods()]
+    add("--skip", nargs="+", choices=able, default=[], metavar="NAME", help=text)
+    add("--seed", type=cli.seed, default=0, metavar="N", help="random seed (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")
     parser.device_option()
     args = parser.parse_args()
     if args.images == 1:
         parser.error("--images 1: an interval needs at least two")
-    defaults = {"model": MODEL, "images": None, "seed": 0}
+    defaults = {"model": MODEL, "images": None, "skip": [], "seed": 0}
     args.out = args.out or cli.out_folder(OUT, args, defaults)
     return args
-
-
-def count_comparisons(content: Any) -> int:
-    """The number of paired comparisons with a verdict in nested results."""
-    if isinstance(content, dict):
-        found = content.get("verdict") in ("beats", "ties", "loses")
-        return found + sum(map(count_comparisons, content.values()))
-    return 0
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def main() -> None:
     add, parts = parser.add_argument, {"gradcam": speed_gradcam, "lime": speed_lime}
     add("--only", nargs="+", choices=parts, default=parts, metavar="PART", help="gradcam, lime")
     add("--images", "--pictures", type=cli.positive, default=5, metavar="N", help="default: 5")
-    add("--seed", type=int, default=0, metavar="N", help="random seed of LIME (default: 0)")
+    add("--seed", type=cli.seed, default=0, metavar="N", help="random seed of LIME (default: 0)")
     add("--out", type=Path, default=results.OUTPUTS / "evaluation", metavar="DIR")
     parser.device_option()
     args = parser.parse_args()
@@ -85,6 +85,7 @@ def gradcam_row(arch: str, device: torch.device) -> dict[str, Any]:
     targets = [ClassifierOutputTarget(int(k)) for k in y]
     module = gradcam.find_layer(network, layer)
     captum = LayerGradCam(network, module)
+    prepared = gradcam.prepare(network, x, layer)
 
     def forward():
         with torch.inference_mode():
@@ -96,7 +97,8 @@ def gradcam_row(arch: str, device: torch.device) -> dict[str, Any]:
 
     variants = {
         "forward": forward,
-        "this project": lambda: gradcam.explain(network, x, layer, y).raw,
+        "this project": lambda: gradcam.explain(prepared, x, layer, y).raw,
+        "this project, not prepared": lambda: gradcam.explain(network, x, layer, y).raw,
         "captum": lambda: captum.attribute(x, y, attribute_to_layer_input=False)[:, 0],
         "pytorch-grad-cam": pytorch_grad_cam,
     }
@@ -195,7 +197,7 @@ def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: i
         result = core.explain(values, int(segments.max()) + 1, lime_settings, index)
         return result.weights[:, 0], float(result.fidelity[0]), result.model_calls
 
-    quarter = samples // 4 - images.SETTINGS.held_out - 1
+    quarter = samples // 4 - 1
     ways = {
         "package": (package, 3),
         "package_on_our_segments": (package_on_our_segments, 3),

@@ -139,7 +139,9 @@ def read_finished(out: Path, plan: dict[str, Any]) -> tuple[list[dict], list[np.
     path = out / "ablation.json"
     if not path.is_file():
         return [], []
-    content, correct = results.read_json(path), results.read_npz(out / "ablation.npz")["right"]
+    with results.reading(path):
+        content = results.read_json(path, "trainings")
+        correct = results.read_npz(out / "ablation.npz")["right"]
     if {key: content.get(key) for key in plan} != results.plain(plan):
         advice = "start without --resume, or with another --out"
         raise cli.UserError(f"{path} was made with other settings or data: {advice}")

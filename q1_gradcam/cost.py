@@ -1,7 +1,9 @@
 """The cost of training: floating-point operations, speed of the hardware, memory."""
 
 import time
+from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -40,3 +42,25 @@ def matrix_product_speed(device: torch.device, precision: torch.dtype) -> float:
 def peak_memory(device: torch.device) -> int | None:
     """The peak GPU memory, or the peak resident size of the process, in bytes."""
     return torch.cuda.max_memory_allocated() if device.type == "cuda" else cli.peak_memory_bytes()
+
+
+def gain_of_full_size(history: list[dict[str, Any]]) -> dict[str, Any]:
+    """Held-out accuracy before and after the images reach their full size.
+
+    `time_share`: the time of an epoch at the smallest size, relative to one at full size.
+    """
+    small, full = history[0]["side"], history[-1]["side"]
+    k = next(k for k, row in enumerate(history) if row["side"] == full)
+    before, after = (row["held_out_accuracy"] for row in history[k - 1 : k + 1])
+    small_seconds, full_seconds = (
+        np.mean([row["seconds"] for row in history if row["side"] == side])
+        for side in (small, full)
+    )
+    return {
+        "smallest_side": small,
+        "first_full_epoch": history[k]["epoch"],
+        "accuracy_before": before,
+        "accuracy_after": after,
+        "gain": after - before,
+        "time_share": small_seconds / full_seconds,
+    }

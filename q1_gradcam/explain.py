@@ -1,23 +1,27 @@
 """Explains a trained classifier with Grad-CAM, on images it classifies correctly and incorrectly.
 
     python q1_gradcam/explain.py                            10 correct and 5 incorrect per class
-    python q1_gradcam/explain.py --image cat.jpg            explains an image file
+    python q1_gradcam/explain.py --image cat.jpg            explains image files or folders of them
+    python q1_gradcam/explain.py --image cat.jpg --model mobilenet_v2     a torchvision classifier
+    python q1_gradcam/explain.py --model resnet50 --list-layers           names and map sizes
     python q1_gradcam/explain.py --method layercam --layer body.stage2
     python q1_gradcam/explain.py --target second            explains the runner-up class
-    python q1_gradcam/explain.py --model outputs/demo/q1_gradcam/model.pt
 
 Takes half a minute on two cores. The test images are drawn at random from all that qualify. The
 incorrect ones have two maps, of the predicted and of the true class. Writes OUT/explanations.json,
-OUT/explanations.npz and OUT/figures/*.png; with --image, OUT/user/NAME.png. OUT is the checkpoint's
-folder, or a folder in OUT/other that names the options that are not the default ones.
+OUT/explanations.npz and OUT/figures/*.png. With --image, writes OUT/user/NAME.png, NAME.json and,
+with --save-maps, NAME.npz. OUT is the checkpoint's folder (outputs/q1_gradcam for a torchvision
+classifier), or a folder in OUT/other that names the options that are not the default ones.
 """
 
 from pathlib import Path
 
-from common import cli, data, models, results
+from common import cli, data, models, results, user_files
 from common.figures import remove_stale, save
-from q1_gradcam import figures, gradcam, samples
+from q1_gradcam import figures, gradcam, samples, user_images
+from q1_gradcam.layers import find_layer
 
+DEFAULT = results.OUTPUTS / "q1_gradcam/model.pt"
 COLUMNS = {"correct": 5, "incorrect": 3}  # images in a row of a sheet
 RULE = "drawn at random from all test images of each class that qualify"
 DEFAULTS = {"method": "gradcam", "layer": None, "target": "predicted"}
@@ -26,19 +30,23 @@ DEFAULTS |= {"correct": 10, "incorrect": 5, "seed": 0}
 
 def arguments():
     parser = cli.Parser(__doc__)
-    default = results.OUTPUTS / "q1_gradcam/model.pt"
     add = parser.add_argument
-    model = "default: outputs/q1_gradcam/model.pt"
-    add("--model", type=Path, default=default, metavar="FILE", help=model)
-    parser.data_option()
+    model = parser.add_mutually_exclusive_group()
+    text = "checkpoint (default: outputs/q1_gradcam/model.pt) or torchvision classifier"
+    model.add_argument("--model", default=str(DEFAULT), metavar="FILE or NAME", help=text)
+    model.add_argument("--weights", type=Path, metavar="FILE", help="ImageNet checkpoint")
+    parser.data_option("CIFAR-10 and weights")
     add("--out", type=Path, metavar="DIR", help="see above")
     add("--method", choices=gradcam.METHODS, help="default: gradcam")
     add("--layer", metavar="NAME", help="default: the last stage with a sufficiently fine map")
+    add("--list-layers", action="store_true", help="print the layers with the sizes of their maps")
     add("--target", metavar="CLASS", help="predicted (default), second, true or a class name")
     add("--correct", type=cli.positive, metavar="N", help="images per class (default: 10)")
     add("--incorrect", type=cli.positive, metavar="N", help="images per class (default: 5)")
-    add("--seed", type=int, metavar="N", help="for the draw of images (default: 0)")
-    add("--image", type=Path, metavar="FILE", help="explain this image instead of test images")
+    add("--seed", type=cli.seed, metavar="N", help="for the draw of images (default: 0)")
+    text = "explain these images, and those in these folders, instead of test images"
+    add("--image", type=Path, nargs="+", action="extend", metavar="PATH", help=text)
+    add("--save-maps", action="store_true", help="with --image: write NAME.npz too")
     parser.device_option()
     parser.set_defaults(**DEFAULTS)
     args = parser.parse_args()
@@ -46,7 +54,11 @@ def arguments():
         parser.error("--target true: the true class of --image is unknown")
     if args.layer and args.method in gradcam.LAYERLESS_METHODS:
         parser.error(f"--method {args.method} uses no layer: leave out --layer")
-    folder = args.model.parent
+    args.checkpoint = Path(args.model)
+    args.imagenet = args.weights is not None or user_images.is_name(args.model)
+    if args.imagenet and not (args.image or args.list_layers):
+        parser.error("a torchvision classifier has no test images here: give an --image")
+    folder = DEFAULT.parent if args.imagenet else args.checkpoint.parent
     args.out = args.out or (folder if args.image else cli.out_folder(folder, args, DEFAULTS))
     return args
 
@@ -54,15 +66,15 @@ def arguments():
 def main() -> None:
     args = arguments()
     device = cli.pick_device(args.device)
-    model = models.load(args.model, device)
+    if args.image or args.list_layers:
+        explain_user_images(args, device)
+        return
+    model = models.load(args.checkpoint, device)
     layer = model.layer if args.layer is None else args.layer
-    gradcam.find_layer(model.network, layer)
+    find_layer(model.network, layer)
     known = (*samples.TARGETS, *model.classes)
     if args.target not in known:
         raise cli.UserError(f"unknown class {args.target!r}: choose {', '.join(known)}")
-    if args.image:
-        explain_user_image(args, model, layer)
-        return
 
     out = results.output_folder(args.out)
     dataset = data.load(model.dataset, args.data)
@@ -94,7 +106,7 @@ def main() -> None:
         written.append(write_worked_example(model, dataset, explained, out / "figures"))
     arrays = {"index": explained.index, "map": explained.raw, "map_true": explained.raw_true}
     results.write_npz(out / "explanations.npz", **arrays)
-    hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.model)}
+    hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.checkpoint)}
     provenance = results.provenance(args.seed, device, data_source=dataset.source, **hashes)
     remove_stale(out, written)
     content |= {"provenance": provenance, "samples": rows}
@@ -132,7 +144,7 @@ def write_sheets(
         columns = COLUMNS[kind]
         for name, of_class in by_class.items():
             sheet = figures.sheet(of_class, note, columns)
-            written.append(save(sheet, folder / f"{kind}_{name}.png"))
+            written.append(save(sheet, folder / f"{kind}_{cli.file_name(name)}.png"))
         if by_class:
             first = [of_class[:columns] for of_class in by_class.values()]
             overview = figures.grid(first, list(by_class), note, max(map(len, first)))
@@ -162,31 +174,31 @@ def write_worked_example(
     return save(figure, folder / "worked_example.png")
 
 
-def explain_user_image(args, model: models.Model, layer: str) -> None:
-    """Explains any image: its central square, resized to 32 x 32."""
-    image = data.fit_image(data.read_image(args.image), 32)
-    x = models.to_input(image[None], next(model.network.parameters()).device)
-    logits = models.logits(model.network, image[None])
-    k = samples.target_class(logits, None, args.target, model.classes).item()
-    maps = gradcam.explain(model.network, x, layer, k, args.method)
-    confidence = (logits[0].double() / model.temperature).softmax(0)
-    raw, title = maps.raw.cpu().numpy(), f"explained\n{model.classes[k]} {confidence[k]:.0%}"
-    panel = figures.Panel(image, [raw[0]], ["network input\n", title])
-    values, order = (tensor.tolist() for tensor in confidence.topk(3))
-    top = ", ".join(f"{model.classes[c]} {p:.0%}" for c, p in zip(order, values, strict=True))
-    note = f"{describe_map(args.method, maps.layer, raw)}. Predicted: {top}"
-    path = output_path(results.output_folder(args.out / "user"), args.image)
-    save(figures.sheet([panel], note, columns=1), path)
-    print(f"predicted: {top}" + ("; the map is zero after the ReLU" if maps.dead[0] else ""))
-    # A file name may contain bytes that are not valid UTF-8, which cannot be printed.
-    print(f"wrote {results.shown(path)}".encode("utf-8", "replace").decode())
-
-
-def output_path(folder: Path, image: Path) -> Path:
-    """folder/NAME.png. If that exists, folder/NAME-HASH.png with the image's hash, so that neither
-    the image itself nor the figure of another image of the same name is overwritten."""
-    path = folder / f"{image.stem}.png"
-    return folder / f"{image.stem}-{results.sha256(image)[:8]}.png" if path.exists() else path
+def explain_user_images(args, device) -> None:
+    """Explains any images: the central square of each, at the size of the network's input."""
+    paths = user_files.image_files(args.image or [])
+    first = data.read_image(paths[0]) if paths else None  # so that a mistake is found early
+    classifier = user_images.load(args.model, args.weights, args.layer, args.data, device)
+    if args.list_layers:
+        for layer, maps in user_images.layer_maps(classifier.model, classifier.network).items():
+            _, channels, height, width = maps.shape
+            mark = "  (default)" if layer == classifier.layer else ""
+            print(f"{layer:40} {height} x {width}, {channels} channels{mark}")
+    for path in paths:
+        image = first if path == paths[0] else data.read_image(path)
+        explained = user_images.explain(classifier, image, args.target, args.method)
+        content = explained.content
+        request = {"image_sha256": results.sha256(path), "weights_sha256": classifier.model.sha256}
+        request |= {key: content[key] for key in ("method", "layer", "explained")}
+        out = results.output_folder(args.out / "user")
+        base = user_files.output_base(out, path, request, paths)
+        origins = results.provenance(args.seed, device)
+        content = {"image": path.name, **content, "request": request, "provenance": origins}
+        arrays = {"map": explained.raw, "image": explained.pixels} if args.save_maps else None
+        written = user_files.write(base, user_images.figure(explained), content, arrays)
+        user_files.report(
+            [(path.name, user_images.prediction(content)), user_images.row(explained)], written
+        )
 
 
 if __name__ == "__main__":

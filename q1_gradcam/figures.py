@@ -4,7 +4,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.figures import ACCENT, FAINT, INK, SECOND, WIDTH, color_bar, plt, show_image, show_map
+from common.figures import (
+    ACCENT,
+    DEAD,
+    FAINT,
+    INK,
+    SECOND,
+    WIDTH,
+    axes_at,
+    color_bar,
+    plt,
+    show_image,
+    show_map,
+    text_at,
+)
 
 
 def per_class(evaluation: dict):
@@ -135,15 +148,37 @@ def grid(rows: list[list[Panel]], names: list[str], note: str, columns: int):
                 else:
                     show_raw(ax, panel.image, panel.maps[k - 1], title)
                 ax.title.set_fontsize(6)
-    figure.text(0, 0.05 / height, note, fontsize=6.5, color=FAINT, parse_math=False)
+    figure.text(0, 0.05 / height, note, fontsize=6.5, color=FAINT)
     color_bar(figure, (1 - 1.8 / WIDTH, 0.36 / height, 1.65 / WIDTH, 0.08 / height))
     return figure
 
 
-def show_raw(ax, image: np.ndarray, raw: np.ndarray, title: str) -> None:
-    """The positive part of a signed map (h, w), relative to its maximum, over the image."""
+def show_raw(
+    ax, image: np.ndarray, raw: np.ndarray, title: str, strength: float = 1, note: str = ""
+) -> None:
+    """The positive part of a signed map (h, w), relative to its maximum, over the image.
+
+    `strength`, 0 to 1, weakens the colors; a note is shown instead of a map.
+    """
     peak = raw.max()
-    show_map(ax, image, np.maximum(raw, 0) / max(peak, 1e-30), title, dead=bool(peak <= 0))
+    note = note or ("" if peak > 0 else DEAD)
+    show_map(ax, image, strength * np.maximum(raw, 0) / max(peak, 1e-30), title, note)
+
+
+def single(
+    image: np.ndarray, raw: np.ndarray, title: str, lines: list[str], strength: float, note: str
+):
+    """One image (H, W, 3) and its map (h, w), see `show_raw`; on the right, lines of text and the
+    color bar."""
+    side, top = 2.45, 0.2
+    figure = plt.figure(figsize=(WIDTH, side + top + 0.05))
+    size = f"{image.shape[1]} x {image.shape[0]}"
+    show_image(axes_at(figure, 0.02, top, side, side), image, f"model input, {size}")
+    show_raw(axes_at(figure, side + 0.1, top, side, side), image, raw, title, strength, note)
+    text_at(figure, 2 * side + 0.25, top, "\n".join(lines), fontsize=7, linespacing=1.5)
+    left, height = (2 * side + 0.28) / WIDTH, figure.get_size_inches()[1]
+    color_bar(figure, (left, 0.36 / height, 1.75 / WIDTH, 0.1 / height), strength)
+    return figure
 
 
 def worked_example(image: np.ndarray, activations: np.ndarray, gradients: np.ndarray):
@@ -165,7 +200,7 @@ def worked_example(image: np.ndarray, activations: np.ndarray, gradients: np.nda
     def show(row, column, values, title, **options):
         ax = figure.add_subplot(grid[row, column])
         ax.set(xticks=[], yticks=[])
-        ax.set_title(title, fontsize=7, pad=3)
+        ax.set_title(title, fontsize=7, pad=3, parse_math=True)
         ax.spines[:].set_visible(False)
         return ax.imshow(values, **options)
 

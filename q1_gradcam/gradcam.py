@@ -24,7 +24,7 @@ is its negative. At other layers they differ.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.cli import UserError
+from common.folding import fold
+from q1_gradcam.guided import PositiveReLUs
+from q1_gradcam.layers import borrowed, find_layer, looks_like_maps
 
 
 def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -78,6 +81,9 @@ LAYERLESS_METHODS = ("input_gradient", "guided_backprop")
 METHODS = (*LAYER_METHODS, *PIXEL_METHODS)
 
 
+BATCH = 32  # images whose activations fit into the cache of a processor, about 10 MB
+
+
 @dataclass(frozen=True)
 class Maps:
     """The result of `explain`, on the device of the images."""
@@ -99,24 +105,33 @@ def explain(
     layer: str | None = None,
     target: Tensor | int | None = None,
     method: str = "gradcam",
-    batch: int = 128,
+    batch: int = BATCH,
+    reshape: Callable[[Tensor], Tensor] | None = None,
 ) -> Maps:
     """Explains the logit of one class for each image, `batch` images at a time.
 
-    The network runs in eval mode and is then restored (mode, hooks, `requires_grad`, `.grad`), even
-    after an error. Works inside `torch.no_grad()` and with frozen weights.
+    The network can be any module that maps images to logits (N, K). It runs in eval mode and is
+    then restored (mode, hooks, `requires_grad`, `.grad`), even after an error. Works inside
+    `torch.no_grad()` and with frozen weights. `prepare` makes it faster.
 
     Args:
-        images: (N, 3, H, W), in the range that the network expects.
+        images: (N, C, H, W), as the network expects them.
         layer: dotted name, as in `network.named_modules()`; required by all methods except
             input_gradient and guided_backprop.
         target: one class per image (N,), one class for all, or None for the predicted class.
         method: one of METHODS.
+        reshape: converts the layer's output to (N, C, h, w), for layers whose channels are last
+            (`lambda a: a.permute(0, 3, 1, 2)` for Swin) or that give tokens.
 
     Raises:
         UserError: unknown method, layer or class; a layer without a (N, C, h, w) output or that
-            runs more than once; no ReLU modules to guide; logits that are not finite or not (N, K).
+            runs more than once; no ReLU to guide; images, logits or maps that are not finite;
+            outputs that are not (N, K).
     """
+    if not (isinstance(images, Tensor) and images.dim() == 4 and len(images)):
+        raise UserError("the images are not a tensor (N, C, H, W) with N > 0")
+    if not images.isfinite().all():
+        raise UserError("the images contain values that are not finite")
     if method not in METHODS:
         raise UserError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
     if method in LAYERLESS_METHODS:
@@ -130,21 +145,37 @@ def explain(
             x = images[start : start + batch]
             y = None if target is None else target[start : start + batch]
             if method in LAYER_METHODS:
-                activations, gradients, logits, y = at_layer(network, x, layer, y)
+                activations, gradients, logits, y = at_layer(network, x, layer, y, reshape)
                 raw = LAYER_METHODS[method](activations, gradients)
             else:
                 gradients, logits, y = at_pixels(network, x, y, guided=method != "input_gradient")
                 raw = gradients.abs().amax(1)
                 if method == "guided_gradcam":
-                    coarse = grad_cam(*at_layer(network, x, layer, y)[:2])
+                    coarse = grad_cam(*at_layer(network, x, layer, y, reshape)[:2])
                     raw = raw * enlarge(coarse.relu(), x.shape[2:])
+            if not raw.isfinite().all():
+                raise UserError("the map has values that are not finite: its gradients overflow")
             parts.append((raw, logits, y))
     raw, logits, target = (torch.cat(part) for part in zip(*parts, strict=True))
     return Maps(raw, logits, target, layer)
 
 
+def prepare(network: nn.Module, images: Tensor, layer: str | None = None) -> nn.Module:
+    """A copy of the network that `explain` runs faster at `layer`, with the same maps up to
+    rounding: batch norm is folded into convolutions, see common/folding.py.
+
+    Returns the network itself where that is impossible. Worthwhile from about 100 images.
+    """
+    with torch.inference_mode(False):
+        return fold(network, images[:2], layer) or network
+
+
 def at_layer(
-    network: nn.Module, x: Tensor, layer: str, target: Tensor | None
+    network: nn.Module,
+    x: Tensor,
+    layer: str,
+    target: Tensor | None,
+    reshape: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Activations and gradients of the target logit at a layer, both (N, C, h, w); logits; targets.
 
@@ -154,10 +185,12 @@ def at_layer(
     leaves: list[Tensor] = []
 
     def detach(module, inputs, output):
-        _check_feature_map(layer, output, x)
         if leaves:
             raise UserError(f"layer {layer!r} runs more than once, so its map would be ambiguous")
-        leaves.append(output.detach().requires_grad_())
+        if isinstance(output, Tensor):
+            leaves.append(output.detach().requires_grad_())
+        reshaped = reshape is not None and bool(leaves)
+        _check_maps(layer, reshape(leaves[0]) if reshaped else output, x, reshaped)
         return leaves[0].clone()  # an in-place ReLU after the layer must not change the activations
 
     hook = find_layer(network, layer).register_forward_hook(detach)
@@ -165,10 +198,17 @@ def at_layer(
         logits, target = _forward(network, x, target)
         if not leaves:
             raise UserError(f"layer {layer!r} does not run in a forward pass")
-        (gradients,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), leaves[0])
+        score, gradients = logits.gather(1, target[:, None]).sum(), None
+        if score.requires_grad:
+            (gradients,) = torch.autograd.grad(score, leaves[0], allow_unused=True)
+        if gradients is None:
+            raise UserError(f"the logits do not depend on layer {layer!r}")
     finally:
         hook.remove()
-    return leaves[0].detach(), gradients, logits.detach(), target
+    activations = leaves[0].detach()
+    if reshape:
+        activations, gradients = reshape(activations), reshape(gradients)
+    return activations, gradients, logits.detach(), target
 
 
 def at_pixels(
@@ -176,24 +216,12 @@ def at_pixels(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradient of the target logit at the pixels (N, 3, H, W), guided or not; logits; targets."""
     x = x.detach().clone().requires_grad_()
-    with _guided(network) if guided else contextlib.nullcontext():
+    with PositiveReLUs() if guided else contextlib.nullcontext() as relus:
         logits, target = _forward(network, x, target)
+        if guided and not relus.used:
+            raise UserError("guided backpropagation needs ReLUs, and this network has none")
         (gradient,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), x)
     return gradient, logits.detach(), target
-
-
-def find_layer(network: nn.Module, name: str | None) -> nn.Module:
-    """The module called `name`; for an unknown name, the UserError lists the stages to choose."""
-    modules = {key: module for key, module in network.named_modules() if key}
-    if name not in modules:
-        stages = [
-            key
-            for key, module in modules.items()
-            if key.count(".") <= 1 and key != "body"
-            if isinstance(module, nn.Conv2d) or list(module.children())
-        ]
-        raise UserError(f"unknown layer {name!r}: choose {', '.join(stages)}, or a module in them")
-    return modules[name]
 
 
 def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -209,14 +237,19 @@ def scale(maps: Tensor) -> Tensor:
     return positive / torch.where(peak > 0, peak, torch.ones_like(peak))
 
 
-def _check_feature_map(layer: str, output: object, x: Tensor) -> None:
-    """Raises UserError unless `output` is (N, C, h, w), with about the aspect ratio of x."""
-    if not isinstance(output, Tensor) or output.dim() != 4:
-        raise UserError(f"layer {layer!r} gives no feature map (N, C, h, w)")
-    (h, w), (height, width) = output.shape[2:], x.shape[2:]
-    if not 0.5 <= (h * width) / (w * height) <= 2:
-        shape = tuple(output.shape)
-        raise UserError(f"layer {layer!r} gives {shape}, no (N, C, h, w): are its channels last?")
+def _check_maps(layer: str, output: object, x: Tensor, reshaped: bool) -> None:
+    """Raises UserError unless `output` is (N, C, h, w)."""
+    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    if not isinstance(output, Tensor) or output.dim() != 4 or len(output) != len(x):
+        raise UserError(
+            f"layer {layer!r} gives no feature map (N, C, h, w) but {shape}: choose another layer, "
+            "or convert it with `reshape`"
+        )
+    if not (reshaped or looks_like_maps(output, x)):
+        raise UserError(
+            f"layer {layer!r} gives {shape}, which does not look like (N, C, h, w): are its "
+            "channels last? Then use reshape=lambda a: a.permute(0, 3, 1, 2)"
+        )
 
 
 def _as_targets(target: Tensor | int | None, images: Tensor) -> Tensor | None:
@@ -234,8 +267,11 @@ def _as_targets(target: Tensor | int | None, images: Tensor) -> Tensor | None:
 def _forward(network: nn.Module, x: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
     """Logits (N, K), part of the graph, and targets (N,), by default the predicted classes."""
     logits = network(x)
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        raise UserError("the network does not return logits (N, K)")
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise UserError(
+            f"the network does not return logits (N, K) but {got}: wrap it in a module that does"
+        )
     if not logits.isfinite().all():
         raise UserError("the network's logits are not finite numbers: its weights are damaged")
     if target is None:
@@ -244,51 +280,3 @@ def _forward(network: nn.Module, x: Tensor, target: Tensor | None) -> tuple[Tens
         wrong = int(target.min() if target.min() < 0 else target.max())
         raise UserError(f"there is no class {wrong}: the classes are 0 to {logits.size(1) - 1}")
     return logits, target
-
-
-@contextlib.contextmanager
-def borrowed(network: nn.Module) -> Iterator[None]:
-    """Eval mode, frozen weights and autograd on; restores mode and `requires_grad` afterwards."""
-    modes = [(module, module.training) for module in network.modules()]
-    frozen = [(p, p.requires_grad) for p in network.parameters()]
-    try:
-        network.eval()
-        for p, _ in frozen:
-            p.requires_grad_(False)
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        for p, required in frozen:
-            p.requires_grad_(required)
-
-
-class _PositiveGradient(torch.autograd.Function):
-    """The identity whose backward pass keeps only positive gradients."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return gradient.relu()
-
-
-@contextlib.contextmanager
-def _guided(network: nn.Module) -> Iterator[None]:
-    """In this block, every ReLU module passes back only positive gradients (arXiv:1412.6806)."""
-    relus = [module for module in network.modules() if isinstance(module, nn.ReLU)]
-    if not relus:
-        raise UserError("guided backpropagation needs nn.ReLU modules, and this network has none")
-
-    def guide(module, inputs, output):
-        return _PositiveGradient.apply(output)
-
-    hooks = [relu.register_forward_hook(guide) for relu in relus]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()

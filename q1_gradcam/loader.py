@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from common import distributed
 from common.cli import generator
 
 
@@ -41,7 +42,10 @@ class Batches:
         return len(self.labels) // self.batch
 
     def epoch(self, number: int, side: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Shuffled batches: images (B, 3, side, side) in 0 to 1, channels last, and labels (B,)."""
+        """Shuffled batches: images (B, 3, side, side) in 0 to 1, channels last, and labels (B,).
+
+        Of several processes, each gets its part of every batch.
+        """
         random = generator(self.seed, "epoch", number)
         n = len(self.labels)
         order = torch.randperm(n, generator=random).to(self.device)
@@ -50,6 +54,7 @@ class Batches:
         if self.cutout:
             centres = torch.randint(0, 32, (2, n), generator=random).to(self.device)
         for chosen in order[: len(self) * self.batch].split(self.batch):
+            chosen = chosen[distributed.rank() :: distributed.size()]
             x = self._crop(chosen, shifts[:, chosen], number)
             if centres is not None:
                 x[self._square(*centres[:, chosen])] = 0.5

@@ -57,7 +57,6 @@ def make(network: nn.Module, recipe: dict, bfloat16: bool = False) -> list[torch
         muon: Muon for the filters; Nesterov SGD, with separate learning rates, for biases,
             batch-norm scales and the head.
         nesterov: the same, with Nesterov SGD for the filters as well.
-        sgd: Nesterov SGD with one learning rate for all, and weight decay for weights only.
 
     With `bfloat16`, Muon orthogonalizes in bfloat16, as its reference implementation does.
     """
@@ -67,17 +66,13 @@ def make(network: nn.Module, recipe: dict, bfloat16: bool = False) -> list[torch
             kind = _kind(name, p)
             groups.setdefault(kind, {"name": kind, "params": []})["params"].append(p)
     lr, filters = recipe["lr"], groups["filters"]
-    if recipe["optimizer"] == "sgd":
-        for kind, group in groups.items():
-            group["weight_decay"] = recipe["weight_decay"] if kind in ("filters", "head") else 0.0
-    else:
-        # The product of weight decay and learning rate is what matters, so the recipe gives it, per
-        # image, as airbench94_muon does. Its rates are for summed losses, not for their means.
-        del groups["filters"]
-        for kind, group in groups.items():
-            group["lr"] = recipe["batch"] * recipe["head_lr" if kind == "head" else "bias_lr"]
-            decay = recipe["decay_per_image"] * recipe["batch"] / group["lr"]
-            group["weight_decay"] = 0.0 if kind == "scales" else decay
+    # The product of weight decay and learning rate is what matters, so the recipe gives it, per
+    # image, as airbench94_muon does. Its rates are for summed losses, not for their means.
+    del groups["filters"]
+    for kind, group in groups.items():
+        group["lr"] = recipe["batch"] * recipe["head_lr" if kind == "head" else "bias_lr"]
+        decay = recipe["decay_per_image"] * recipe["batch"] / group["lr"]
+        group["weight_decay"] = 0.0 if kind == "scales" else decay
     if recipe["optimizer"] == "nesterov":
         options = {"momentum": recipe["filter_momentum"], "weight_decay": recipe["weight_decay"]}
         groups["filters"] = filters | options

@@ -27,17 +27,6 @@ _MUON = {
     "translate": 4,  # as in airbench95 and 96; 2 is for the shortest runs (arXiv:2404.00498)
     "flip": True,
 }
-_SGD = {  # the common 95% recipe for CIFAR ResNets, with a linear schedule instead of a cosine
-    "optimizer": "sgd",
-    "batch": 128,
-    "lr": 0.1,
-    "momentum": 0.9,
-    "weight_decay": 5e-4,
-    "warmup": 2.0,
-    "label_smoothing": 0.1,
-    "translate": 4,
-    "flip": True,
-}
 
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("compact", "cifar10"): _MUON
@@ -59,7 +48,6 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "bfloat16_on_cpu": True,
         "muon_bfloat16": True,  # three quarters of Muon's time, a quarter of the step
     },
-    ("vgg16", "cifar10"): _SGD | {"options": {}, "sides": [32] * 60, "lr": 0.05},
     # The shapes are easy: a quarter of the width and a few epochs suffice.
     ("compact", "shapes"): _MUON
     | {
@@ -99,5 +87,4 @@ def recipe(
     sides = chosen["sides"]
     if epochs is not None:
         sides = [sides[i * len(sides) // epochs] for i in range(epochs)]
-        chosen["warmup"] = min(chosen["warmup"], epochs / 4)
     return chosen | {"sides": sides, "epochs": len(sides)}

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from common import data, models
-from common.cli import seed_for
+from common.cli import file_name, seed_for
 from common.metrics import discarded_share, pointing_game
 from q1_gradcam import gradcam
 
@@ -72,8 +72,9 @@ def explain(
     confidence = torch.softmax(logits.double() / model.temperature, 1).numpy()
     device = next(model.network.parameters()).device
     x = models.to_input(dataset.x_test[index], device)
+    network = gradcam.prepare(model.network, x, layer)
     maps, maps_true = (
-        gradcam.explain(model.network, x, layer, y.to(device), method) for y in (explained, labels)
+        gradcam.explain(network, x, layer, y.to(device), method) for y in (explained, labels)
     )
     classes = (labels.numpy(), logits.argmax(1).numpy(), explained.numpy())
     raw, raw_true = maps.raw.cpu().numpy(), maps_true.raw.cpu().numpy()
@@ -90,7 +91,8 @@ def describe(e: Explained, method: str, classes: tuple[str, ...]) -> list[dict]:
         row["confidence_true"] = e.confidence[k, e.labels[k]]
         row |= {"method": method, "layer": e.layer, "explained": classes[e.explained[k]]}
         row |= {"dead": not (e.raw[k] > 0).any(), "dead_true": not (e.raw_true[k] > 0).any()}
-        rows.append(row | {"peak": e.raw[k].max(), "figure": f"figures/{kind}_{true}.png"})
+        figure = f"figures/{kind}_{file_name(true)}.png"
+        rows.append(row | {"peak": e.raw[k].max(), "figure": figure})
     return rows
 
 

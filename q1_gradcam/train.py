@@ -6,6 +6,7 @@
     python q1_gradcam/train.py --dataset shapes       built-in images: no download, one minute
     python q1_gradcam/train.py --quick                a narrower network: ten minutes
     python q1_gradcam/train.py --arch resnet18        ResNet-18
+    torchrun --nproc-per-node 2 q1_gradcam/train.py   two processes (or GPUs) on each batch
     python q1_gradcam/train.py --quick --dataset cifar10-marked       with a planted shortcut
 
 Expect 93.8% on CIFAR-10 (94.3% averaged with the mirror image), after 20 minutes on two cores with
@@ -25,7 +26,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from common import cli, data, models, results
+from common import cli, data, distributed, models, results
 from q1_gradcam import calibration, cost, optimizers
 from q1_gradcam.loader import Batches
 from q1_gradcam.recipes import recipe
@@ -41,8 +42,8 @@ def arguments():
     add("--arch", choices=tuple(models.ARCHITECTURES), default="compact")
     add("--quick", action="store_true", help="a narrower network and seven epochs: ten minutes")
     seeds = "one training for each seed (default: 0)"
-    add("--seeds", type=int, nargs="+", default=[0], metavar="N", help=seeds)
-    add("--epochs", type=cli.positive, metavar="N", help="instead of the recipe's")
+    add("--seeds", type=cli.seed, nargs="+", default=[0], metavar="N", help=seeds)
+    add("--epochs", type=cli.whole(1, 1000), metavar="N", help="instead of the recipe's")
     held_out = "training images to hold out (default: 1000; 500 for the shapes)"
     add("--held-out", type=cli.positive, metavar="N", help=held_out)
     add("--train-size", type=cli.positive, metavar="N", help="use only the first N images")
@@ -64,10 +65,12 @@ def arguments():
 def main() -> None:
     args = arguments()
     cli.keep_freed_memory()
-    device = cli.pick_device(args.device)
+    device = distributed.start(cli.pick_device(args.device))
     out = results.output_folder(args.out)
     dataset = data.load(args.dataset, args.data)
     chosen = recipe(args.arch, args.dataset, args.epochs, args.quick)
+    if chosen["batch"] % distributed.size():
+        raise cli.UserError(f"a batch of {chosen['batch']} can't be shared by {distributed.size()}")
     train, held_out = data.held_out_split(dataset.y_train, args.held_out)
     train = train[: args.train_size]
     plan = {  # must be the same when a run is resumed
@@ -84,7 +87,7 @@ def main() -> None:
 
     def save_state(current: dict[str, Any] | None) -> None:
         state = {"plan": plan, "finished": finished, "current": current}
-        results.write_whole(state_file, lambda file: torch.save(state, file))
+        results.write_whole(state_file, lambda file: results.write_torch(state, file))
 
     precision = torch.bfloat16 if uses_bfloat16(device, chosen) else torch.float32
     reference_speed = cost.matrix_product_speed(device, precision)
@@ -98,9 +101,12 @@ def main() -> None:
         accuracy, mirror = correct(model.network, dataset.x_test, dataset.y_test).mean(1).tolist()
         run["row"] |= {"accuracy": accuracy, "accuracy_mirror": mirror}
         run["row"]["matrix_product_flops_per_second"] = reference_speed
-        if not finished:
-            models.save(out / "model.pt", model, half=run["parameters"] > HALF_PRECISION_ABOVE)
+        run["row"]["processes"] = distributed.size()
         finished.append(run)
+        if distributed.rank():
+            continue
+        if len(finished) == 1:
+            models.save(out / "model.pt", model, half=run["parameters"] > HALF_PRECISION_ABOVE)
         origin = {"data_source": dataset.source, "data_sha256": dataset.sha256}
         origin["checkpoint_sha256"] = results.sha256(out / "model.pt")
         provenance = results.provenance(finished[0]["row"]["seed"], device, **origin)
@@ -109,7 +115,8 @@ def main() -> None:
         save_state(None)
         minutes = run["row"]["seconds"] / 60
         print(f"seed {seed}: test {accuracy:.2%}, mirrored {mirror:.2%}, {minutes:.0f} min")
-    state_file.unlink(missing_ok=True)
+    if distributed.rank() == 0:
+        state_file.unlink(missing_ok=True)
     print(f"wrote {results.shown(out / 'model.pt')} and training.json beside it")
 
 
@@ -156,12 +163,6 @@ def train_one(
         row |= {"held_out_accuracy": accuracy, "held_out_accuracy_mirror": mirror}
         row |= {"seconds": epoch_seconds, "peak_memory_bytes": cost.peak_memory(device)}
         history.append(row)
-        left = sum(later**2 for later in chosen["sides"][epoch + 1 :]) / side**2 * epoch_seconds
-        print(
-            f"epoch {epoch + 1:2d}/{chosen['epochs']}  {side} px  loss {loss:.3f}  "
-            f"held out {accuracy:.2%} (mirrored {mirror:.2%})  about {left / 60:.0f} min left",
-            flush=True,
-        )
         seconds, started = seconds + time.perf_counter() - started, time.perf_counter()
         # Batches depend on (seed, epoch) and learning rates on the epoch, so this is complete.
         state = {"seed": seed, "history": history, "seconds": seconds}
@@ -169,6 +170,12 @@ def train_one(
         state["optimizers"] = [step.state_dict() for step in steps]
         if save_state:
             save_state(state)
+        left = sum(later**2 for later in chosen["sides"][epoch + 1 :]) / side**2 * epoch_seconds
+        print(
+            f"epoch {epoch + 1:2d}/{chosen['epochs']}  {side} px  loss {loss:.3f}  "
+            f"held out {accuracy:.2%} (mirrored {mirror:.2%})  about {left / 60:.0f} min left",
+            flush=True,
+        )
 
     network.eval()
     parameters = sum(p.numel() for p in network.parameters())
@@ -210,7 +217,12 @@ def new_network(dataset, train, plan, seed: int, device) -> models.Classifier:
 
 
 def train_epoch(network, steps, batches: Batches, chosen: dict, epoch: int, side: int) -> float:
-    """One pass over the training images. Returns the mean loss; UserError if it is not finite."""
+    """One pass over the training images. Returns the mean loss; UserError if it is not finite.
+
+    Several processes average their gradients in each step, so their weights stay equal. Batch norm
+    normalizes with the statistics of the process's part of the batch (with two processes, 250
+    images are enough); its running statistics are averaged after the epoch.
+    """
     network.train()
     total_loss = torch.zeros((), device=batches.device)
     bfloat16 = uses_bfloat16(batches.device, chosen)
@@ -222,9 +234,11 @@ def train_epoch(network, steps, batches: Batches, chosen: dict, epoch: int, side
         loss = F.cross_entropy(logits.float(), y, label_smoothing=chosen["label_smoothing"])
         network.zero_grad(set_to_none=True)
         loss.backward()
+        distributed.average(p.grad for p in network.parameters() if p.grad is not None)
         for step in steps:
             step.step()
         total_loss += loss.detach()
+    distributed.average([total_loss, *network.buffers()])
     mean_loss = total_loss.item() / len(batches)
     if not math.isfinite(mean_loss):
         advice = "lower `lr` in q1_gradcam/recipes.py"
@@ -269,30 +283,8 @@ def summary(runs: list[dict[str, Any]], plan: dict[str, Any]) -> dict[str, Any]:
         "accuracy_range": [min(accuracies), max(accuracies)],
     }
     if history[0]["side"] < history[-1]["side"]:
-        content["resizing"] = gain_of_full_size(history)
+        content["resizing"] = cost.gain_of_full_size(history)
     return content
-
-
-def gain_of_full_size(history: list[dict[str, Any]]) -> dict[str, Any]:
-    """Held-out accuracy before and after the images reach their full size.
-
-    `time_share`: the time of an epoch at the smallest size, relative to one at full size.
-    """
-    small, full = history[0]["side"], history[-1]["side"]
-    k = next(k for k, row in enumerate(history) if row["side"] == full)
-    before, after = (row["held_out_accuracy"] for row in history[k - 1 : k + 1])
-    small_seconds, full_seconds = (
-        np.mean([row["seconds"] for row in history if row["side"] == side])
-        for side in (small, full)
-    )
-    return {
-        "smallest_side": small,
-        "first_full_epoch": history[k]["epoch"],
-        "accuracy_before": before,
-        "accuracy_after": after,
-        "gain": after - before,
-        "time_share": small_seconds / full_seconds,
-    }
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 Uses a random training image or post of each class, because the defaults are chosen from these
 results, whereas explain.py and explain_text.py explain test data. Writes
-OUT/{images,text}/ablation.{json,svg} and OUT/images/kernel.svg.
+OUT/{images,text}/ablation.json and OUT/images/{ablation,kernel}.svg.
 """
 
 import time
@@ -18,7 +18,7 @@ from scipy.stats import binom, spearmanr
 
 from common import cli, data, imagenet, newsgroups, results
 from common.figures import save as save_figure
-from q2_lime import core, image_figures, images, linear, stability, text
+from q2_lime import core, image_figures, images, linear, samplers, stability, text
 
 N_SEEDS = 2  # independent explanations of each input
 RECOGNIZED_OF = 500  # training images on which resizing methods are compared
@@ -75,7 +75,7 @@ def main() -> None:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     parser.data_option("CIFAR-10, 20newsgroups and weights")
-    add("--seed", type=int, default=0, metavar="N", help="of inputs and masks (default: 0)")
+    add("--seed", type=cli.seed, default=0, metavar="N", help="of inputs and masks (default: 0)")
     default = results.OUTPUTS / "q2_lime"
     add("--out", type=Path, default=default, metavar="DIR", help="default: outputs/q2_lime")
     parser.device_option()
@@ -122,12 +122,10 @@ def draw(labels: np.ndarray, classes: tuple[str, ...], seed: int) -> list[int]:
 
 def write(args, half: str, device, rows: list[dict], content: dict, **origins: str) -> None:
     out = results.output_folder(args.out / half)
-    figure = image_figures.ablation(rows, content.get("recognized"))
-    save_figure(figure, out / "ablation.svg")
     content |= {"split": "train", "n_seeds": N_SEEDS}
     content["provenance"] = results.provenance(args.seed, device, **origins)
     results.write_json(out / "ablation.json", content | {"rows": rows})
-    print(f"wrote {results.shown(out / 'ablation.json')} and ablation.svg")
+    print(f"wrote {results.shown(out / 'ablation.json')}")
 
 
 def ablate_images(args, device: torch.device) -> None:
@@ -147,7 +145,7 @@ def ablate_images(args, device: torch.device) -> None:
 
     rows = measure_all(IMAGE_FACTORS, measure)
     recognized = {how: accuracy(model, dataset, how, args.seed) for how in images.RESAMPLING}
-    shown = core.glime_probability(default.kernel_width)
+    shown = samplers.glime_probability(default.kernel_width)
     content = {
         "model": model.name,
         "indices": indices,
@@ -163,6 +161,8 @@ def ablate_images(args, device: torch.device) -> None:
     }
     origins = {"data_sha256": dataset.sha256, "weights_sha256": model.sha256}
     write(args, "images", device, rows, content, **origins)
+    figure = image_figures.ablation(rows, recognized)
+    save_figure(figure, args.out / "images/ablation.svg")
     figure = image_figures.kernel(KERNEL_SEGMENTS, KERNEL_WIDTHS, shown)
     save_figure(figure, args.out / "images/kernel.svg")
 
@@ -183,9 +183,9 @@ def measure_image(
     top = int(logits(np.ones((1, d), bool))[0].argmax())
     values = images.explained_values(logits, [top], image_settings.explained_value)
 
-    def draw_masks(n: int, *key) -> core.Sample:
+    def draw_masks(n: int, *key) -> samplers.Sample:
         rng = np.random.default_rng(cli.seed_for(settings.seed, "ablation", index, *key))
-        return core.SAMPLERS[settings.sampler](n, d, settings.kernel_width, rng)
+        return core.draw(settings, n, d, rng)
 
     started = time.perf_counter()
     surrogates = []
@@ -212,7 +212,7 @@ def accuracy(model: imagenet.ImageModel, dataset: data.Dataset, how: str, seed: 
 
 def effective_share(d: int, width: float) -> float:
     """Effective share (E w)^2 / E w^2 of masks that show each segment with probability 1/2."""
-    weights = core.kernel(np.tri(d + 1, d, -1), width)  # of masks that show 0, ..., d segments
+    weights = samplers.kernel(np.tri(d + 1, d, -1), width)  # of masks that show 0, ..., d segments
     share = binom.pmf(range(d + 1), d, 0.5)
     return float((share @ weights) ** 2 / (share @ weights**2))
 

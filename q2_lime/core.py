@@ -5,29 +5,30 @@ Ribeiro, Singh & Guestrin, "Why should I trust you?" (arXiv:1602.04938). The inp
 output for the masked input. LIME fits
 
     xi = argmin_g  sum_z pi(z) (f(z) - g(z))^2 + Omega(g),  g(z) = b + w . z     (1)  eq. 1 and 2
-    pi(z) = exp(-D(z)^2 / (2 s^2)),  D: cosine distance to the mask of ones      (2)  section 3.4
 
-with a ridge penalty alpha |w|^2 for Omega. The weights w are the explanation.
+with the kernel pi of samplers.py and a ridge penalty alpha |w|^2 for Omega. The weights w are the
+explanation.
 
 This module does not depend on images or texts. The caller passes a function from masks (n, d) bool
 to explained values (n, K), for example the log-odds of K classes. `explain` draws and weights the
-masks, fits the ridge regression and decides when to stop.
+masks, fits the ridge regression and decides when to stop. stability.py repeats it with other seeds
+and judges the result.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln, logsumexp, softmax
+from scipy.special import logsumexp, softmax
 
 from common.cli import UserError, seed_for
+from q2_lime.samplers import SAMPLERS, Sample
 
 ValueFunction = Callable[[np.ndarray], np.ndarray]
-Sample = tuple[np.ndarray, np.ndarray]  # masks (n, d) bool and their weights (n,)
 BATCH = 64  # masks per step while more may be needed
 MIN_SAMPLES = 32  # masks to fit to; fewer cannot support any conclusion
 MIN_HIDDEN = 4  # times every feature must be hidden, and shown, before its weight counts as known
-REPEATS = 400  # simulated repetitions for the expected overlap
+REPEATS = 400  # simulated repetitions for the expected stability
 CONSTANT = 1e-5  # a standard deviation below this share of the values' size is float32 rounding
 
 
@@ -48,68 +49,17 @@ def top_features(weights: np.ndarray, top_k: int) -> np.ndarray:
     return np.argsort(-np.abs(weights), axis=-1, kind="stable")[..., :top_k]
 
 
-def kernel(masks: np.ndarray, width: float) -> np.ndarray:
-    """Equation 2 for masks (n, d): weights (n,) between 0 and 1.
+def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Weighted Jaccard index, 0 to 1, of weights (..., d): 1 is equal, 0 has nothing in common.
 
-    With k of d features shown, the cosine distance to the full mask is 1 - sqrt(k / d). For texts
-    the `lime` package uses 100 D and width 25, which equals width 0.25 here.
+    sum min(p_j, q_j) / sum max(p_j, q_j) over the parts, where p_j and q_j are the squared weights
+    and a weight of the other sign counts as zero. If parts are shown independently, w_j^2 is
+    proportional to a part's share of the surrogate's variance. So parts without influence hardly
+    count, and no number of top parts has to be chosen.
     """
-    return np.exp(-((1 - np.sqrt(masks.mean(1))) ** 2) / (2 * width**2))
-
-
-def draw_lime(n: int, d: int, width: float, rng: np.random.Generator) -> Sample:
-    """The `lime` package's masks for images, except its first, which shows all features.
-
-    Each feature is shown with probability 1/2.
-    """
-    masks = rng.random((n, d)) < 0.5
-    return masks, kernel(masks, width)
-
-
-def draw_lime_text(n: int, d: int, width: float, rng: np.random.Generator) -> Sample:
-    """The `lime` package's masks for texts: the number of hidden words is uniform on 1 to d."""
-    masks = _with_hidden(rng.integers(1, d + 1, n), d, rng)
-    return masks, kernel(masks, width)
-
-
-def glime_probability(width: float) -> float:
-    """The probability that GLIME shows a feature: e^(1/s^2) / (1 + e^(1/s^2)), s^2 = 2 width^2."""
-    return float(1 / (1 + np.exp(-1 / (2 * width**2))))
-
-
-def draw_glime(n: int, d: int, width: float, rng: np.random.Generator) -> Sample:
-    """GLIME-Binomial (Tan et al., NeurIPS 2023, section 4.1): the kernel moves into the sampler.
-
-    With an exponential kernel of the number of hidden features, LIME's weighted masks have the same
-    distribution as unweighted masks that show each feature with `glime_probability`, which spend no
-    model call on a negligible weight. Width 0.54 shows 85% of the features.
-    """
-    return rng.random((n, d)) < glime_probability(width), np.ones(n)
-
-
-def draw_stratified(n: int, d: int, width: float, rng: np.random.Generator) -> Sample:
-    """Stratified masks (Rashid et al., AAAI 2024): the number k of shown features is uniform.
-
-    A mask's weight is (d + 1) C(d, k) / 2^d times its kernel weight, so that weighted sums over
-    these masks estimate the same quantity as sums over those of `draw_lime`.
-    """
-    k = rng.integers(0, d + 1, n)
-    log_binomial = gammaln(d + 1) - gammaln(k + 1) - gammaln(d - k + 1)
-    masks = _with_hidden(d - k, d, rng)
-    return masks, np.exp(np.log(d + 1) + log_binomial - d * np.log(2)) * kernel(masks, width)
-
-
-def _with_hidden(hidden: np.ndarray, d: int, rng: np.random.Generator) -> np.ndarray:
-    """Masks (n, d) with hidden[i] random features hidden in row i."""
-    return rng.random((len(hidden), d)).argsort(1).argsort(1) >= hidden[:, None]
-
-
-SAMPLERS = {
-    "lime": draw_lime,
-    "lime_text": draw_lime_text,
-    "glime": draw_glime,
-    "stratified": draw_stratified,
-}
+    both = np.maximum(a**2, b**2) + np.where(a * b < 0, np.minimum(a**2, b**2), 0)
+    shared = np.where(a * b > 0, np.minimum(a**2, b**2), 0)
+    return shared.sum(-1) / np.maximum(both.sum(-1), 1e-300)
 
 
 @dataclass(frozen=True)
@@ -139,18 +89,45 @@ def fit(
     return Surrogate(weights, mean_y - mean_z @ weights)
 
 
+def r_squared(errors: np.ndarray, values: np.ndarray, sample_weights: np.ndarray) -> np.ndarray:
+    """Weighted R^2 (K,): 1 is perfect, 0 no better than a constant, negative worse.
+
+    Takes errors of a surrogate and values, both (n, K). NaN if the values are constant.
+    """
+    share = sample_weights / sample_weights.sum()
+    residual, spread = share @ errors**2, share @ (values - share @ values) ** 2
+    smallest = (CONSTANT * np.maximum(1e-6, np.abs(values).max(0))) ** 2
+    return np.where(spread > smallest, 1 - residual / np.maximum(spread, 1e-300), np.nan)
+
+
 def fidelity(
     surrogate: Surrogate, masks: np.ndarray, values: np.ndarray, sample_weights: np.ndarray
 ) -> np.ndarray:
-    """Weighted R^2 (K,) of a surrogate: 1 is perfect, 0 no better than a constant, negative worse.
+    """`r_squared` (K,) of a surrogate on masks (n, d)."""
+    return r_squared(values - surrogate(masks), values, sample_weights)
 
-    NaN if the values are constant. Measured on masks that the surrogate was not fitted to.
+
+def _bread(masks: np.ndarray, sample_weights: np.ndarray, alpha: float):
+    """The centered masks z (n, d) and the inverse of z' diag(sample_weights) z + alpha I."""
+    z = masks - sample_weights @ masks / sample_weights.sum()
+    return z, np.linalg.inv((z * sample_weights[:, None]).T @ z + alpha * np.eye(z.shape[1]))
+
+
+def leave_one_out(
+    masks: np.ndarray,
+    values: np.ndarray,
+    sample_weights: np.ndarray,
+    alpha: float,
+    surrogate: Surrogate,
+) -> np.ndarray:
+    """Errors (n, K) at each mask of the surrogate that is fitted to all other masks.
+
+    They follow from the errors of the fit to all masks, divided by 1 - leverage (PRESS; Allen,
+    Technometrics 1974).
     """
-    share = sample_weights / sample_weights.sum()
-    residual = share @ (values - surrogate(masks)) ** 2
-    spread = share @ (values - share @ values) ** 2
-    smallest = (CONSTANT * np.maximum(1e-6, np.abs(values).max(0))) ** 2
-    return np.where(spread > smallest, 1 - residual / np.maximum(spread, 1e-300), np.nan)
+    z, bread = _bread(masks, sample_weights, alpha)
+    leverage = sample_weights * (1 / sample_weights.sum() + ((z @ bread) * z).sum(1))
+    return (values - surrogate(masks)) / np.maximum(1 - leverage, 1e-6)[:, None]
 
 
 def effective_samples(sample_weights: np.ndarray) -> float:
@@ -158,37 +135,27 @@ def effective_samples(sample_weights: np.ndarray) -> float:
     return float(sample_weights.sum() ** 2 / (sample_weights**2).sum())
 
 
-def expected_overlap(
+def expected_stability(
     masks: np.ndarray,
-    values: np.ndarray,
     sample_weights: np.ndarray,
     alpha: float,
-    surrogate: Surrogate,
-    top_k: int,
+    weights: np.ndarray,
+    errors: np.ndarray,
     rng: np.random.Generator,
 ) -> float:
-    """The expected Jaccard overlap, 0 to 1, of the signed top features with those of another run.
+    """The expected `similarity`, 0 to 1, of weights (d,) with those of another run.
 
-    Simulates REPEATS runs: weights of the first value from a normal distribution around the fitted
-    ones, with twice the sandwich covariance of a weighted ridge (White, Econometrica 1980). Twice,
-    because the weights of both runs deviate from the true ones.
+    Takes the `leave_one_out` errors (n,). Simulates REPEATS runs: weights from a normal
+    distribution around the fitted ones, with twice the sandwich covariance of a weighted ridge
+    (White, Econometrica 1980; with these errors "HC3", MacKinnon & White, 1985). Twice, because the
+    weights of both runs deviate from the true ones.
     """
-    z = masks - sample_weights @ masks / sample_weights.sum()
-    weighted = (z * sample_weights[:, None]).T
-    bread = np.linalg.inv(weighted @ z + alpha * np.eye(z.shape[1]))
-    errors = (values - surrogate(masks))[:, 0] * sample_weights
-    # Residuals of a fit to few masks underestimate the errors.
-    correction = len(masks) / max(1.0, len(masks) - z.shape[1] - 1)
-    scores = z * errors[:, None]
-    covariance = correction * bread @ (scores.T @ scores) @ bread
-    fitted = surrogate.weights[:, 0]
-    eigenvalues, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    z, bread = _bread(masks, sample_weights, alpha)
+    scores = bread @ (z * (errors * sample_weights)[:, None]).T  # (d, n)
+    eigenvalues, vectors = np.linalg.eigh(scores @ scores.T)
     root = vectors * np.sqrt(2 * np.maximum(eigenvalues, 0))
-    drawn = fitted + rng.standard_normal((REPEATS, len(fitted))) @ root.T
-    top = top_features(fitted, top_k)
-    repeated = (top_features(drawn, top_k)[:, :, None] == top).any(1)  # (REPEATS, top_k)
-    shared = (repeated & (np.sign(drawn[:, top]) == np.sign(fitted[top]))).sum(1)
-    return float((shared / (2 * len(top) - shared)).mean())
+    drawn = weights + rng.standard_normal((REPEATS, len(weights))) @ root.T
+    return float(similarity(drawn, weights).mean())
 
 
 @dataclass(frozen=True)
@@ -199,13 +166,13 @@ class Settings:
     """
 
     sampler: str = "glime"  # key of SAMPLERS
-    kernel_width: float = 0.54  # of equation 2
+    kernel_width: float = 0.54  # of equation 1 in samplers.py
     alpha: float = 1.0  # ridge penalty
-    samples: int | None = None  # masks to fit to; None: until the top features are settled,
+    samples: int | None = None  # masks to fit to; None: until the weights are settled,
     max_samples: int = 384  # but at most this many
-    min_overlap: float = 0.9  # `expected_overlap` from which the top features count as settled
+    min_stability: float = 0.9  # `expected_stability` from which the weights count as settled
     top_k: int = 5  # number of top features
-    held_out: int = 64  # masks on which fidelity is measured
+    held_out: int = 500  # least number of masks on which stability.py measures fidelity
     seed: int = 0  # of all random draws
 
     def __post_init__(self):
@@ -214,18 +181,50 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """The surrogate, and measures of how reliable it is."""
+class Explanation(Surrogate):
+    """The surrogate of one seed, the masks it was fitted to, and how well it fits."""
 
-    weights: np.ndarray  # (d, K)
-    intercept: np.ndarray  # (K,)
-    fidelity: np.ndarray  # (K,) weighted R^2 on held-out masks
+    masks: np.ndarray  # (n, d) bool
+    values: np.ndarray  # (n, K) the model's
+    sample_weights: np.ndarray  # (n,)
+    errors: np.ndarray  # (n, K) see `leave_one_out`
+    fidelity: np.ndarray  # (K,) `r_squared` of these errors
     original: np.ndarray  # (K,) the model's values for the unmasked input
-    surrogate_original: np.ndarray  # (K,) the surrogate's
-    model_calls: int  # inputs evaluated: masks, held-out masks, and the unmasked input
-    settled: bool  # whether the top features of the first value are settled
-    expected_overlap: float  # of the top features with those of another run, 0 to 1
-    effective_samples: float  # of the masks fitted to
+    settled: bool  # whether the weights for the first value are settled
+    expected_stability: float  # `similarity` of these weights with those of another run, 0 to 1
+
+    @property
+    def surrogate_original(self) -> np.ndarray:
+        """The surrogate's values (K,) for the unmasked input."""
+        return self.weights.sum(0) + self.intercept
+
+    @property
+    def model_calls(self) -> int:
+        """Number of inputs evaluated: the masks and the unmasked input."""
+        return len(self.masks) + 1
+
+    @property
+    def effective_samples(self) -> float:
+        return effective_samples(self.sample_weights)
+
+
+def evaluate(value_function: ValueFunction, masks: np.ndarray) -> np.ndarray:
+    """The model's values (n, K) for masks (n, d). Raises UserError unless all are finite."""
+    values = np.asarray(value_function(masks), float)
+    if not np.isfinite(values).all():
+        n = (~np.isfinite(values).all(1)).sum()
+        raise UserError(f"the model's output is not finite for {n} of {len(masks)} masked inputs")
+    return values
+
+
+def draw(settings: Settings, n: int, d: int, rng: np.random.Generator) -> Sample:
+    """`n` masks of the sampler in `settings`, with their weights."""
+    return SAMPLERS[settings.sampler](n, d, settings.kernel_width, rng)
+
+
+def stream(settings: Settings, purpose: str, *item: object) -> np.random.Generator:
+    """The random generator of one purpose ("masks", "held out", ...) and one input."""
+    return np.random.default_rng(seed_for(settings.seed, purpose, *item))
 
 
 def explain(
@@ -235,42 +234,37 @@ def explain(
 
     Random generators are seeded from (settings.seed, item), so the result does not depend on
     earlier explanations, and `item` (an index, a file's hash) separates the draws of different
-    inputs.
+    inputs. Raises UserError if the model's output is not finite or no mask hides a feature.
     """
-    draw, width, alpha = SAMPLERS[settings.sampler], settings.kernel_width, settings.alpha
-
-    def stream(purpose: str) -> np.random.Generator:
-        return np.random.default_rng(seed_for(settings.seed, purpose, *item))
-
-    mask_rng, overlap_rng = stream("masks"), stream("settled")
-    masks, values, weights = np.empty((0, d), bool), None, np.empty(0)
-    goal, expected = settings.samples or settings.max_samples, 0.0
-    while len(masks) < goal and expected < settings.min_overlap:
+    mask_rng, rng = stream(settings, "masks", *item), stream(settings, "settled", *item)
+    goal, alpha, expected = settings.samples or settings.max_samples, settings.alpha, 0.0
+    masks, weights, values = np.empty((0, d), bool), np.empty(0), None
+    while len(masks) < goal and expected < settings.min_stability:
         # A fixed number at once; otherwise 64, then a quarter more at a time.
         step = goal if settings.samples else max(BATCH, len(masks) // 4)
-        new, new_weights = draw(min(step, goal - len(masks)), d, width, mask_rng)
+        new, new_weights = draw(settings, min(step, goal - len(masks)), d, mask_rng)
         masks, weights = np.concatenate((masks, new)), np.concatenate((weights, new_weights))
-        new_values = value_function(new)
+        new_values = evaluate(value_function, new)
         values = new_values if values is None else np.concatenate((values, new_values))
         shown = masks.sum(0)
         # A feature that was never hidden has weight zero and would look settled.
         seen = np.minimum(shown, len(masks) - shown).min() >= MIN_HIDDEN
+        if len(masks) == goal and (masks.all() or not weights.sum() > 0):
+            raise UserError("no mask hides a part: use a larger kernel width or more samples")
         if (len(masks) > d and seen) or len(masks) == goal:
             surrogate = fit(masks, values, weights, alpha)
-            expected = expected_overlap(
-                masks, values, weights, alpha, surrogate, settings.top_k, overlap_rng
-            )
-            expected = expected if seen else 0.0
-    held_out, held_out_weights = draw(settings.held_out, d, width, stream("held out"))
-    full = np.ones((1, d), bool)
+            errors = leave_one_out(masks, values, weights, alpha, surrogate)
+            first = surrogate.weights[:, 0], errors[:, 0]
+            expected = expected_stability(masks, weights, alpha, *first, rng) if seen else 0.0
     return Explanation(
-        weights=surrogate.weights,
-        intercept=surrogate.intercept,
-        fidelity=fidelity(surrogate, held_out, value_function(held_out), held_out_weights),
-        original=value_function(full)[0],
-        surrogate_original=surrogate(full)[0],
-        model_calls=len(masks) + len(held_out) + 1,
-        settled=expected >= settings.min_overlap,
-        expected_overlap=expected,
-        effective_samples=effective_samples(weights),
+        surrogate.weights,
+        surrogate.intercept,
+        masks=masks,
+        values=values,
+        sample_weights=weights,
+        errors=errors,
+        fidelity=r_squared(errors, values, weights),
+        original=evaluate(value_function, np.ones((1, d), bool))[0],
+        settled=expected >= settings.min_stability,
+        expected_stability=expected,
     )

@@ -2,16 +2,16 @@
 
     python q2_lime/explain.py                        one CIFAR-10 test image of each class
     python q2_lime/explain.py --image cat.jpg        your image, of any size
+    python q2_lime/explain.py --fast                 one seed: a fifth of the time, no stability
     python q2_lime/explain.py --samples 1000         a fixed number of masks
     python q2_lime/explain.py --model resnet50       another torchvision classifier
     python q2_lime/explain.py --checkpoint outputs/q1_gradcam/model.pt    the network of Question 1
 
-Ten images take about two minutes on two CPU cores; 7 of the 10 explanations are trustworthy. The
-weights are read from --weights FILE or DATA/weights/MODEL_imagenet*.pth, or downloaded by
-torchvision. Writes OUT/explanations.json, OUT/explanations.npz (segments and weights) and
-OUT/figures/*.png; for --image, OUT/user/NAME_HASH.{png,json}. OUT is outputs/q2_lime/images (with
---checkpoint, q2_lime/classifier beside its folder), or OUT/other/OPTIONS if options differ from
-their defaults.
+Ten images take about four minutes on two CPU cores: at most 1,923 model calls for each. The weights
+are read from --weights FILE or DATA/weights/MODEL_imagenet*.pth, or downloaded by torchvision.
+Writes OUT/explanations.json, OUT/explanations.npz (segments and weights) and OUT/figures/*.png; for
+--image, OUT/user/NAME_HASH.{png,json}. OUT is outputs/q2_lime/images (with --checkpoint,
+q2_lime/classifier beside its folder), or OUT/other/OPTIONS if options differ from their defaults.
 """
 
 import argparse
@@ -22,7 +22,8 @@ import numpy as np
 from scipy.special import softmax
 
 from common import cli, data, figures, imagenet, results
-from q2_lime import core, image_figures, images, stability
+from q2_lime import image_figures, images, stability, summary
+from q2_lime.samplers import SAMPLERS, glime_probability
 
 
 def arguments() -> argparse.Namespace:
@@ -38,12 +39,14 @@ def arguments() -> argparse.Namespace:
     text = "test images per class (default: 1)"
     add("--per-class", type=cli.positive, default=1, metavar="N", help=text)
     text = "mask distribution (default: glime)"
-    add("--sampler", choices=tuple(core.SAMPLERS), default="glime", help=text)
+    add("--sampler", choices=tuple(SAMPLERS), default="glime", help=text)
     add("--segmentation", choices=images.SEGMENTATIONS, help="default: slic; grid for 32 x 32")
-    add("--n-segments", "--regions", type=cli.positive, metavar="N", help="for a grid: per side")
+    text = "for a grid: per side"
+    add("--n-segments", "--regions", type=cli.whole(1, 1000), metavar="N", help=text)
     text = "masks to fit to (default: until the top segments are settled)"
     add("--samples", type=cli.positive, metavar="N", help=text)
-    add("--seed", type=int, default=0, metavar="N", help="of images and masks (default: 0)")
+    add("--fast", action="store_true", help="one seed: stability is not measured")
+    add("--seed", type=cli.seed, default=0, metavar="N", help="of images and masks (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")
     parser.device_option()
     args = parser.parse_args()
@@ -66,6 +69,7 @@ def arguments() -> argparse.Namespace:
                 "weights": None,
                 "sampler": "glime",
                 "per_class": 1,
+                "fast": False,
             }
             args.out = cli.out_folder(args.out, args, defaults | {"samples": None, "seed": 0})
     args.image_settings = replace(
@@ -74,6 +78,7 @@ def arguments() -> argparse.Namespace:
     if args.sampler != "glime":  # the kernel width of the lime package; GLIME's is in its draw
         settings = replace(settings, sampler=args.sampler, kernel_width=0.25)
     args.settings = replace(settings, samples=args.samples, seed=args.seed)
+    args.n_seeds = 1 if args.fast else stability.N_SEEDS
     return args
 
 
@@ -98,19 +103,25 @@ def main() -> None:
 def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset, device) -> None:
     """Explains random test images of each class."""
     panels, arrays, scores = [], {}, []
-    for index in draw(dataset, args.per_class, args.seed):
+    chosen = draw(dataset, args.per_class, args.seed)
+    calls = stability.max_calls(args.settings, args.n_seeds)
+    print(f"{len(chosen)} images, at most {calls:,} model calls for each", flush=True)
+    for index in chosen:
         true = dataset.classes[dataset.y_test[index]]
         named = f"test image {index}", true
         panel = explain_image(args, model, dataset.x_test[index], *named, "test", index)
-        sample = {"index": index} | panel.sample | {"figure": f"figures/{true}_{index}.png"}
+        figure = f"figures/{cli.file_name(true)}_{index}.png"
+        sample = {"index": index} | panel.sample | {"figure": figure}
         panels.append(replace(panel, sample=sample))
         arrays[f"segments_{index}"] = panel.segments.astype(np.uint16)
         arrays[f"weights_{index}"] = panel.weights
         if dataset.ground_truth_test is not None:
             mask = dataset.ground_truth_test[index]
             scores.append(images.ground_truth_scores(panel.segments, panel.weights[:, 0], mask))
-        summary = image_figures.card(sample)[0]
-        print(f"{true} {index}: predicted {sample['predicted']}; {summary}", flush=True)
+        print(
+            f"{true} {index}: predicted {sample['predicted']}; {summary.one_line(sample)}",
+            flush=True,
+        )
 
     out = args.out
     written = [
@@ -123,9 +134,9 @@ def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset,
     # Rounded first, so that the summary agrees with the numbers in the file.
     samples = results.plain([panel.sample for panel in panels])
     recognized = sum(sample["mapped_class"] == sample["true"] for sample in samples)
-    summary = {"n": len(samples), "n_recognized": recognized}
-    summary |= stability.summarize(samples, args.settings)
-    content = description(args, model) | {"summary": summary}
+    counts = {"n": len(samples), "n_recognized": recognized}
+    counts |= summary.summarize(samples, args.settings)
+    content = description(args, model) | {"summary": counts}
     if scores:
         content["ground_truth"] = {k: np.mean([row[k] for row in scores]) for k in scores[0]}
     origins = {"data_sha256": dataset.sha256, "weights_sha256": model.sha256}
@@ -133,8 +144,9 @@ def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset,
     figures.remove_stale(out, written)
     results.write_json(out / "explanations.json", content | {"samples": samples})
     print(
-        f"{recognized} of {len(samples)} images recognized; {summary['n_trustworthy']} explanations"
-        " trustworthy"
+        f"{recognized} of {len(samples)} images recognized; explanations:"
+        f" {counts['n_trustworthy']} reliable, {counts['n_undecided']} undecided,"
+        f" {counts['n_not_trustworthy']} not reliable"
     )
     print(f"wrote {results.shown(out / 'explanations.json')} and {len(written)} figures")
 
@@ -163,7 +175,16 @@ def explain_image(
     full = logits(np.ones((1, d), bool))[0]
     probabilities, top5 = softmax(full), np.argsort(-full, kind="stable")[:5].tolist()
     values = images.explained_values(logits, top5[:2], settings.explained_value)
-    runs, row, seconds = stability.explain(values, d, args.settings, *item)
+    unchanged = images.unchanged_share(model_input, segments, settings.fill)
+    calls = stability.max_calls(args.settings, args.n_seeds)
+    with cli.progress(None, name, total=calls, unit="call") as bar:
+
+        def counted(masks: np.ndarray) -> np.ndarray:
+            bar.update(len(masks))
+            return values(masks)
+
+        options = {"n_seeds": args.n_seeds, "unchanged": unchanged}
+        found, row = stability.explain(counted, d, args.settings, *item, **options)
     named = [{"class": model.categories[k], "probability": probabilities[k]} for k in top5]
     mapped = named[0]["class"] if args.checkpoint else imagenet.cifar_class(top5[0])
     sample = {
@@ -173,19 +194,15 @@ def explain_image(
         "mapped_class": mapped,
         "n_segments": d,
         **row,
-        "fidelity_second": runs[0].fidelity[1],
-        "model_calls_total": sum(run.model_calls for run in runs),
         "top5": named,
-        "seconds": seconds[0],
-        "seconds_total": sum(seconds),
     }
-    sample, weights = results.without_nan(sample), runs[0].weights
+    sample, weights = results.without_nan(sample), found.weights
     return image_figures.Panel(name, image, model_input, segments, weights, sample)
 
 
 def description(args, model: imagenet.ImageModel) -> dict:
     """The part of the results that does not depend on the explanations."""
-    shown = core.glime_probability(args.settings.kernel_width)
+    shown = glime_probability(args.settings.kernel_width)
     return {
         "model": model.name,
         "weights": model.source,
@@ -193,8 +210,9 @@ def description(args, model: imagenet.ImageModel) -> dict:
         "engine": "builtin",  # not the `lime` package
         "image_settings": vars(args.image_settings),
         "settings": vars(args.settings) | {"share_shown": shown},
-        "n_seeds": stability.N_SEEDS,
+        "n_seeds": args.n_seeds,
         "thresholds": stability.THRESHOLDS,
+        "interval_level": stability.LEVEL,
         "selection": f"{args.per_class} of each class, drawn at random (seed {args.seed})",
         "relatives_only": [] if args.checkpoint else imagenet.RELATIVES_ONLY,
     }
@@ -204,16 +222,18 @@ def explain_user_image(args, model: imagenet.ImageModel, image: np.ndarray, devi
     """Explains a user's image. The output name has the file's hash, so nothing is overwritten."""
     if args.checkpoint:
         image = data.fit_image(image, model.side)  # the same pixels as q1_gradcam/explain.py
+    calls = stability.max_calls(args.settings, args.n_seeds)
+    print(f"explaining {args.image.name}: at most {calls:,} model calls", flush=True)
     digest = results.sha256(args.image)
-    panel = explain_image(args, model, image, args.image.name, "", "own", digest)
-    path = args.out / f"{args.image.stem}_{digest[:8]}"
+    panel = explain_image(args, model, image, cli.printable(args.image.name), "", "own", digest)
+    path = args.out / f"{cli.file_name(args.image.stem)}_{digest[:8]}"
     figures.save(image_figures.page(panel), path.with_name(path.name + ".png"), photographs=True)
     content = panel.sample | description(args, model)
     content["provenance"] = results.provenance(args.seed, device, weights_sha256=model.sha256)
     results.write_json(path.with_name(path.name + ".json"), content)
     for row in panel.sample["top5"][:2]:
         print(f"{row['class']} {row['probability']:.0%}")
-    print("\n".join(image_figures.card(panel.sample)))
+    print("\n".join(summary.describe(panel.sample)))
     print(f"wrote {results.shown(path)}.png and .json")
 
 

@@ -2,6 +2,7 @@
 
     python q2_lime/explain_text.py                        SVM and logistic regression, 20 posts each
     python q2_lime/explain_text.py --text letter.txt      your own text (- reads standard input)
+    python q2_lime/explain_text.py --fast                 one seed, no stability
     python q2_lime/explain_text.py --samples 1000         a fixed number of masks
     python q2_lime/explain_text.py --models outputs/demo/q2_lime/text
 
@@ -22,11 +23,12 @@ from scipy.stats import spearmanr
 from common import cli, newsgroups, results
 from common.figures import remove_stale
 from common.figures import save as save_figure
-from q2_lime import core, leak, linear, stability, text, text_figures
+from q2_lime import core, leak, linear, stability, summary, text, text_figures
 
 SOURCES = ("header", "footer")  # zones that name the source of a post
 SHOWN = 10  # top words in figures and results
-MEASURES = ("fidelity", "ground_truth_correlation", "model_calls", "seconds")
+MEASURES = ("fidelity", "fidelity_baseline", "ground_truth_correlation")
+MEASURES += ("model_calls", "model_calls_total", "seconds", "seconds_total")
 
 
 def arguments():
@@ -39,12 +41,14 @@ def arguments():
     add("--text", metavar="FILE", help="explain this text; - for standard input")
     about = "masks to fit to (default: until the top words are settled)"
     add("--samples", type=cli.positive, metavar="N", help=about)
-    add("--seed", type=int, default=0, metavar="N", help="of posts and masks (default: 0)")
+    add("--fast", action="store_true", help="one seed: stability is not measured")
+    add("--seed", type=cli.seed, default=0, metavar="N", help="of posts and masks (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")
     args = parser.parse_args()
     if not args.out:
-        defaults = {"samples": None, "seed": 0} if args.text is None else {}
+        defaults = {"samples": None, "fast": False, "seed": 0} if args.text is None else {}
         args.out = cli.out_folder(args.models, args, defaults)
+    args.n_seeds = 1 if args.fast else stability.N_SEEDS
     args.settings = replace(text.SETTINGS, samples=args.samples, seed=args.seed)
     return args
 
@@ -66,17 +70,19 @@ def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
     stripped = {
         f"{kind}_stripped": linear.load(args.models / f"{kind}_stripped.npz") for kind in models
     }
+    calls = stability.max_calls(args.settings, args.n_seeds)
+    print(f"{len(models)} models, one post of each class, at most {calls:,} model calls for each")
     chosen, n_excluded = draw(posts, first, args.seed)
     panels: dict[str, list[text_figures.Panel]] = {kind: [] for kind in models}
     for kind, model in models.items():
         for index in chosen:
             true = posts.classes[posts.y_test[index]]
             name, body = f"post {index}", posts.test[index]
-            panel = explain(args.settings, model, body, name, true, index)
-            figure = {"figure": f"figures/{kind}_{true}.png"}
+            panel = explain(args, model, body, name, true, index)
+            figure = {"figure": f"figures/{kind}_{cli.file_name(true)}.png"}
             sample = {"index": index, "model": kind} | panel.sample | figure
             panels[kind].append(replace(panel, sample=results.plain(sample)))
-            print(f"{kind}, {name}, {true}: {text_figures.describe(sample)[0]}", flush=True)
+            print(f"{kind}, {name}, {true}: {summary.one_line(sample)}", flush=True)
     samples = [panel.sample for row in panels.values() for panel in row]
     leaks = results.plain(leak.compare(posts, models | stripped, args.seed))
     leaks["summary"] = leak.summarize(leaks["models"], samples)
@@ -89,12 +95,12 @@ def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
         "n_samples": args.samples or "auto",
         "selection": f"one of each class by seed {args.seed}, from the {rule}",
         "n_excluded": n_excluded,
+        "n_seeds": args.n_seeds,
         "summary": summarize(samples),
         "provenance": provenance,
         "samples": samples,
     }
-    pair = {key: leaks["models"][key] for key in ("svm", "svm_stripped")}
-    written = [save_figure(text_figures.leak(pair), out / "figures/leak.svg")]
+    written = []
     for kind, row in panels.items():
         figure = text_figures.overview(row)
         written.append(save_figure(figure, out / f"figures/overview_{kind}.png"))
@@ -105,7 +111,7 @@ def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
     results.write_json(out / "explanations.json", content)
     for kind in models:
         row = content["summary"][kind]["median"]
-        print(f"{kind}, medians: " + ", ".join(f"{k} {row[k]}" for k in (*MEASURES, "jaccard")))
+        print(f"{kind}, medians: " + ", ".join(f"{k} {row[k]}" for k in (*MEASURES, "similarity")))
     print(f"wrote {results.shown(out / 'explanations.json')} and {len(written)} figures")
 
 
@@ -130,7 +136,7 @@ def draw(posts: newsgroups.Posts, model: linear.LinearModel, seed: int) -> tuple
 
 
 def explain(
-    settings: core.Settings,
+    args,
     model: linear.LinearModel,
     body: str,
     name: str,
@@ -148,8 +154,8 @@ def explain(
     order = np.argsort(-margins(np.ones((1, d), bool))[0], kind="stable")[:5].tolist()
     probabilities, label = model.probabilities([body])[0], order[0]
     values = text.explained_values(margins, model, [label], "margin")
-    runs, row, seconds = stability.explain(values, d, settings, *item)
-    weights, truth = runs[0].weights[:, 0], model.contributions(body, list(post.words))[:, label]
+    found, row = stability.explain(values, d, args.settings, *item, n_seeds=args.n_seeds)
+    weights, truth = found.weights[:, 0], model.contributions(body, list(post.words))[:, label]
     varied = np.ptp(truth) and np.ptp(weights)
     zones = post.zone_shares().argmax(1)
     words = [
@@ -171,51 +177,39 @@ def explain(
         "zone_weight": leak.zone_weight(post, weights),
         "ground_truth_correlation": spearmanr(weights, truth).statistic if varied else None,
         **row,
-        "original": runs[0].original[0],
-        "surrogate_original": runs[0].surrogate_original[0],
-        "seconds": seconds[0],
     }
     return text_figures.Panel(name, post, results.without_nan(sample))
 
 
 def summarize(samples: list[dict]) -> dict:
     """Counts, medians and words of interest over all explanations, and for each kind of model."""
-    summary = {
-        "n_explanations": len(samples),
-        "n_not_trustworthy": sum(not s["trustworthy"] for s in samples),
-        "share_below_leak_samples": np.mean([s["model_calls"] < leak.SAMPLES for s in samples]),
-    }
+    by_kind = {"n_explanations": len(samples)} | summary.verdicts(samples)
     for kind in linear.KINDS:
         rows = [s for s in samples if s["model"] == kind]
         correct = [s for s in rows if s["predicted"] == s["true"]]
         wrong = [s for s in rows if s["predicted"] != s["true"]]
-        truths = [t for s in rows if (t := s["ground_truth_correlation"]) is not None]
         misleading = {w["word"] for s in wrong for w in s["words"] if w["weight"] > 0}
         source = {w["word"] for s in correct for w in s["words"] if w["zone"] in SOURCES}
-        summary[kind] = {
+        by_kind[kind] = summary.verdicts(rows) | {
             "n": len(rows),
             "n_correct": len(correct),
-            "n_not_trustworthy": sum(not s["trustworthy"] for s in rows),
-            "median": stability.medians(rows, *MEASURES),
-            "min_ground_truth_correlation": min(truths, default=None),
+            "median": summary.medians(rows, *MEASURES),
             "wrong_predictions": sorted({s["predicted"] for s in wrong}),
             "misleading_words": sorted(misleading),
             "source_words": sorted(source),
             "n_mostly_outside_body": sum(sum(s["zone_weight"][:3]) > 0.5 for s in correct),
         }
-    return summary
+    return by_kind
 
 
 def explain_user_text(args, models: dict[str, linear.LinearModel]) -> None:
     """Explains a user's text with each model."""
     body, name = text.read_user_text(args.text)
     digest = hashlib.sha256(body.encode()).hexdigest()[:8]  # tells files of the same name apart
-    stem = f"{'text' if args.text == '-' else Path(args.text).stem}_{digest}"
+    stem = f"{'text' if args.text == '-' else cli.file_name(Path(args.text).stem)}_{digest}"
     news_post, panels = text.is_news_post(body), {}
     for kind, model in models.items():
-        panels[kind] = explain(
-            args.settings, model, body, name, "", "own", body, news_post=news_post
-        )
+        panels[kind] = explain(args, model, body, name, "", "own", body, news_post=news_post)
     out = results.output_folder(args.out / "user")
     for kind, panel in panels.items():
         figure = text_figures.post(replace(panel, name=Path(name).name))
@@ -224,7 +218,7 @@ def explain_user_text(args, models: dict[str, linear.LinearModel]) -> None:
         results.write_json(out / f"{stem}_{kind}.json", content)
         words = ", ".join(f"{w['word']} {w['weight']:+.2f}" for w in panel.sample["words"][:5])
         print(f"{kind}: {panel.sample['predicted']} {panel.sample['probability']:.0%}; {words}")
-        print("\n".join(f"  {line}" for line in text_figures.describe(panel.sample)))
+        print("\n".join(f"  {line}" for line in summary.describe(panel.sample)))
     print(f"wrote a figure and a JSON file of each model in {results.shown(out)}")
 
 

@@ -11,7 +11,7 @@ from skimage.segmentation import find_boundaries
 from common.figures import ACCENT as FOR
 from common.figures import FAINT, INK, WIDTH, axes_at, plt, shorten, show_image, text_at, to_gray
 from common.figures import SECOND as AGAINST
-from q2_lime import core
+from q2_lime import core, summary
 
 SIGNED = LinearSegmentedColormap.from_list("signed", [AGAINST, "#ffffff", FOR])
 TOP_K = 5  # segments that are marked
@@ -30,24 +30,6 @@ class Panel:
     # Its entry in explanations.json. `true` is "" if the class is unknown; `mapped_class` is the
     # dataset's class that the predicted class belongs to, or None.
     sample: dict
-
-
-def card(sample: dict) -> list[str]:
-    """Four lines on how reliable an explanation is."""
-    stable, fidelity = sample["stability"], sample["fidelity"]
-    fidelity = "undefined" if fidelity is None else f"{fidelity:.2f}"
-    state = "settled" if sample["settled"] else "not settled within the mask limit"
-    trust = "Trustworthy" if sample["trustworthy"] else "Not trustworthy: "
-    return [
-        f"Held-out fidelity {fidelity}; top-{TOP_K} overlap between seeds {stable['jaccard']:.2f};"
-        f" {sample['model_calls']:,} model calls.",
-        f"Top features {state}: expected overlap {sample['expected_overlap']:.2f};"
-        f" {sample['effective_samples']:.0f} effective masks. Between seeds: rank correlation"
-        f" {stable['rank_correlation']:.2f}, sign agreement {stable['sign_agreement']:.0%}.",
-        f"Log-odds without masking: model {sample['original'][0]:.2f},"
-        f" surrogate {sample['surrogate_original'][0]:.2f}.",
-        f"{trust}{'; '.join(sample['reasons'])}.",
-    ]
 
 
 def _finer(image: np.ndarray, segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,10 +103,10 @@ def _color_key(ax) -> None:
 def page(panel: Panel):
     """One image: original, segments, top segments, weights for the two most probable classes, the
     five most probable classes, and how reliable the explanation is."""
-    figure = plt.figure(figsize=(WIDTH, 2.95))
+    figure = plt.figure(figsize=(WIDTH, 3.1))
     size = {"fontsize": 8.5, "fontweight": "bold"}
-    figure.text(0.008, 0.98, _heading(panel), va="top", parse_math=False, **size)
-    trustworthy = panel.sample["trustworthy"]
+    figure.text(0.008, 0.98, _heading(panel), va="top", **size)
+    rejected = panel.sample["verdict"] == "not reliable"
     names = [row["class"] for row in panel.sample["top5"]]
     first, second = (shorten(name, 16) for name in names[:2])
     height, width = panel.original.shape[:2]
@@ -149,12 +131,12 @@ def page(panel: Panel):
     bars.tick_params(axis="y", length=0)
     for k, value in enumerate(values):
         bars.text(value + 0.02, k, f"{value:.0%}", va="center", fontsize=6.5)
-    lines = [line for text in card(panel.sample) for line in textwrap.wrap(text, 68)]
-    frame = {"facecolor": "none", "edgecolor": FAINT if trustworthy else AGAINST}
+    lines = [line for text in summary.describe(panel.sample) for line in textwrap.wrap(text, 72)]
+    frame = {"facecolor": "none", "edgecolor": AGAINST if rejected else FAINT}
     frame |= {"linewidth": 0.6, "boxstyle": "round,pad=0.5"}
     style = {"fontsize": 6.1, "va": "top", "linespacing": 1.25, "bbox": frame}
-    color = INK if trustworthy else AGAINST
-    figure.text(0.42, 0.33, "\n".join(lines), color=color, **style)
+    color = AGAINST if rejected else INK
+    figure.text(0.42, 0.35, "\n".join(lines), color=color, **style)
     _color_key(figure.add_axes((0.865, 0.22, 0.115, 0.035)))
     return figure
 
@@ -163,7 +145,7 @@ def overview(panels: list[Panel]):
     """All images on one sheet: model input, top segments, weights for the predicted class.
 
     An orange heading marks an incorrect prediction, and orange small print an explanation that is
-    not trustworthy.
+    not reliable.
     """
     columns = 2 if len(panels) <= 12 else 3
     rows = -(-len(panels) // columns)
@@ -184,14 +166,14 @@ def overview(panels: list[Panel]):
         heading = f"{true}: {predicted} {sample['probability']:.0%}"
         if mapped not in (None, true, predicted):
             heading += f" (a kind of {mapped})"
-        summary = f"fidelity {sample['fidelity'] or np.nan:.2f}, overlap"
-        summary += f" {sample['stability']['jaccard']:.2f}, {sample['model_calls']} calls"
-        summary += ", not trustworthy" * (not sample["trustworthy"])
+        stable = sample["stability"]["similarity"] if sample["stability"] else np.nan
+        measured = f"fidelity {sample['fidelity'] or np.nan:.2f}, stability {stable:.2f},"
+        measured += f" {sample['model_calls_total']:,} calls, {sample['verdict']}"
         color = INK if mapped == true else AGAINST
         style = {"fontsize": size + 1, "fontweight": "bold", "va": "center", "color": color}
         text_at(figure, left, top - 0.16, heading, **style)
-        color = INK if sample["trustworthy"] else AGAINST
-        text_at(figure, left, top - 0.055, summary, fontsize=size, va="center", color=color)
+        color = AGAINST if sample["verdict"] == "not reliable" else INK
+        text_at(figure, left, top - 0.055, measured, fontsize=size, va="center", color=color)
     _color_key(axes_at(figure, 0.4 * WIDTH, height - 0.29, 0.2 * WIDTH, 0.09))
     return figure
 

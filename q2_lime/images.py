@@ -25,6 +25,7 @@ SEGMENTATIONS = ("slic", "quickshift", "grid")
 MAX_SEGMENTS = 400  # more cannot be told apart with an affordable number of masks
 # A segment lies on the ground truth if they share this part of the smaller of the two.
 MIN_SHARED = 0.25
+MIN_CHANGE = 2.0  # of 255 levels (root mean square); a fill that changes less hides nothing
 BATCH = 64
 
 
@@ -51,9 +52,7 @@ IMAGE_SETTINGS = ImageSettings()
 # more faithful but not more stable. LIME's and stratified masks were far less faithful.
 # max_samples: the overlap between seeds still rose from 256 to 384 masks.
 # alpha: a ridge penalty of 10 shrinks the weights too much.
-SETTINGS = core.Settings(
-    sampler="glime", kernel_width=0.54, alpha=1.0, max_samples=384, min_overlap=0.9, held_out=64
-)
+SETTINGS = core.Settings(sampler="glime", kernel_width=0.54, alpha=1.0, max_samples=384)
 
 # For networks with 32 x 32 input: squares of 4 x 4 pixels, blurred, because the mean color of a
 # square hides little of an object of uniform color.
@@ -114,6 +113,19 @@ def filled_image(image: np.ndarray, segments: np.ndarray, fill: str) -> np.ndarr
     flat = segments.ravel()
     sums = np.stack([np.bincount(flat, weights=c.ravel()) for c in channels], axis=-1)
     return (sums / np.bincount(flat)[:, None]).round().astype(np.uint8)[segments]
+
+
+def unchanged_share(image: np.ndarray, segments: np.ndarray, fill: str) -> float:
+    """Share of an image's area in segments that the fill changes by less than MIN_CHANGE.
+
+    LIME cannot see what such segments contribute, for example if the model reads the color of a
+    uniform sky and the fill is its mean color.
+    """
+    change = image.astype(float) - filled_image(image, segments, fill)
+    flat, squares = segments.ravel(), (change**2).mean(-1).ravel()
+    sizes = np.bincount(flat)
+    faint = np.bincount(flat, weights=squares) / sizes < MIN_CHANGE**2
+    return float(sizes[faint].sum() / sizes.sum())
 
 
 def normalized(model: ImageModel, pixels: np.ndarray) -> Tensor:

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import softmax
 
-from common.cli import UserError, first_line
+from common.cli import UserError, class_names, first_line
 from common.results import write_npz
 
 WORD = re.compile(r"(?u)\b\w\w+\b")  # scikit-learn's default: two or more letters or digits
@@ -111,8 +111,10 @@ def load(path: str | Path) -> LinearModel:
             arrays = {name: file[name].astype(np.float64) for name in ARRAYS}
         if about.pop("format") != FORMAT or about.pop("ngrams", 1) != 1:
             raise ValueError("unknown format")
-        about["classes"] = tuple(about["classes"])
+        about["classes"] = class_names(about["classes"])
         vocabulary = {word: column for column, word in enumerate(words)}
+        if len(vocabulary) < len(words):
+            raise ValueError("a word occurs twice in the vocabulary")
         return LinearModel(**about, vocabulary=vocabulary, **arrays)
     except Exception as error:  # a damaged file can raise almost anything
         problem = f"{path} is damaged or not a text model ({first_line(error)})"

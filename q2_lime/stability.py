@@ -1,11 +1,25 @@
-"""Whether an explanation can be trusted: its fidelity, and its agreement between random seeds.
+"""Whether an explanation can be trusted: "reliable", "undecided" or "not reliable".
 
-This is not about whether the model is right: a faithful and stable explanation of a wrong
-prediction is trustworthy.
+The verdict is about the explanation, not about whether the model is right: a faithful and stable
+explanation of a wrong prediction is reliable. It follows from these checks:
+
+- fidelity: R^2 of the surrogate on masks that it was not fitted to;
+- stability: `core.similarity` of the weights between seeds;
+- whole input: the surrogate's error at the unmasked input, in standard deviations of the model's
+  values over the masks;
+- leading parts removed, and all others removed: whether the model changes as predicted;
+- unchanged area (images): the share of an image that the fill hardly changes.
+
+All seeds draw masks of their own, as many as the shown explanation was fitted to. The shown
+explanation is scored on the masks of the other seeds, so each of their model calls is used twice:
+to fit another surrogate, and to test the shown one, which never saw it.
+
+What cannot be detected: an effect that shows only on masks that were hardly ever drawn and that no
+check tries, for example of parts that matter only if several others are hidden as well.
 """
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,33 +27,235 @@ from scipy.stats import spearmanr
 
 from common.cli import seed_for
 from q2_lime import core
+from q2_lime.samplers import glime_probability
 
 N_SEEDS = 5  # explanations of each input that are compared, including the one that is shown
-THRESHOLDS = {"fidelity": 0.7, "stability": 0.8}  # explanations below are not trustworthy
-MEASURES = ("model_calls", "settled", "expected_overlap", "effective_samples")
-MEASURES += ("original", "surrogate_original")
+# Fidelity and stability should be at least, the others at most this. All but the first two are in
+# units of the tolerance: `misses` for the whole input and the removals, a share of the area.
+THRESHOLDS = {
+    "fidelity": 0.7,
+    "stability": 0.75,
+    "whole_input": 1.0,
+    "leading_removed": 1.0,
+    "rest_removed": 1.0,
+    "unchanged": 0.05,
+}
+NAMES = {
+    "fidelity": "fidelity",
+    "stability": "stability between seeds",
+    "whole_input": "error at the whole input in standard deviations",
+    "leading_removed": "error after removing the leading parts, relative to the tolerance,",
+    "rest_removed": "error after removing the other parts, relative to the tolerance,",
+    "unchanged": "share of the image that the fill hardly changes",
+}
+# Tolerance after a removal: standard deviations, or this share of the predicted change. Such
+# masks are far from those the surrogate was fitted to, and log-odds level off.
+REMOVAL_DEVIATIONS, REMOVAL_SHARE = 3.0, 2 / 3
+LEVEL = 0.99  # of the interval of fidelity; over 90% of them cover R^2 on 2,000 other masks
+REPEATS = 1000  # of the bootstrap
+VERDICTS = ("reliable", "undecided", "not reliable")
+AGREEMENT = ("similarity", "jaccard", "rank_correlation", "sign_agreement")
+
+
+@dataclass(frozen=True)
+class Check:
+    """A measured value, the range it can have, and whether it is good enough."""
+
+    name: str  # key of THRESHOLDS
+    value: float
+    low: float
+    high: float
+
+    def outcome(self) -> str:
+        """One of VERDICTS: "undecided" if the threshold lies in the range."""
+        threshold, sign = THRESHOLDS[self.name], 1 if self.name in ("fidelity", "stability") else -1
+        worst, best = sorted((sign * self.low, sign * self.high))
+        return VERDICTS[int(worst < sign * threshold) + int(best < sign * threshold)]
+
+    def reason(self) -> str:
+        """Why the outcome is not "reliable", in words."""
+        below = self.name in ("fidelity", "stability")
+        limit = f"{'below' if below else 'above'} {THRESHOLDS[self.name]:.2f}"
+        text = f"{NAMES[self.name]} {self.value:.2f}"
+        if self.outcome() == "not reliable":
+            return f"{text} is {limit}"
+        return f"{text} ({self.low:.2f} to {self.high:.2f}) may be {limit}"
 
 
 def explain(
-    values: core.ValueFunction, d: int, settings: core.Settings, *item: object
-) -> tuple[list[core.Explanation], dict[str, Any], list[float]]:
-    """Explains one input with N_SEEDS seeds.
+    values: core.ValueFunction,
+    d: int,
+    settings: core.Settings,
+    *item: object,
+    n_seeds: int = N_SEEDS,
+    unchanged: float = 0.0,
+) -> tuple[core.Explanation, dict[str, Any]]:
+    """Explains one input and judges the explanation.
 
-    Returns the explanations, the first with the seed in `settings`; the measures of the first for
-    the results file; and the seconds that each took.
+    Returns the explanation with the seed in `settings`, and its entry for the results file. With
+    `n_seeds` 1, stability is not measured, and fidelity is measured by leaving out one mask at a
+    time. `unchanged` is the share of an image that the fill hardly changes.
     """
-    seeds = [settings.seed, *(seed_for(settings.seed, "again", k) for k in range(N_SEEDS - 1))]
-    runs, seconds = [], []
-    for seed in seeds:
-        started = time.perf_counter()
-        runs.append(core.explain(values, d, replace(settings, seed=seed), *item))
-        seconds.append(time.perf_counter() - started)
-    first, fidelity = runs[0], runs[0].fidelity[0]
-    stability = agreement([run.weights[:, 0] for run in runs], settings.top_k)
-    reasons = weaknesses(fidelity, stability["jaccard"])
-    row = {"fidelity": fidelity} | {key: getattr(first, key) for key in MEASURES}
-    row |= {"stability": stability, "trustworthy": not reasons, "reasons": reasons}
-    return runs, row, seconds
+    started = time.perf_counter()
+    first = core.explain(values, d, settings, *item)
+    seconds = time.perf_counter() - started
+    surrogates, pool = _other_seeds(values, first, settings, n_seeds, item)
+    if pool:
+        masks, found, sample_weights = (np.concatenate(parts) for parts in zip(*pool, strict=True))
+        errors = found - first(masks)
+    else:
+        masks, found, errors = first.masks, first.values, first.errors
+        sample_weights = first.sample_weights
+    fidelity = core.r_squared(errors, found, sample_weights)[0]
+    rng = core.stream(settings, "bootstrap", *item)
+    limits = interval(errors[:, 0], found[:, 0], sample_weights, rng)
+    checks = [Check("fidelity", fidelity, *limits)]
+    agreed = agreement([s.weights[:, 0] for s in surrogates], settings.top_k) if pool else None
+    if agreed:
+        checks.append(Check("stability", agreed["similarity"], *agreed["similarity_range"]))
+    deviations = found[:, 0] - np.average(found[:, 0], weights=sample_weights)
+    spread = float(np.sqrt(np.average(deviations**2, weights=sample_weights)))
+    leading = core.top_features(first.weights[:, 0], max(1, min(settings.top_k, d // 2)))
+    removals, removal_checks = remove(values, first, surrogates, leading, spread)
+    checks += [*removal_checks, Check("unchanged", unchanged, unchanged, unchanged)]
+    verdict, reasons = judge(checks)
+    # The baseline: a surrogate of the number of shown parts.
+    count = core.fit(first.masks.sum(1)[:, None], first.values, first.sample_weights, 1e-9)
+    baseline = core.fidelity(count, masks.sum(1)[:, None], found, sample_weights)[0]
+    return first, {
+        "fidelity": fidelity,
+        "fidelity_interval": limits,
+        "fidelity_baseline": baseline,
+        "fidelity_masks": len(masks),
+        "fidelity_covers": covers(settings, held_out=bool(pool)),
+        "model_calls": first.model_calls,
+        "model_calls_total": first.model_calls + sum(len(part[0]) for part in pool) + 2,
+        "settled": first.settled,
+        "expected_stability": first.expected_stability,
+        "effective_samples": first.effective_samples,
+        "original": first.original,
+        "surrogate_original": first.surrogate_original,
+        "spread": spread,
+        "leading": leading,
+        "removals": removals,
+        "unchanged": unchanged,
+        "n_seeds": n_seeds,
+        "stability": agreed,
+        "verdict": verdict,
+        "trustworthy": verdict == "reliable",
+        "reasons": reasons,
+        "seconds": seconds,
+        "seconds_total": time.perf_counter() - started,
+    }
+
+
+def _other_seeds(
+    values: core.ValueFunction,
+    first: core.Explanation,
+    settings: core.Settings,
+    n_seeds: int,
+    item: tuple,
+) -> tuple[list[core.Surrogate], list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+    """The surrogates of all seeds, the shown one first, and the masks of the other seeds.
+
+    Masks come with their values and weights. More are added if they are fewer than
+    `settings.held_out`. Without other seeds there are none.
+    """
+    (n, d), surrogates, pool = first.masks.shape, [first], []
+
+    def evaluated(settings: core.Settings, n: int, purpose: str):
+        masks, weights = core.draw(settings, n, d, core.stream(settings, purpose, *item))
+        pool.append((masks, core.evaluate(values, masks), weights))
+        return pool[-1]
+
+    for k in range(n_seeds - 1):
+        seeded = replace(settings, seed=seed_for(settings.seed, "again", k))
+        surrogates.append(core.fit(*evaluated(seeded, n, "masks"), settings.alpha))
+    missing = settings.held_out - n * len(pool)
+    if pool and missing > 0:
+        evaluated(settings, missing, "held out")
+    return surrogates, pool
+
+
+def remove(
+    values: core.ValueFunction,
+    first: core.Explanation,
+    surrogates: list[core.Surrogate],
+    leading: np.ndarray,
+    spread: float,
+) -> tuple[dict[str, dict], list[Check]]:
+    """Compares model and surrogates without the `leading` parts and without all others.
+
+    Returns, for the whole input and both removals, the values of model and shown surrogate and the
+    error relative to the tolerance, see `misses`; and the checks.
+    """
+    is_leading = np.isin(np.arange(len(first.weights)), leading)
+    masks = np.stack([np.ones_like(is_leading), ~is_leading, is_leading])
+    model = np.append(first.original[:1], core.evaluate(values, masks[1:])[:, 0])
+    predicted = np.stack([surrogate(masks)[:, 0] for surrogate in surrogates])
+    rows, checks = {}, []
+    names = ("whole_input", "leading_removed", "rest_removed")
+    for k, (name, miss) in enumerate(zip(names, misses(model, predicted, spread).T, strict=True)):
+        rows[name] = {"model": model[k], "surrogate": predicted[0, k], "miss": miss[0]}
+        checks.append(Check(name, miss[0], miss.min(), miss.max()))
+    return rows, checks
+
+
+def max_calls(settings: core.Settings, n_seeds: int = N_SEEDS) -> int:
+    """The largest number of model calls that `explain` can make."""
+    n = settings.samples or settings.max_samples
+    return n + (max(n * (n_seeds - 1), settings.held_out) if n_seeds > 1 else 0) + 3
+
+
+def covers(settings: core.Settings, held_out: bool) -> str:
+    """On which masks fidelity is measured, in words."""
+    share = ""
+    if settings.sampler == "glime":
+        shown = glime_probability(settings.kernel_width)
+        share = f", which shows each part with probability {shown:.2f}"
+    how = "masks of the other seeds" if held_out else "the masks fitted to, each left out in turn"
+    return f"{how}, drawn by the sampler {settings.sampler}{share}; not masks that hide most parts"
+
+
+def interval(
+    errors: np.ndarray, values: np.ndarray, sample_weights: np.ndarray, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Percentile bootstrap interval (Efron, 1979) of `core.r_squared`, resampling masks (n,)."""
+    n, centered = len(values), values - values.mean()
+    columns = [np.ones(n), centered, centered**2, errors**2]
+    moments = sample_weights[:, None] * np.stack(columns, axis=1)
+    resampled = [rng.multinomial(n, np.full(n, 1 / n), 50) @ moments for _ in range(REPEATS // 50)]
+    total, first, second, residual = np.concatenate(resampled).T
+    spread = second / total - (first / total) ** 2
+    scores = 1 - residual / total / np.maximum(spread, 1e-300)
+    low, high = np.quantile(scores, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def misses(model: np.ndarray, predicted: np.ndarray, spread: float) -> np.ndarray:
+    """Errors of surrogates, relative to the tolerance, (S, 3).
+
+    Takes the model's values (3,) for the whole input, without the leading parts, and without all
+    others; those of S surrogates, (S, 3); and the standard deviation of the model's values. The
+    tolerance is one standard deviation for the whole input, and wider after a removal. Removing the
+    others must not cost more than predicted; costing less does not speak against the leading parts.
+    """
+    errors = model - predicted
+    errors[:, 2] = np.minimum(errors[:, 2], 0)
+    change = np.abs(predicted - predicted[:, :1])
+    tolerance = np.maximum(REMOVAL_DEVIATIONS * spread, REMOVAL_SHARE * change)
+    tolerance[:, 0] = spread
+    return np.abs(errors) / np.maximum(tolerance, 1e-300)
+
+
+def judge(checks: list[Check]) -> tuple[str, list[str]]:
+    """The verdict, the worst of all outcomes, and the reasons if it is not "reliable"."""
+    if np.isnan(checks[0].value):
+        return "not reliable", ["the model's output is the same for all masks"]
+    outcomes = [check.outcome() for check in checks]
+    verdict = max(outcomes, key=VERDICTS.index)
+    weak = [c.reason() for c, o in zip(checks, outcomes, strict=True) if o != "reliable"]
+    return verdict, weak
 
 
 def jaccard(a: np.ndarray, b: np.ndarray, top_k: int) -> float:
@@ -48,70 +264,29 @@ def jaccard(a: np.ndarray, b: np.ndarray, top_k: int) -> float:
     return len(first & second) / len(first | second)
 
 
-def agreement(weights: list[np.ndarray], top_k: int) -> dict[str, float]:
+def agreement(weights: list[np.ndarray], top_k: int) -> dict[str, Any]:
     """Agreement of the weights (d,) of several seeds, as means over all pairs.
 
-    Returns `jaccard` of the top features, 0 to 1; `rank_correlation` (Spearman), -1 to 1; and
-    `sign_agreement`, the share of one's top features with the same sign in the other, 0 to 1.
+    Returns `similarity` (`core.similarity`) and its range if one seed is left out; `jaccard` of the
+    top features, 0 to 1; `rank_correlation` (Spearman), -1 to 1; and `sign_agreement`, the share of
+    one's top features with the same sign in the other, 0 to 1.
     """
-    pairs = [(a, b) for i, a in enumerate(weights) for b in weights[i + 1 :]]
-    ranks, signs = [], []
-    for a, b in pairs:
+    n = len(weights)
+    pairs = [(i, j) for i in range(n) for j in range(i + 1, n)]
+    similar = np.array([core.similarity(weights[i], weights[j]) for i, j in pairs])
+    without = [similar[[k not in pair for pair in pairs]].mean() for k in range(n) if n > 2]
+    ranks, signs, overlaps = [], [], []
+    for a, b in ((weights[i], weights[j]) for i, j in pairs):
         varied = np.ptp(a) and np.ptp(b)
         ranks.append(spearmanr(a, b).statistic if varied else float(np.allclose(a, b)))
         top = core.top_features(a, top_k)
         signs.append(np.mean(np.sign(a[top]) == np.sign(b[top])))
+        overlaps.append(jaccard(a, b, top_k))
+    mean = float(similar.mean())
     return {
-        "jaccard": float(np.mean([jaccard(a, b, top_k) for a, b in pairs])),
+        "similarity": mean,
+        "similarity_range": [float(min(without, default=mean)), float(max(without, default=mean))],
+        "jaccard": float(np.mean(overlaps)),
         "rank_correlation": float(np.mean(ranks)),
         "sign_agreement": float(np.mean(signs)),
-    }
-
-
-def weaknesses(fidelity: float, overlap: float) -> list[str]:
-    """Why an explanation is not trustworthy; empty if it is.
-
-    Takes the held-out fidelity, NaN if the output is constant, and the overlap between seeds.
-    """
-    if np.isnan(fidelity):
-        return ["the model's output is the same for all masks"]
-    scores = (
-        ("fidelity", fidelity, THRESHOLDS["fidelity"]),
-        ("overlap between seeds", overlap, THRESHOLDS["stability"]),
-    )
-    return [f"{name} {x:.2f} is below {least:.2f}" for name, x, least in scores if x < least]
-
-
-def medians(samples: list[dict], *keys: str) -> dict[str, float | None]:
-    """Medians of `keys` and of the measures of agreement over samples of a results file.
-
-    Missing values are left out; the median of no values is None.
-    """
-    rows = {key: [sample[key] for sample in samples] for key in keys}
-    for key in ("jaccard", "rank_correlation", "sign_agreement"):
-        rows[key] = [sample["stability"][key] for sample in samples]
-    known = {key: [value for value in row if value is not None] for key, row in rows.items()}
-    return {key: float(np.median(row)) if row else None for key, row in known.items()}
-
-
-def summarize(samples: list[dict], settings: core.Settings) -> dict:
-    """Counts, the range of fidelity and medians over the images of a results file."""
-    fidelity = [sample["fidelity"] for sample in samples if sample["fidelity"] is not None]
-    untrusted = [sample["true"] for sample in samples if not sample["trustworthy"]]
-    stable = [sample["stability"]["jaccard"] >= THRESHOLDS["stability"] for sample in samples]
-    settled = [sample["model_calls"] for sample in samples if sample["settled"]]
-    most = settings.max_samples + settings.held_out + 1
-    keys = ("fidelity", "model_calls", "model_calls_total", "seconds", "seconds_total")
-    errors = [abs(s["original"][0] - s["surrogate_original"][0]) for s in samples]
-    median = medians(samples, *keys, "n_segments") | {"surrogate_error": float(np.median(errors))}
-    return {
-        "n_trustworthy": len(samples) - len(untrusted),
-        "n_not_trustworthy": len(untrusted),
-        "not_trustworthy": untrusted,
-        "n_stable": sum(stable),
-        "n_settled": len(settled),
-        "n_settled_early": sum(calls < most for calls in settled),
-        "n_settled_at_max": sum(calls == most for calls in settled),
-        "fidelity_range": [min(fidelity), max(fidelity)] if fidelity else None,
-        "median": median,
     }

@@ -18,15 +18,7 @@ from q2_lime import core
 from q2_lime.linear import WORD, LinearModel
 
 # Defaults for texts, chosen with q2_lime/ablate.py (outputs/q2_lime/text/ablation.json).
-SETTINGS = core.Settings(
-    sampler="glime",
-    kernel_width=0.54,
-    alpha=0.01,
-    max_samples=4000,
-    min_overlap=0.95,
-    top_k=5,
-    held_out=500,
-)
+SETTINGS = core.Settings(sampler="glime", kernel_width=0.54, alpha=0.01, max_samples=4000)
 MAX_WORDS = 2000  # distinct words; the cost of the regression grows with their cube
 HEADER_LINE = re.compile(r"[A-Za-z][^\s:]*:(?!//)|[ \t]+\S")  # `Name: value` or its continuation
 POST_HEADER = re.compile(r"(from|subject|newsgroups|organization|date):", re.IGNORECASE)
@@ -36,7 +28,7 @@ POST_HEADER = re.compile(r"(from|subject|newsgroups|organization|date):", re.IGN
 class Post:
     """A text and its features."""
 
-    text: str  # unchanged
+    text: str  # see `clean`
     words: tuple[str, ...]  # (d) distinct, in lower case, in order of appearance
     spans: tuple[tuple[int, int, int], ...]  # (start, end, index into `words`) of all occurrences
     zones: tuple[str, ...]  # of every occurrence, one of `newsgroups.ZONES`
@@ -64,6 +56,7 @@ def read(
     """
     if not text.strip():
         raise UserError(f"{name} is empty: there is nothing to explain")
+    text = clean(text)
     parts = newsgroups.zones(text) if news_post else [(0, len(text), "body")]
     zone_at = [zone for start, end, zone in parts for _ in range(start, end)]
     # Lower case can be longer than the original: the Turkish dotted capital I has two characters.
@@ -83,26 +76,33 @@ def read(
     return Post(text, tuple(numbers), tuple(spans), tuple(zones), tuple(parts))
 
 
+def clean(text: str) -> str:
+    """The text with line ends as "\\n", without byte-order mark and blank lines at the start."""
+    return re.sub(r"\r\n?", "\n", text.lstrip("\ufeff")).lstrip("\n")
+
+
 def read_user_text(file: str) -> tuple[str, str]:
     """Reads a user's text from a file, or from standard input if `file` is "-".
 
-    Returns the text with line ends as "\\n" and without a byte-order mark, and a name for messages.
+    Returns the text, see `clean`, and a name for messages.
     Raises UserError if it cannot be read or is not UTF-8.
     """
+    if not file:
+        raise UserError("the text is empty: --text needs a file, or - for standard input")
     name = "standard input" if file == "-" else file
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        text = content.decode("utf-8-sig")
+        text = content.decode()
     except UnicodeDecodeError:
         raise UserError(f"{name} is not a text in UTF-8") from None
     except OSError as error:
         raise UserError(f"can't read the text {name!r}: {error.strerror}") from None
-    return re.sub(r"\r\n?", "\n", text).lstrip("\n"), name
+    return clean(text), name
 
 
 def is_news_post(text: str) -> bool:
     """Whether a text starts with lines `Name: value`, as a news post does, and a blank line."""
-    lines = text.partition("\n\n")[0].split("\n")
+    lines = clean(text).partition("\n\n")[0].split("\n")
     return all(map(HEADER_LINE.match, lines)) and any(map(POST_HEADER.match, lines))
 
 

@@ -1,4 +1,4 @@
-"""Figures of Question 2, texts: quality of the classifiers, explained posts, weight by zone."""
+"""Figures of LIME on texts: explained posts, one by one and together."""
 
 import re
 import textwrap
@@ -11,6 +11,7 @@ from matplotlib.patches import Patch, Rectangle
 from common.figures import ACCENT as FOR
 from common.figures import FAINT, INK, WIDTH, axes_at, plt, shorten, text_at
 from common.figures import SECOND as AGAINST
+from q2_lime import summary
 from q2_lime.text import Post
 
 ZONE_COLORS = {"header": "#332288", "quote": "#aa3377", "footer": "#6b6b75", "body": "#117733"}
@@ -31,53 +32,13 @@ class Panel:
     sample: dict
 
 
-def per_class(rows: dict[str, dict[str, float]]):
-    """Recall of each class on full and on stripped posts, largest difference on top."""
-    names = sorted(rows, key=lambda name: rows[name]["recall"] - rows[name]["recall_stripped"])
-    full, stripped = ([rows[n][key] for n in names] for key in ("recall", "recall_stripped"))
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.2 * len(names) + 1.0), layout="constrained")
-    y = np.arange(len(names))
-    ax.hlines(y, stripped, full, color=FAINT, linewidth=1.2)
-    ax.plot(full, y, "o", color=FOR, label="full posts")
-    label = "without headers, footers, quotes"
-    ax.plot(stripped, y, "s", color=AGAINST, markerfacecolor="white", label=label)
-    ax.set_yticks(y, names)
-    ax.set(xlim=(min(0.3, *stripped) - 0.02, 1.01), ylim=(-0.7, len(names) - 0.3), xlabel="recall")
-    ax.grid(axis="x", color="#e4e4e8")
-    ax.set_axisbelow(True)
-    figure.legend(loc="outside upper center", ncols=2)
-    return figure
-
-
-def leak(models: dict[str, dict]):
-    """Share of the explanation weight in each zone, by class, one panel per model of leak.json."""
-    per_class = [row["per_class"] for row in models.values()]
-    names = sorted(per_class[0], key=lambda name: -per_class[0][name]["body"])
-    rows = np.arange(len(names))
-    size = (WIDTH, 0.2 * len(names) + 1.0)
-    figure, axes = plt.subplots(1, len(models), figsize=size, sharey=True, layout="constrained")
-    for ax, row in zip(axes, models.values(), strict=True):
-        start = np.zeros(len(names))
-        for zone, color in ZONE_COLORS.items():
-            part = np.array([row["per_class"][name][zone] for name in names], float)
-            bars = ax.barh(rows, part, 0.78, start, color=color, edgecolor="white", label=zone)
-            letters = [zone[0].upper() if width > 0.05 else "" for width in part]
-            ax.bar_label(bars, letters, label_type="center", color="white", fontsize=5.5)
-            start += part
-        outside, words = f"{row['outside_body']:.0%}", f"{row['outside_body_words']:.0%}"
-        title = f"trained on {row['trained_on']}: {outside} of the weight\nand {words} of the words"
-        ax.set_title(f"{title} outside the body", fontsize=7.5)
-        ax.set(xlim=(0, 1), ylim=(-0.6, len(names) - 0.4))
-        ax.set_xlabel("share of the weight of the top 10 words", fontsize=7)
-    axes[0].set_yticks(rows, names)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    return figure
-
-
 def post(panel: Panel):
     """One post: how reliable its explanation is, word weights, class probabilities, the text."""
     lines, words, top5 = page_lines(panel), panel.sample["words"], panel.sample["top5"]
-    notes = [line for note in describe(panel.sample) for line in textwrap.wrap(note, 125)]
+    notes, truth = summary.describe(panel.sample), panel.sample["ground_truth_correlation"]
+    if truth is not None:
+        notes.append(f"Rank correlation with the ground truth (coefficient x TF-IDF): {truth:.2f}")
+    notes = [line for note in notes for line in textwrap.wrap(note, 125)]
     top = 0.55 + 0.125 * len(notes)
     # The probabilities go below the word weights or below the text, whichever is shorter.
     heights = [BAR_HEIGHT * len(words) + 0.45, LINE_HEIGHT * len(lines) + 0.2]
@@ -99,23 +60,6 @@ def post(panel: Panel):
     ax.set(xlim=(0, 1.15), ylim=(len(top5) - 0.5, -0.5), xticks=[])
     ax.set_xlabel("class probability", fontsize=6.5)
     return figure
-
-
-def describe(sample: dict) -> list[str]:
-    """Four or five lines on how reliable an explanation is."""
-    stable, truth = sample["stability"], sample["ground_truth_correlation"]
-    fidelity = "undefined" if sample["fidelity"] is None else f"{sample['fidelity']:.2f}"
-    settled = "top words settled" if sample["settled"] else "stopped at the maximum"
-    lines = [
-        f"Fidelity on held-out masks: {fidelity}",
-        f"Stability over seeds: top-5 overlap {stable['jaccard']:.2f}, rank correlation"
-        f" {stable['rank_correlation']:.2f}",
-        f"Model evaluations: {sample['model_calls']:,}, {settled}",
-    ]
-    if truth is not None:
-        lines.append(f"Rank correlation with the ground truth (coefficient x TF-IDF): {truth:.2f}")
-    reasons = "; ".join(sample["reasons"])
-    return [*lines, "Trustworthy: yes" if sample["trustworthy"] else f"Trustworthy: no ({reasons})"]
 
 
 def overview(panels: list[Panel]):
@@ -161,7 +105,7 @@ def _word_bars(ax, words: list[dict], size: float = 6.5) -> None:
     ax.set(ylim=(len(words) - 0.5, -0.5), yticks=range(len(words)))
     for k, word in enumerate(words):
         label = f"{shorten(word['word'], 16)} ({word['zone'][0].upper()}) "
-        style = {"ha": "right", "va": "center", "fontsize": size, "parse_math": False}
+        style = {"ha": "right", "va": "center", "fontsize": size}
         color, place = ZONE_COLORS[word["zone"]], ax.get_yaxis_transform()
         ax.text(0, k, label, transform=place, color=color, **style)
     ax.spines["left"].set_visible(False)
@@ -215,7 +159,7 @@ def _page(ax, lines: list[Line], panel: Panel) -> None:
     marks = _marks(panel)
     strongest = max((abs(weight) for _, _, weight in marks), default=0) or 1.0
     character = PAGE_WIDTH * 72 / (COLUMNS + 2.2)  # points
-    font = {"family": "DejaVu Sans Mono", "fontsize": character / 0.602, "parse_math": False}
+    font = {"family": "DejaVu Sans Mono", "fontsize": character / 0.602}
     font |= {"va": "center_baseline"}
     before = None
     for row, line in enumerate(lines):
@@ -228,19 +172,25 @@ def _page(ax, lines: list[Line], panel: Panel) -> None:
             letter = {"ha": "center", "va": "center_baseline", "fontsize": 5, "color": "white"}
             ax.text(-1.5, row + 0.5, zone[0].upper(), fontweight="bold", **letter)
         before = zone
+        inside = [
+            (max(start, line.start) - line.start, min(stop, end) - line.start, weight)
+            for start, stop, weight in marks
+            if start < end and stop > line.start
+        ]
+        plain = list(clean)  # without the top words, which are drawn over their boxes
+        for a, b, _ in inside:
+            plain[a:b] = " " * (b - a)
         # Each word is placed at its column, because rounded widths would add up over a line.
-        for piece in re.finditer(r"\S{1,20}", clean):
+        for piece in re.finditer(r"\S{1,20}", "".join(plain)):
             ax.text(piece.start(), row + 0.5, piece[0], color="#55555c", **font)
-        for start, stop, weight in marks:
-            a, b = max(start, line.start) - line.start, min(stop, end) - line.start
-            if a < b:
-                share = abs(weight) / strongest
-                ground = np.array(to_rgb(FOR if weight > 0 else AGAINST)) * (0.2 + 0.8 * share)
-                box = Rectangle((a - 0.1, row + 0.05), b - a + 0.2, 0.92, linewidth=0)
-                box.set(color=ground + 0.8 * (1 - share), zorder=2.5)
-                ax.add_patch(box)
-                color = "white" if share > 0.6 else INK
-                ax.text(a, row + 0.5, clean[a:b], color=color, zorder=3, **font)
+        for a, b, weight in inside:
+            share = abs(weight) / strongest
+            ground = np.array(to_rgb(FOR if weight > 0 else AGAINST)) * (0.2 + 0.8 * share)
+            box = Rectangle((a - 0.1, row + 0.05), b - a + 0.2, 0.92, linewidth=0)
+            box.set(color=ground + 0.8 * (1 - share), zorder=2.5)
+            ax.add_patch(box)
+            color = "white" if share > 0.6 else INK
+            ax.text(a, row + 0.5, clean[a:b], color=color, zorder=3, **font)
 
 
 def printable(text: str) -> str:

@@ -31,6 +31,7 @@ CHAPTERS = (
     "question2",
     "comparison",
     "trust",
+    "network",
     "hyperparameters",
     "limits",
     "conclusion",
@@ -78,7 +79,7 @@ def main() -> None:
             summary = (
                 f"{len(lines)} of {len(found['claim'])} claims are false, no report was written"
             )
-            raise UserError("\n       ".join([summary, *lines]))
+            raise UserError("; ".join([summary, *lines]))
         print("\n".join(f"warning: {line}" for line in lines))
     results.write_whole(args.out, lambda file: file.write(pdf))
     held = len(found["claim"]) - len(found["false-claim"])
@@ -103,7 +104,7 @@ def read_results(outputs: Path, names: Iterable[str]) -> dict[str, dict]:
     if not contents:
         raise UserError(f"there are no results in {outputs}: run make demo, or make q1 q2 trust")
     for name, content in contents.items():
-        if not isinstance(content, dict) or not isinstance(content.get("provenance"), dict):
+        if not isinstance(content.get("provenance"), dict):
             raise UserError(f"{paths[name]} has no provenance: run the script that writes it again")
     return contents
 

@@ -28,10 +28,11 @@ SCALE = 4  # screen pixels per image pixel
 TEXT_MODELS = {"svm": "text, linear SVM", "logistic_regression": "text, logistic regression"}
 FACTS = {  # label: key in the results of LIME, format
     "held-out fidelity (R²)": ("fidelity", ".2f"),
+    "stability between seeds": ("similarity", ".2f"),
     "overlap of the leading features between seeds": ("jaccard", ".2f"),
     "rank correlation with the coefficients": ("ground_truth_correlation", ".2f"),
     "segments": ("n_segments", "d"),
-    "model calls": ("model_calls", ",d"),
+    "model calls of all seeds": ("model_calls_total", ",d"),
 }
 
 

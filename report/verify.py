@@ -31,7 +31,7 @@ SCRIPTS = [
     f"{folder}/{name}.py"
     for folder, names in {
         "q1_gradcam": ("train", "evaluate", "explain", "ablate"),
-        "q2_lime": ("train_text", "explain", "explain_text", "ablate"),
+        "q2_lime": ("train_text", "explain", "explain_text", "ablate", "verdicts"),
         "evaluation": ("run", "compare", "speed"),
     }.items()
     for name in names
@@ -72,7 +72,8 @@ def main() -> None:
 
 def command_of(path: Path) -> tuple[str, ...]:
     """The recorded command, without "python". Raises UserError if it runs none of SCRIPTS."""
-    recorded = results.read_json(path).get("provenance", {}).get("command")
+    with results.reading(path):
+        recorded = results.read_json(path, "provenance")["provenance"]["command"]
     try:
         python, script, *options = shlex.split(str(recorded))
     except ValueError:

@@ -76,8 +76,12 @@ def cifar10():
 
 @pytest.fixture(scope="session")
 def newsgroups():
-    there = (DATA / "scikit_learn_data/20news-bydate_py3.pkz").is_file()
-    needed(there, "20newsgroups in data/", ": `make q2` downloads it")
+    names = ("20newsgroups.json.gz", "scikit_learn_data/20news-bydate_py3.pkz")
+    needed(
+        any((DATA / name).is_file() for name in names),
+        "20newsgroups in data/",
+        ": `make q2` downloads it",
+    )
     return load_20newsgroups(DATA)
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from common import data
 from common.cli import UserError
+from common.results import sha256
 
 
 def fake_cifar10(**changes) -> dict[str, np.ndarray]:
@@ -96,6 +97,7 @@ def test_reads_the_official_archive_through_torchvision(tmp_path, monkeypatch):
         add("batches.meta", {"label_names": list(data.CIFAR10_CLASSES)})
     whole = hashlib.md5((tmp_path / official.filename).read_bytes()).hexdigest()
     monkeypatch.setattr(official, "tgz_md5", whole)
+    monkeypatch.setattr(data, "ARCHIVE_SHA256", sha256(tmp_path / official.filename))
     monkeypatch.setattr(official, "train_list", [[name, sums[name]] for name, *_ in batches])
     monkeypatch.setattr(official, "test_list", [["test_batch", sums["test_batch"]]])
     monkeypatch.setattr(official, "meta", official.meta | {"md5": sums["batches.meta"]})

@@ -123,6 +123,25 @@ def test_randomization_fails_methods_that_ignore_the_network(setup):
         assert randomization.passes(row, "head") == passes
 
 
+def test_the_pointing_game_by_tolerance_and_place(setup, monkeypatch):
+    """Maps that point three pixels below the mark hit from a tolerance of four pixels."""
+    masks = np.zeros((2, 32, 32), bool)
+    masks[0, 12:16, 12:16] = masks[1, 2:6, 12:16] = True
+    shifted = np.zeros((2, 32, 32))
+    shifted[0, 18, 13] = shifted[1, 8, 13] = 1
+    batch = Batch(np.zeros((2, 32, 32, 3), np.uint8), np.zeros(2, int), [0, 1])
+    monkeypatch.setitem(EXPLAINERS, "shifted", network_free(lambda x: shifted))
+    monkeypatch.setitem(EXPLAINERS, "first", network_free(lambda x: masks[[0, 0]].astype(float)))
+    trial = scoring.Trial(setup.model, batch, "body.stage3", 0, "shortcut")
+    rows = ground_truth.tolerance_curves(trial, ("shifted", "first"), masks)["methods"]
+    assert rows["shifted"]["network"] == rows["shifted"]["twin"] == [0, 0, 1, 1, 1]
+    assert rows["first"]["network"] == [0.5, 0.5, 0.5, 0.5, 1]
+    places = ground_truth.by_place(trial, ("first",), masks)
+    assert places["n"] == {"border": 1, "inside": 1}
+    assert places["methods"]["first"]["inside"]["mean"] == 1
+    assert places["methods"]["first"]["border"]["mean"] == 0
+
+
 def test_only_the_named_layers_are_randomized(setup):
     model, images = setup.model, setup.dataset.x_test[:30]
     order = randomization.weighted_layers(model.network)
@@ -184,10 +203,10 @@ def test_mistakes_of_an_untrained_network(setup):
     assert 0.5 <= found["summary"]["separation"]["confidence"] <= 1
 
 
-def test_similarity_to_the_true_class():
+def test_similarity_of_two_maps_of_an_image():
     """Equal maps are maximally similar; the distance between peaks is 5 for 3 down, 4 right."""
     a = rng().random((40, 8, 8))
-    found = mistakes.true_class_similarity(a, a)
+    found = mistakes.similarity(a, a)
     assert found["same_image"]["rank_correlation"]["mean"] == pytest.approx(1)
     assert {row["verdict"] for row in found["same_against_other"].values()} == {"beats"}
     a, b = np.zeros((2, 2, 8, 8))

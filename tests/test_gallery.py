@@ -43,7 +43,7 @@ def outputs(tmp_path_factory):
     maps[[0, 1, 3], 1, 7] = 1  # positive in the upper right corner only
     results.write_npz(out / "q1_gradcam/maps.npz", map=maps, map_true=maps)
     lime = {"probability": 0.4, "stability": {"jaccard": 0.8}, "fidelity": 0.75, "reasons": []}
-    lime |= {"trustworthy": True, "model_calls": 1449, "top5": [{"class": HOSTILE}]}
+    lime |= {"trustworthy": True, "model_calls_total": 1449, "top5": [{"class": HOSTILE}]}
     tabby = {"index": 0, "true": "cat", "predicted": "tabby", "mapped_class": "cat"}
     other = {"index": 2, "true": "dog", "predicted": HOSTILE, "mapped_class": None}
     other |= {"trustworthy": False, "reasons": [HOSTILE]}

@@ -13,7 +13,7 @@ from torch import nn
 from torchvision import models as zoo
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
-from common import imagenet
+from common import folding, imagenet
 from common.cli import UserError
 from q2_lime import images
 
@@ -28,7 +28,7 @@ def test_folding_batch_norm_is_exact(name):
             nn.init.normal_(module.bias, 0, 0.2)
             module.running_mean.normal_(0, 0.2)
             module.running_var.uniform_(0.5, 2)
-    folded = imagenet.folding(network.eval(), 64)
+    folded = folding.fold(network.eval(), torch.randn(2, 3, 64, 64))
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     x = torch.randn(3, 3, 64, 64)
     with torch.inference_mode():

@@ -193,3 +193,34 @@ def test_intervals_and_verdicts():
         assert statistics.compare_paired(values, baseline, larger)["verdict"] == verdict
     gap = statistics.compare_independent(values + 2, values)
     assert gap["low"] < 2 < gap["high"]
+
+
+def test_intervals_cover_rare_events_and_few_values():
+    """Where the percentile bootstrap covers 20 to 85%."""
+    draws = rng()
+    for sample, mean in (
+        (lambda: draws.random(100) < 0.02, 0.02),
+        (lambda: draws.gamma(2, 1, 10), 2.0),
+    ):
+        found = [statistics.mean_interval(sample()) for _ in range(400)]
+        assert np.mean([row["low"] <= mean <= row["high"] for row in found]) > 0.9
+    assert statistics.mean_interval(np.ones(50))["low"] == pytest.approx(0.929, abs=1e-3)  # Wilson
+
+
+def test_a_nested_interval_covers_the_spread_between_groups():
+    draws = rng()
+    groups = [draws.normal(center, 0.1, 100) for center in (0, 1, 2)]
+    found = statistics.nested_interval(groups)
+    assert found["groups"] == 3 and found["mean"] == pytest.approx(1, abs=0.05)
+    assert found["low"] < 0.4 and found["high"] > 1.6
+    alone = statistics.nested_interval(groups[:1])
+    assert alone["high"] - alone["low"] == pytest.approx(2 * 1.96 * 0.01, rel=0.2)
+
+
+def test_false_discoveries_are_controlled():
+    """The example of Benjamini and Hochberg (1995), section 3.2: four of nine clear remain."""
+    p = "1 4 19 95 201 278 298 344 459 3240 4262 5719 6528 7590 10000"
+    rows = {f"{k}": {"p": int(x) / 1e4, "verdict": "beats"} for k, x in enumerate(p.split())}
+    found = statistics.control_false_discoveries({"methods": rows})
+    assert found == {"n": 15, "uncorrected": 15, "clear": 4}
+    assert [row["verdict"] for row in rows.values()] == ["beats"] * 4 + ["ties"] * 11

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from conftest import call
+from conftest import ROOT, call
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix
 
-from common import data, models, results
-from q1_gradcam import evaluate, explain, gradcam, train
+from common import data, imagenet, models, results, user_files
+from q1_gradcam import evaluate, explain, gradcam, train, user_images
+from q2_lime import images
 
 
 @pytest.fixture(scope="module")
@@ -115,18 +116,73 @@ def test_other_options_do_not_replace_the_results(explained, shapes_model):
     assert shapes_model.exists()
 
 
-def test_a_user_image_is_explained_and_never_overwritten(shapes_model, tmp_path):
-    name = "my $5 image$.png"  # not a formula
-    image = Image.fromarray(data.load_shapes().x_test[0]).resize((200, 120))
-    image.save(tmp_path / name)
-    options = ("--model", shapes_model, "--out", tmp_path, "--image")
-    done = call(explain, *options, tmp_path / name)
-    figure = tmp_path / "user" / name
-    assert f"wrote {figure}" in done.stdout and "predicted: " in done.stdout, done.stderr
-    assert Image.open(figure).width > 1000
-    before = figure.read_bytes()
-    assert call(explain, *options, figure).returncode == 0  # the figure is now the input
-    assert figure.read_bytes() == before and len(list((tmp_path / "user").iterdir())) == 2
+def test_user_images_are_explained_and_never_overwritten(shapes_model, tmp_path):
+    """Two images of one name, other options, and a figure as input all have results of their own;
+    only a repeated run replaces its results."""
+    name, model = "my $5 image$.png", models.load(shapes_model)  # not a formula
+    shapes, folder = data.load_shapes().x_test, tmp_path / "other"
+    folder.mkdir()
+    Image.fromarray(shapes[0]).resize((64, 128)).save(tmp_path / name)
+    Image.fromarray(shapes[1]).resize((60, 60)).save(folder / name)
+    Image.fromarray(np.full((40, 40, 3), 90, np.uint8)).save(folder / "gray.png")
+    user, options = tmp_path / "user", ("--model", shapes_model, "--out", tmp_path, "--image")
+    done = call(explain, *options, tmp_path / name, folder, "--save-maps")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote ") == 3 and "no contrast" in done.stdout
+    assert len(list(user.iterdir())) == 9
+    content = results.read_json(user / "my $5 image$.json")
+    x = models.to_input(data.fit_image(data.read_image(tmp_path / name), 32)[None])
+    alone = gradcam.explain(model.network, x, "body.stage3")
+    raw = results.read_npz(user / "my $5 image$.npz")["map"]
+    assert np.abs(raw - alone.raw[0].numpy()).max() <= 1e-5 * np.abs(raw).max()
+    assert content["explained"] == model.classes[alone.target[0]] == content["top5"][0]["class"]
+    assert content["map_share_of_logit"] == pytest.approx(1, abs=1e-4)
+    row, column = np.unravel_index(raw.argmax(), raw.shape)
+    # The central square of 64 x 128 starts at row 32; its cells are 8 pixels wide.
+    assert content["peak_xy"] == [8 * column + 4, 32 + 8 * row + 4]
+    before = {path: path.read_bytes() for path in user.iterdir() if path.suffix == ".npz"}
+    for more in ((tmp_path / name,), (tmp_path / name, "--target", "second"), (user / name,)):
+        assert call(explain, *options, *more).returncode == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(list(user.iterdir())) == 9 + 0 + 2 + 2
+
+
+def test_a_shipped_image_is_explained_by_the_committed_network(tmp_path):
+    image = ROOT / "examples/airplane.png"
+    done = call(explain, "--image", image, "--out", tmp_path)
+    assert "airplane.png  airplane 9" in done.stdout and "Grad-CAM" in done.stdout, done.stderr
+    done = call(explain, "--list-layers")
+    assert "body.stage3 " in done.stdout and "8 x 8, 256 channels  (default)" in done.stdout
+
+
+def test_an_imagenet_model_is_explained_at_full_size(imagenet_model, tmp_path):
+    """The map of a layer inside a folded chain is that of the network without folding."""
+    options = ("--image", ROOT / "examples/airplane.png", "--out", tmp_path, "--save-maps")
+    done = call(explain, *options, "--model", "mobilenet_v2")
+    assert "airliner 8" in done.stdout and "features.18 (7x7), peak at" in done.stdout, done.stderr
+    arrays = results.read_npz(tmp_path / "user/airplane.npz")
+    assert arrays["image"].shape == (224, 224, 3) and arrays["map"].shape == (7, 7)
+    expected = images.resize(data.read_image(options[1]), 224, "bicubic")
+    assert np.array_equal(arrays["image"], expected), "the same pixels as for LIME"
+    file = imagenet.local_weights(ROOT / "data", "mobilenet_v2")
+    done = call(explain, *options, "--weights", file, "--layer", "features.17.conv.2")
+    assert done.returncode == 0, done.stderr
+    plain = imagenet.load(file=file, fold=False)
+    x = imagenet.to_input(plain, expected[None], torch.device("cpu"))
+    raw = gradcam.explain(plain.network, x, "features.17.conv.2").raw[0].numpy()
+    [second] = (tmp_path / "user").glob("airplane-*.npz")
+    assert np.abs(results.read_npz(second)["map"] - raw).max() <= 1e-5 * np.abs(raw).max()
+
+
+def test_unsure_and_improbable_classes_are_not_drawn_as_bright(shapes_model):
+    """A blank image has no contrast; the runner-up of a clear image is faint."""
+    c = user_images.load(str(shapes_model), None, None, ROOT / "data", torch.device("cpu"))
+    clear = data.load_shapes().x_test[0]
+    first, second = (user_images.explain(c, clear, target) for target in ("predicted", "second"))
+    assert first.strength == 1 and second.strength < 0.5
+    assert not first.content["unsure"] and "(unsure" not in user_images.prediction(first.content)
+    assert "(unsure: below 50%)" in user_files.prediction(["a", "b"], [0.4, 0.3])
+    assert "no contrast" in user_images.explain(c, np.full_like(clear, 9), "predicted").note
 
 
 def test_images_of_every_mode_and_size_are_read(tmp_path):
@@ -168,6 +224,7 @@ def refused(done, *words) -> None:
         ("--method magic", ("magic", "gradcam")),
         ("--correct 0", ("--correct",)),
         ("--image nowhere.png", ("nowhere.png",)),
+        ("--image tests --target predicted", ("tests contains no images",)),
         ("--image x.png --target true", ("true class of --image",)),
         ("--method input_gradient --layer body.stage3", ("uses no layer",)),
     ],

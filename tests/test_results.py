@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,43 @@ def test_damaged_results_are_refused(tmp_path):
         results.output_folder(path / "below")
     assert not list(results.output_folder(tmp_path / "new").iterdir())
     assert results.shown(os.fsdecode(b"caf\xe9.png")).encode() == "caf\ufffd.png".encode()
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '"x"', "[" * 10_000, "{}", "\xff", "", "{1: 2}"])
+def test_other_json_is_refused(tmp_path, text):
+    (tmp_path / "a.json").write_text(text, encoding="latin1")
+    with pytest.raises(UserError, match="a.json"):
+        results.read_json(tmp_path / "a.json", "samples")
+    (tmp_path / "b.json").mkdir()
+    for name in ("b.json", "a.json") if text != "{}" else ("b.json",):
+        with pytest.raises(UserError, match=name):
+            results.read_json(tmp_path / name)
+
+
+def test_files_of_killed_runs_are_removed(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    names = [f"a.json.{ended.pid}.part", f"b.json.{os.getppid()}.part", "film.part", "x.y.part"]
+    for name in names:
+        (tmp_path / name).touch()
+    results.output_folder(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
+
+
+def test_a_full_disk_gives_one_line_and_leaves_nothing(tmp_path):
+    """The limit on the size of a file fails in the same way as a full disk."""
+    code = f"""
+import resource, signal, torch
+from common import cli, results
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+content = {{str(k): torch.zeros(9_000) for k in range(9)}}
+write = lambda file: results.write_torch(content, file)
+cli.run(lambda: results.write_whole({str(tmp_path / "out/a.pt")!r}, write))"""
+    env = os.environ | {"PYTHONPATH": str(results.ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 2 and "can't write in" in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1 and not list((tmp_path / "out").iterdir())
 
 
 def test_git_state(tmp_path, monkeypatch):

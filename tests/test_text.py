@@ -16,7 +16,7 @@ from sklearn.svm import LinearSVC
 
 from common import newsgroups
 from common.cli import UserError
-from q2_lime import core, leak, linear, text, train_text
+from q2_lime import core, leak, linear, samplers, text, train_text
 
 ALONE = np.arange(10_000)  # every post is a separate thread
 C = {"min_df": 1, "stop_words": None, "C": 1.0}
@@ -54,12 +54,12 @@ def answers(post, model):
 @pytest.mark.parametrize("kind", linear.KINDS)
 def test_tfidf_and_probabilities_match_scikit_learn(posts, kind):
     ours = trained(posts.train, posts.y_train, posts.classes, kind)
-    classifier = LogisticRegression(max_iter=200, tol=1e-3)
-    if kind == "svm":
-        labels = np.array(posts.y_train)
-        folds = list(StratifiedGroupKFold(5).split(labels, labels, ALONE[: len(labels)]))
-        options = {"method": "temperature", "ensemble": False, "cv": folds}
-        classifier = CalibratedClassifierCV(LinearSVC(random_state=0), **options)
+    logistic = LogisticRegression(max_iter=200, tol=1e-3)
+    classifier = LinearSVC(random_state=0) if kind == "svm" else logistic
+    labels = np.array(posts.y_train)
+    folds = list(StratifiedGroupKFold(5).split(labels, labels, ALONE[: len(labels)]))
+    options = {"method": "temperature", "ensemble": False, "cv": folds}
+    classifier = CalibratedClassifierCV(classifier, **options)
     tfidf = TfidfVectorizer(sublinear_tf=True, max_df=0.5)
     theirs = make_pipeline(tfidf, classifier).fit(posts.train, posts.y_train)
     texts = [*posts.test, "", "unknown words: zzz", "\u0130zmir, a comet and \u0130zmir"]
@@ -148,7 +148,7 @@ def test_weights_agree_exactly_with_the_lime_package(posts, model):
     shown = masks[:, [words.index(word) for word in post.words]].astype(bool)
     ours = by_texts(post, model.probabilities, shown)
     assert np.allclose(ours, outputs, atol=1e-9)
-    sample_weights = core.kernel(masks.astype(bool), 0.25)
+    sample_weights = samplers.kernel(masks.astype(bool), 0.25)
     weights = core.fit(masks.astype(float), ours, sample_weights, alpha=1.0).weights[:, label]
     assert np.allclose(weights, [dict(pairs)[k] for k in range(len(words))], atol=1e-6)
 
@@ -211,7 +211,8 @@ def test_zones_do_not_depend_on_byte_order_mark_and_line_ends(tmp_path, before, 
     post = b"FROM:ann@org\nsubject: moon\n\nBob writes:\n> old\nA comet\n\n--\nann"
     (tmp_path / "post").write_bytes(before + post.replace(b"\n", end))
     body, _ = text.read_user_text(str(tmp_path / "post"))
-    assert text.is_news_post(body)
+    assert text.is_news_post(body) and text.is_news_post("\ufeff" + body)
+    assert text.read("\ufeff" + body) == text.read(body)
     zones = [newsgroups.ZONES[k] for k in text.read(body).zone_shares().argmax(1)]
     assert zones == ["header"] * 5 + ["quote"] * 3 + ["body"]  # ties: the first zone
 

@@ -22,11 +22,13 @@ from PIL import Image
 
 from common import cli, data, figures, models, results, synthetic
 from q2_lime import core, images, stability
+from q2_lime.samplers import glime_probability
 
 TEMPLATES = Path(__file__).parent
 SCRIPTS = ("network", "lime", "draw", "page")
 PER_CLASS = 2
 SEED = 0
+HELD_OUT = 128  # masks of each seed on which fidelity is measured
 OUT = results.OUTPUTS
 
 
@@ -97,7 +99,8 @@ def lime_settings() -> dict:
     if settings.sampler != "glime" or images.SMALL_IMAGE_SETTINGS.fill != "blur":
         raise cli.UserError("the live page draws GLIME's masks and fills with a blur only")
     return asdict(settings) | {
-        "shown": core.glime_probability(settings.kernel_width),
+        "shown": glime_probability(settings.kernel_width),
+        "held_out": HELD_OUT,
         "side": images.SMALL_IMAGE_SETTINGS.n_segments,
         "batch": core.BATCH,
         "min_hidden": core.MIN_HIDDEN,

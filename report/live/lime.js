@@ -63,12 +63,22 @@ function fidelity(surrogate, masks, values, { constant }) {
 const topFeatures = (weights, k) =>
   [...weights.keys()].sort((a, b) => Math.abs(weights[b]) - Math.abs(weights[a])).slice(0, k);
 
-/** The expected overlap of the signed top features with those of another run, 0 to 1. */
-function expectedOverlap(surrogate, masks, values, { top_k: k, repeats }, random) {
+/** Weighted Jaccard index of squared weights, 0 to 1; opposite signs have nothing in common. */
+function similarity(a, b) {
+  let shared = 0, all = 0;
+  a.forEach((x, i) => {
+    const [low, high] = [x ** 2, b[i] ** 2].sort((p, q) => p - q);
+    shared += x * b[i] > 0 ? low : 0;
+    all += high + (x * b[i] < 0 ? low : 0);
+  });
+  return shared / Math.max(all, 1e-300);
+}
+
+/** The expected similarity of the weights with those of another run, 0 to 1. */
+function expectedStability(surrogate, masks, values, { repeats }, random) {
   const { weights, inverse, centered } = surrogate, n = masks.length, d = weights.length;
   const scale = Math.sqrt(2 * n / Math.max(1, n - d - 1));
   const errors = values.map((y, i) => scale * (y - predict(surrogate, masks[i])));
-  const top = topFeatures(weights, k);
   return mean(Array.from({ length: repeats }, () => {
     // Sums of the scores with normal weights have the covariance that core.py takes apart.
     const score = new Float64Array(d);
@@ -76,26 +86,19 @@ function expectedOverlap(surrogate, masks, values, { top_k: k, repeats }, random
       const factor = errors[i] * normal(random);
       for (let j = 0; j < d; j++) score[j] += factor * z[j];
     });
-    const drawn = weights.map((weight, i) => weight + dot(inverse[i], score));
-    const again = new Set(topFeatures(drawn, k));
-    const shared = top.filter((i) => again.has(i) && drawn[i] * weights[i] > 0).length;
-    return shared / (2 * k - shared);
+    return similarity(weights.map((weight, i) => weight + dot(inverse[i], score)), weights);
   }));
 }
 
-/** The mean Jaccard index of the top features over all pairs of runs. */
-function stability(runs, k) {
-  const sets = runs.map((weights) => topFeatures(weights, k));
-  return mean(sets.flatMap((a, i) => sets.slice(i + 1).map((b) => {
-    const shared = a.filter((feature) => b.includes(feature)).length;
-    return shared / (a.length + b.length - shared);
-  })));
+/** The mean similarity over all pairs of runs. */
+function stability(runs) {
+  return mean(runs.flatMap((a, i) => runs.slice(i + 1).map((b) => similarity(a, b))));
 }
 
-/** Why an explanation is not trustworthy: `weaknesses` of q2_lime/stability.py. */
-function weaknesses(fidelity, overlap, { thresholds }) {
+/** Why an explanation is not trustworthy: the first two checks of q2_lime/stability.py. */
+function weaknesses(fidelity, stable, { thresholds }) {
   if (Number.isNaN(fidelity)) return ["the network's output is the same for all masks"];
-  return [["fidelity", fidelity, thresholds.fidelity], ["stability", overlap, thresholds.stability]]
+  return [["fidelity", fidelity, thresholds.fidelity], ["stability", stable, thresholds.stability]]
     .filter(([, value, least]) => value < least)
     .map(([name, value, least]) => `${name} ${value.toFixed(2)} is below ${least.toFixed(2)}`);
 }
@@ -112,7 +115,7 @@ async function explain(ask, settings, seed, report) {
   const heldOut = draw(others, generator(3 * seed + 2)), heldOutValues = await ask(heldOut);
   const masks = [], values = [];
   let state = { expected: 0 };
-  while (masks.length < most && state.expected < settings.min_overlap) {
+  while (masks.length < most && state.expected < settings.min_stability) {
     const step = Math.max(batch, Math.floor(masks.length / 4));
     const drawn = draw(Math.min(step, most - masks.length), random);
     values.push(...await ask(drawn));
@@ -123,7 +126,7 @@ async function explain(ask, settings, seed, report) {
     const usable = seen && masks.length > d;
     state = { ...surrogate, calls: masks.length + others + 1, masks: masks.length,
       fidelity: fidelity(surrogate, heldOut, heldOutValues, settings),
-      expected: usable ? expectedOverlap(surrogate, masks, values, settings, again) : 0 };
+      expected: usable ? expectedStability(surrogate, masks, values, settings, again) : 0 };
     report(state);
   }
   return state;

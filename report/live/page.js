@@ -50,14 +50,14 @@ const masked = (mask) => pixels.map((value, p) => mask[square(p & 1023)] ? value
 function showLime(done) {
   drawLime();
   const [first] = runs, weights = runs.map((run) => run.weights);
-  const known = weights.length > 1 ? stability(weights, lime.top_k) : NaN;
+  const known = weights.length > 1 ? stability(weights) : NaN;
   const reasons = done && weaknesses(first.fidelity, known, lime), verdict = $("#verdict");
   verdict.className = !done ? "" : reasons.length ? "bad" : "good";
   verdict.textContent = !first ? "" : !done ? `Seed ${runs.length} of ${lime.n_seeds} …`
     : reasons.length ? `Not trustworthy: ${reasons.join("; ")}.` : "Trustworthy.";
   const number = (x) => Number.isNaN(x) ? "…" : x.toFixed(2);
   const facts = !first ? {} : { "fidelity on held-out masks (R²)": number(first.fidelity),
-    "expected overlap of the top five": number(first.expected),
+    "expected stability": number(first.expected),
     "stability between seeds": number(known),
     "model calls, all seeds":
       `${answers.size.toLocaleString("en")} in ${Math.round(spent / 1000)} s` };

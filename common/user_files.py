@@ -1,0 +1,95 @@
+"""A user's own inputs: which files they are, what is printed, and where results are written.
+
+Each input has NAME.png, NAME.json and, on request, NAME.npz in a folder `user`.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import results
+from common.cli import UserError, file_name, printable
+from common.figures import save
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+UNSURE = 0.5  # the model is called unsure if its largest probability is below
+MAX_STEM = 50  # characters of a name that are kept: file systems allow 255 bytes
+
+
+def image_files(paths: Iterable[Path]) -> list[Path]:
+    """The given files, and the images in the given folders, in alphabetical order."""
+    files = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = [p for p in sorted(path.iterdir()) if p.suffix.lower() in SUFFIXES and p.is_file()]
+        if not inside:
+            raise UserError(f"{results.shown(path)} contains no images")
+        files += inside
+    return files
+
+
+def output_base(folder: Path, source: Path, request: dict, inputs: Iterable[Path]) -> Path:
+    """Where the results for a file go, without the suffix: `folder`/NAME, or NAME-HASH.
+
+    The result of the same `request` (settings and hashes of image and weights, stored in the JSON
+    file under that key) is replaced. No other file is, in particular none of the `inputs`.
+    """
+    request = results.plain(request)
+    digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
+    inputs = {path.resolve() for path in inputs}
+    numbered = (f"-{digest}-{k}" for k in itertools.count(2))
+    for suffix in itertools.chain(("", f"-{digest}"), numbered):
+        base = folder / f"{file_name(source.stem[:MAX_STEM])}{suffix}"
+        there = [path for path in files_of(base) if os.path.lexists(path)]
+        if not there or (_request(base) == request and not inputs & {p.resolve() for p in there}):
+            return base
+    raise AssertionError
+
+
+def _request(base: Path) -> Any:
+    try:
+        content = results.read_json(files_of(base)[1])
+    except UserError:
+        return None
+    return content.get("request") if isinstance(content, dict) else None
+
+
+def files_of(base: Path) -> list[Path]:
+    return [base.with_name(base.name + suffix) for suffix in (".png", ".json", ".npz")]
+
+
+def write(
+    base: Path, figure, content: dict[str, Any], arrays: dict[str, np.ndarray] | None = None
+) -> str:
+    """Writes the figure, the content and, if given, the arrays. Returns a line that says so."""
+    png, text, npz = files_of(base)
+    save(figure, png, photographs=True)
+    results.write_json(text, content)
+    names = [results.shown(png), text.name]
+    if arrays:
+        results.write_npz(npz, **arrays)
+        names.append(npz.name)
+    return f"wrote {', '.join(names[:-1])} and {names[-1]}"
+
+
+def prediction(classes: list[str], probabilities: list[float]) -> str:
+    """The two most probable classes, and whether the model is unsure; both lists in descending
+    order of probability."""
+    pairs = zip(classes[:2], probabilities[:2], strict=True)
+    unsure = f" (unsure: below {UNSURE:.0%})" if probabilities[0] < UNSURE else ""
+    return ", ".join(f"{name} {p:.0%}" for name, p in pairs) + unsure
+
+
+def report(rows: list[tuple[str, str]], written: str) -> None:
+    """Prints rows of a label and a text in two columns, and the line of `write`."""
+    width = max(len(label) for label, _ in rows)
+    lines = [printable(f"{label:{width}}  {text}") for label, text in rows] + [written]
+    print("\n".join(lines), flush=True)

@@ -1,0 +1,130 @@
+"""In-domain single-deletion score (IDSDS; Hesse et al., arXiv:2407.11910).
+
+Deletion and insertion show a network images that it was never trained on. Here the network is
+fine-tuned on images with deleted patches first, so that an image with one deleted patch is in its
+domain. The score of a map is the rank correlation, over the patches of an image, of the sum of the
+map in a patch with the drop of the logit when that patch is deleted. 1 is perfect, 0 is chance.
+"""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.stats import spearmanr
+
+from common import cli, data, models
+from common.cli import generator
+from evaluation import scoring
+from evaluation.experiments import Setup
+from evaluation.explainers import EXPLAINERS, Batch
+from q1_gradcam import optimizers, train
+from q1_gradcam.loader import Batches
+
+GRID = 4  # patches per side
+MOST_DELETED = 4  # patches of a training image
+RATE = 0.1  # of the learning rates of the original training
+
+
+def idsds(setup: Setup, n: int) -> dict[str, Any]:
+    """The score of every explainer on random test images, for the fine-tuned network."""
+    dataset = setup.dataset
+    kept = setup.model.training.get("held_out")
+    if not isinstance(kept, int):
+        raise cli.UserError("idsds needs a checkpoint that records its held-out training images")
+    chosen, held_out = data.held_out_split(dataset.y_train, kept)
+    model = fine_tuned(setup, dataset.x_train[chosen], dataset.y_train[chosen])
+    tuned = replace(setup, model=model)
+    batch = tuned.test_batch(n)
+    drops = logit_drops(tuned, batch)
+
+    def score(maps: np.ndarray, images: Batch) -> scoring.Scores:
+        return {"idsds": patch_correlation(maps, drops[: len(images)])}
+
+    rows, _ = scoring.table(tuned.trial(batch, "idsds"), EXPLAINERS, score, {"idsds": True})
+    images, labels = dataset.x_train[held_out], dataset.y_train[held_out]
+    rng, color = np.random.default_rng(cli.seed_for(setup.seed, "idsds")), mean_color(setup.model)
+    patches = rng.integers(0, GRID**2, len(images))
+    pairs = zip(images, patches, strict=True)
+    deleted = np.stack([without(image, patch, color) for image, patch in pairs])
+    return {
+        "n": len(batch),
+        "patches": GRID**2,
+        "methods": rows,
+        "accuracy": {
+            name: {
+                which: (s.predict(x).argmax(1) == labels).mean()
+                for which, x in (("whole", images), ("one_patch_deleted", deleted))
+            }
+            for name, s in (("original", setup), ("fine_tuned", tuned))
+        },
+    }
+
+
+def fine_tuned(setup: Setup, images: np.ndarray, labels: np.ndarray) -> models.Model:
+    """The network after an epoch on images with up to MOST_DELETED random patches deleted."""
+    model, device, seed = setup.model, setup.device, setup.seed
+    recipe = dict(model.training["recipe"], epochs=1, warmup=0.0)
+    recipe |= {key: RATE * recipe[key] for key in ("lr", "bias_lr", "head_lr") if key in recipe}
+    network = copy.deepcopy(model.network).train()
+    steps = optimizers.make(network, recipe)
+    augmentation = (recipe["batch"], recipe["translate"], recipe["flip"])
+    batches = Batches(images, labels, *augmentation, seed, device)
+    bfloat16 = train.uses_bfloat16(device, recipe)
+    bar = cli.progress(batches.epoch(0, 32), "fine-tuning", total=len(batches))
+    for number, (x, y) in enumerate(bar):
+        optimizers.set_rates(steps, recipe, number / len(batches))
+        shown = random_patches(len(x), generator(seed, "patches", number)).to(device)
+        fill = network.normalise.mean
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            logits = network(torch.where(shown, x, fill))
+        network.zero_grad(set_to_none=True)
+        F.cross_entropy(logits.float(), y, label_smoothing=recipe["label_smoothing"]).backward()
+        for step in steps:
+            step.step()
+    return replace(model, network=network.eval())
+
+
+def random_patches(n: int, random: torch.Generator) -> torch.Tensor:
+    """(n, 1, 32, 32) bool: False in 0 to MOST_DELETED random patches of each image."""
+    counts = torch.randint(0, MOST_DELETED + 1, (n, 1), generator=random)
+    ranks = torch.rand((n, GRID**2), generator=random).argsort(1).argsort(1)
+    side = 32 // GRID
+    shown = (ranks >= counts).view(n, 1, GRID, GRID)
+    return shown.repeat_interleave(side, 2).repeat_interleave(side, 3)
+
+
+def without(image: np.ndarray, patch: int, color: np.ndarray) -> np.ndarray:
+    """The image (32, 32, 3) uint8 with one patch in the given color."""
+    (row, column), side = divmod(patch, GRID), 32 // GRID
+    changed = image.copy()
+    changed[row * side : (row + 1) * side, column * side : (column + 1) * side] = color
+    return changed
+
+
+def mean_color(model: models.Model) -> np.ndarray:
+    """(3,) uint8: the mean color of the training images."""
+    return (255 * model.network.normalise.mean.flatten().cpu().numpy()).round().astype(np.uint8)
+
+
+def logit_drops(setup: Setup, batch: Batch) -> np.ndarray:
+    """(N, GRID^2): by how much the logit of the target falls when each patch is deleted."""
+    color, network = mean_color(setup.model), setup.model.network
+    changed = [without(x, k, color) for x in batch.images for k in range(GRID**2)]
+    rows = np.arange(len(batch))[:, None]
+    after = models.logits(network, np.stack(changed)).numpy().reshape(len(batch), GRID**2, -1)
+    before = models.logits(network, batch.images).numpy()[:, None]
+    return (before - after)[rows, np.arange(GRID**2), batch.targets[:, None]]
+
+
+def patch_correlation(maps: np.ndarray, drops: np.ndarray) -> np.ndarray:
+    """Spearman correlation (N,) of the patch sums of maps (N, 32, 32) with drops (N, GRID^2).
+
+    NaN where the sums are constant.
+    """
+    side = 32 // GRID
+    sums = maps.reshape(len(maps), GRID, side, GRID, side).sum((2, 4)).reshape(len(maps), -1)
+    pairs = zip(sums, drops, strict=True)
+    return np.array([spearmanr(*pair).statistic if np.ptp(pair[0]) else np.nan for pair in pairs])

@@ -1,0 +1,107 @@
+"""Grad-CAM and LIME side by side for a user's images, both for the same class."""
+
+import textwrap
+from typing import Any
+
+import numpy as np
+
+from common import data, metrics, results, user_files
+from common.cli import seed_for
+from common.figures import WIDTH, axes_at, plt, show_image, text_at
+from evaluation.explainers import enlarge
+from q1_gradcam import figures, user_images
+from q2_lime import image_figures, images, stability, summary
+
+TOP = 0.2  # share of the area
+
+
+def explain(args, device) -> None:
+    """Explains the images args.image and writes OUT/user/NAME.png and NAME.json."""
+    paths = user_files.image_files(args.image)
+    first = data.read_image(paths[0])  # so that a mistake is found early
+    classifier = user_images.load(args.model, args.weights, None, args.data, device)
+    for path in paths:
+        image = first if path == paths[0] else data.read_image(path)
+        gradcam = user_images.explain(classifier, image, args.target)
+        digest, model = results.sha256(path), classifier.model
+        segments, weights, lime = explain_with_lime(model, gradcam, path.name, digest)
+        agreement = agree(gradcam.raw, weights[segments])
+        request = {"image_sha256": digest, "weights_sha256": model.sha256}
+        request |= {"explained": gradcam.content["explained"]}
+        out = results.output_folder((args.out or args.outputs / "evaluation") / "user")
+        base = user_files.output_base(out, path, request, paths)
+        content = {"image": path.name, "gradcam": gradcam.content, "lime": lime}
+        content |= {"agreement": agreement, "request": request}
+        content["provenance"] = results.provenance(0, device)
+        arrays = {"gradcam": gradcam.raw, "segments": segments, "lime_weights": weights}
+        arrays = arrays if args.save_maps else None
+        rows = [(path.name, user_images.prediction(gradcam.content)), user_images.row(gradcam)]
+        rows.append(("LIME", f"{lime['n_segments']} segments, {summary.one_line(lime)}"))
+        rows.append(("agreement", agreement_text(agreement)))
+        drawn = figure(gradcam, segments, weights, rows[1:])
+        user_files.report(rows, user_files.write(base, drawn, content, arrays))
+
+
+def explain_with_lime(
+    model, gradcam: user_images.Explained, name: str, digest: str
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """LIME for the class and the pixels of a Grad-CAM explanation: segments (H, W), weights (d,),
+    and the entry for the results file."""
+    settings, how = images.SETTINGS, images.IMAGE_SETTINGS
+    if model.side == 32:
+        settings, how = images.SMALL_SETTINGS, images.SMALL_IMAGE_SETTINGS
+    segments = images.segment(gradcam.pixels, how, name)
+    logits = images.masked_logits(model, gradcam.pixels, segments, how.fill)
+    values = images.explained_values(logits, [gradcam.target], how.explained_value)
+    unchanged = images.unchanged_share(gradcam.pixels, segments, how.fill)
+    d = int(segments.max()) + 1
+    print(f"explaining {name}: at most {stability.max_calls(settings):,} model calls", flush=True)
+    found, row = stability.explain(values, d, settings, "own", digest, unchanged=unchanged)
+    row = results.plain(results.without_nan({"n_segments": d} | row))
+    return segments, found.weights[:, 0], row
+
+
+def agree(raw: np.ndarray, lime: np.ndarray) -> dict[str, float | None]:
+    """Agreement of a Grad-CAM map (h, w) and a LIME map (H, W): rank correlation, and overlap of
+    the top areas, which is about TOP / (2 - TOP) for unrelated maps."""
+    gradcam, lime = enlarge(raw[None], lime.shape), lime[None]
+    rng = np.random.default_rng(seed_for(0, "agreement"))
+    return results.without_nan(
+        {
+            "rank_correlation": float(metrics.rank_correlation(gradcam, lime)[0]),
+            "top_overlap": float(metrics.top_overlap(gradcam, lime, TOP, rng)[0]),
+            "top_overlap_by_chance": TOP / (2 - TOP),
+        }
+    )
+
+
+def agreement_text(found: dict[str, float | None]) -> str:
+    rank = found["rank_correlation"]
+    return (
+        f"rank correlation {'undefined' if rank is None else format(rank, '.2f')}, overlap of the "
+        f"top {TOP:.0%} of the area {found['top_overlap']:.2f} (by chance "
+        f"{found['top_overlap_by_chance']:.2f})"
+    )
+
+
+def figure(gradcam: user_images.Explained, segments: np.ndarray, weights: np.ndarray, rows):
+    """Image, Grad-CAM, and LIME's weights; below, the rows of the summary."""
+    lines = []
+    for label, text in rows:
+        first, *more = textwrap.wrap(text, 115)
+        lines += [(label, first), *[("", line) for line in more]]
+    side, top, bottom = (WIDTH - 0.2) / 3, 0.2, 0.12 + 0.16 * len(lines)
+    plot = plt.figure(figsize=(WIDTH, side + top + bottom))
+    pixels, content = gradcam.pixels, gradcam.content
+    title = f"{content['explained']} {content['probability']:.0%}"
+    boxes = [axes_at(plot, 0.02 + k * (side + 0.08), top, side, side) for k in range(3)]
+    show_image(boxes[0], pixels, title)
+    title = f"Grad-CAM at {content['layer']}"
+    figures.show_raw(boxes[1], pixels, gradcam.raw, title, gradcam.strength, gradcam.note)
+    lime = image_figures.weight_map(pixels, segments, weights)
+    show_image(boxes[2], lime, "LIME (blue: for, orange: against)")
+    for k, (label, text) in enumerate(lines):
+        y = top + side + 0.1 + 0.16 * k
+        text_at(plot, 0.02, y, label, fontsize=7, fontweight="bold")
+        text_at(plot, 0.75, y, text, fontsize=7)
+    return plot
