@@ -36,7 +36,7 @@ def small(tmp_path_factory):
     """A page with untrained networks and short runs of LIME."""
     path = tmp_path_factory.mktemp("live") / "live.html"
     with pytest.MonkeyPatch.context() as patch:
-        short = replace(images.SMALL_SETTINGS, max_samples=96, held_out=16)
+        short = replace(images.SMALL_SETTINGS, max_samples=96)
         patch.setattr(images, "SMALL_SETTINGS", short)
         patch.setattr(stability, "N_SEEDS", 2)
         build.build(path, small_network(0), small_network(1), DATASET)
@@ -92,8 +92,9 @@ def test_lime_agrees_with_core_on_the_same_masks(page):
     ones = np.ones(120)
     surrogate = core.fit(masks[:120], values[:120], ones, 1.0)
     fidelity = core.fidelity(surrogate, masks[120:], values[120:], np.ones(80))[0]
-    arguments = (masks[:120], values[:120], ones, 1.0, surrogate, 5, np.random.default_rng(0))
-    overlap = core.expected_overlap(*arguments)
+    errors = core.leave_one_out(masks[:120], values[:120], ones, 1.0, surrogate)[:, 0]
+    arguments = (masks[:120], ones, 1.0, surrogate.weights[:, 0], errors, np.random.default_rng(0))
+    expected = core.expected_stability(*arguments)
     found = page.evaluate(
         """async (masks) => {
           const maps = await pool.evaluate(0, masks.map(masked));
@@ -103,7 +104,9 @@ def test_lime_agrees_with_core_on_the_same_masks(page):
           return { values, weights: surrogate.weights, intercept: surrogate.intercept,
             fidelity: fidelity(surrogate, masks.slice(120), values.slice(120), lime),
             constant: fidelity(surrogate, masks.slice(120), Array(80).fill(2), lime),
-            overlap: expectedOverlap(surrogate, ...first, lime, generator(1)) };
+            errors: leaveOneOut(surrogate, ...first),
+            expected: expectedStability(surrogate, leaveOneOut(surrogate, ...first), lime,
+              generator(1)) };
         }""",
         masks.astype(int).tolist(),
     )
@@ -113,16 +116,20 @@ def test_lime_agrees_with_core_on_the_same_masks(page):
     np.testing.assert_allclose(found["weights"], surrogate.weights[:, 0], atol=5e-3 * scale)
     np.testing.assert_allclose(found["intercept"], surrogate.intercept[0], atol=0.05 * scale)
     assert found["fidelity"] == pytest.approx(fidelity, abs=0.01) and np.isnan(found["constant"])
-    assert found["overlap"] == pytest.approx(overlap, abs=0.05)
+    np.testing.assert_allclose(found["errors"], errors, atol=0.02 * np.ptp(values))
+    assert found["expected"] == pytest.approx(expected, abs=0.03)
 
 
 def test_stability_and_verdict_are_those_of_python(page):
     runs = np.random.default_rng(1).normal(size=(3, 64)) + 2 * (np.arange(64) < 3)
-    expected = stability.agreement(list(runs), 5)["jaccard"]
-    assert page.evaluate("runs => stability(runs, 5)", runs.tolist()) == pytest.approx(expected)
-    for pair in ((0.9, 0.9), (0.6, 0.9), (0.9, 0.6), (0.6, 0.6), (np.nan, 0.9)):
+    expected = np.mean([core.similarity(runs[i], runs[j]) for i, j in ((0, 1), (0, 2), (1, 2))])
+    assert page.evaluate("runs => stability(runs)", runs.tolist()) == pytest.approx(expected)
+    for pair, count in (((0.9, 0.9), 0), ((0.6, 0.9), 1), ((0.9, 0.6), 1), ((0.6, 0.6), 2)):
+        values = dict(zip(("fidelity", "stability"), pair, strict=True))
+        python = [stability.Check(name, v, v, v).outcome() for name, v in values.items()]
         reasons = page.evaluate("([a, b]) => weaknesses(a, b, lime)", pair)
-        assert len(reasons) == len(stability.weaknesses(*pair))
+        assert len(reasons) == python.count("not reliable") == count
+    assert len(page.evaluate("weaknesses(NaN, 1, lime)")) == 1
 
 
 def test_the_keyboard_reaches_everything(page):
@@ -138,9 +145,8 @@ def test_the_keyboard_reaches_everything(page):
     page.locator("#probabilities button").nth(4).press("Enter")
     expect(page.locator("h2:has-text('Grad-CAM')")).to_contain_text("e")
     page.get_by_role("button", name="Run LIME").press("Enter")
-    expect(page.locator("#verdict")).to_contain_text("rustworthy")
-    # 2 seeds: masks, held-out masks
-    expect(page.locator("#facts")).to_contain_text("224 in")
+    expect(page.locator("#verdict")).to_contain_text("able")
+    expect(page.locator("#facts")).to_contain_text("192 in")  # two seeds, 96 masks each
     page.get_by_label("trained on CIFAR-10").press("ArrowRight")
     expect(page.locator("#evidence")).to_contain_text("is on the mark")
     row, column = page.evaluate("place")

@@ -28,7 +28,6 @@ TEMPLATES = Path(__file__).parent
 SCRIPTS = ("network", "lime", "draw", "page")
 PER_CLASS = 2
 SEED = 0
-HELD_OUT = 128  # masks of each seed on which fidelity is measured
 OUT = results.OUTPUTS
 
 
@@ -100,7 +99,6 @@ def lime_settings() -> dict:
         raise cli.UserError("the live page draws GLIME's masks and fills with a blur only")
     return asdict(settings) | {
         "shown": glime_probability(settings.kernel_width),
-        "held_out": HELD_OUT,
         "side": images.SMALL_IMAGE_SETTINGS.n_segments,
         "batch": core.BATCH,
         "min_hidden": core.MIN_HIDDEN,

@@ -51,12 +51,15 @@ function showLime(done) {
   drawLime();
   const [first] = runs, weights = runs.map((run) => run.weights);
   const known = weights.length > 1 ? stability(weights) : NaN;
-  const reasons = done && weaknesses(first.fidelity, known, lime), verdict = $("#verdict");
+  const masks = runs.slice(1).flatMap((run) => run.masks);
+  const values = runs.slice(1).flatMap((run) => run.values);
+  const faithful = masks.length ? fidelity(first, masks, values, lime) : first?.fidelity;
+  const reasons = done && weaknesses(faithful, known, lime), verdict = $("#verdict");
   verdict.className = !done ? "" : reasons.length ? "bad" : "good";
   verdict.textContent = !first ? "" : !done ? `Seed ${runs.length} of ${lime.n_seeds} …`
-    : reasons.length ? `Not trustworthy: ${reasons.join("; ")}.` : "Trustworthy.";
+    : reasons.length ? `Not reliable: ${reasons.join("; ")}.` : "Faithful and stable.";
   const number = (x) => Number.isNaN(x) ? "…" : x.toFixed(2);
-  const facts = !first ? {} : { "fidelity on held-out masks (R²)": number(first.fidelity),
+  const facts = !first ? {} : { "fidelity on other masks (R²)": number(faithful),
     "expected stability": number(first.expected),
     "stability between seeds": number(known),
     "model calls, all seeds":
@@ -94,9 +97,10 @@ async function runLime() {
   for (let seed = 0; seed < lime.n_seeds; seed++) {
     await explain(ask, lime, seed, (state) => {
       runs[seed] = state;
-      $("progress").value = (seed + state.masks / lime.max_samples) / lime.n_seeds;
+      const share = seed ? 1 : state.masks.length / lime.max_samples;
+      $("progress").value = (seed + share) / lime.n_seeds;
       showLime(false);
-    });
+    }, seed ? runs[0].masks.length : null);  // as many masks as the first
   }
   running = false;
   showLime(true);
