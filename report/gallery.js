@@ -17,6 +17,24 @@ function filter() {
     `${matching.length} of ${articles.length} explanations`;
 }
 
+/** Writes the filters and the card in the large view into the address. */
+function remember(method) {
+  const url = new URL(location);
+  url.search = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
+  url.hash = dialog.open ? current.id : "";
+  history[method](null, "", url);
+}
+
+/** Follows the address: on load, and for Back, Forward and links. */
+function restore() {
+  const query = new URLSearchParams(location.search);
+  for (const { name } of form.elements) if (name) form.elements[name].value = query.get(name) ?? "";
+  filter();
+  const card = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (articles.includes(card)) show(card);
+  else if (dialog.open) dialog.close();
+}
+
 function show(article) {
   current = article;
   dialog.querySelector("div").replaceChildren(...article.cloneNode(true).childNodes);
@@ -24,13 +42,23 @@ function show(article) {
 }
 
 function step(by) {
+  if (!matching.length) return;
   show(matching.at((matching.indexOf(current) + by) % matching.length));
+  remember("replaceState");
 }
 
-form.addEventListener("input", filter);
-form.addEventListener("reset", () => setTimeout(filter));  // after the fields are reset
+form.addEventListener("input", ({ target }) => {
+  filter();
+  remember(target.type === "search" ? "replaceState" : "pushState");
+});
+form.addEventListener("reset", () => setTimeout(() => {  // after the fields are reset
+  filter();
+  remember("pushState");
+}));
 document.querySelector("main").addEventListener("click", (event) => {
-  if (event.target.matches(".open")) show(event.target.closest("article"));
+  if (!event.target.matches(".open")) return;
+  show(event.target.closest("article"));
+  remember("pushState");
 });
 dialog.addEventListener("click", ({ target }) => {
   if (target.dataset.step) step(Number(target.dataset.step));
@@ -40,5 +68,18 @@ dialog.addEventListener("keydown", ({ key }) => {
   if (key === "ArrowLeft") step(-1);
   if (key === "ArrowRight") step(1);
 });
-dialog.addEventListener("close", () => current.querySelector(".open").focus());
-filter();  // browsers may restore the fields on reload
+// A swipe, unless it scrolls a figure that is wider than the screen.
+const position = ({ changedTouches: [touch] }) => [touch.clientX, touch.clientY,
+  dialog.querySelector("figure").scrollLeft];
+let start;
+dialog.addEventListener("touchstart", (event) => { start = position(event); }, { passive: true });
+dialog.addEventListener("touchend", (event) => {
+  const [x, y, scrolled] = position(event).map((value, i) => value - start[i]);
+  if (!scrolled && Math.abs(x) > 60 && Math.abs(x) > 2 * Math.abs(y)) step(x < 0 ? 1 : -1);
+});
+dialog.addEventListener("close", () => {
+  if (location.hash) remember("pushState");
+  current.querySelector(".open").focus();
+});
+window.addEventListener("popstate", restore);
+restore();

@@ -10,6 +10,7 @@ of LIME as they are; for each Grad-CAM explanation a small image is written to o
 import base64
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,6 +23,9 @@ from markupsafe import Markup
 from matplotlib.colors import to_hex
 from PIL import Image
 from skimage.segmentation import find_boundaries
+
+from q2_lime.text_figures import ZONE_COLORS
+from report.update_readme import ROWS
 
 TEMPLATES = Path(__file__).parent
 SCALE = 4  # screen pixels per image pixel
@@ -71,6 +75,7 @@ def gradcam_entries(outputs: Path, folder: str, dataset: data.Dataset) -> Iterat
         path = outputs / f"gallery/gradcam_{sample['index']:d}.webp"
         results.write_whole(path, lambda file, image=image: image.save(file, "WEBP", quality=85))
         yield {
+            "id": f"gradcam-{sample['index']}",
             "question": "Question 1: Grad-CAM",
             "name": f"test image {sample['index']}",
             "true": sample["true"],
@@ -96,11 +101,13 @@ def lime_entries(outputs: Path, folder: str, _dataset: data.Dataset) -> Iterator
         facts = {name: format(values[k], form) for name, (k, form) in FACTS.items() if k in values}
         if "words" in sample:
             explained, item, predicted = TEXT_MODELS[sample["model"]], "post", sample["predicted"]
+            name = sample["model"]
         else:
-            item, predicted = "test image", sample["mapped_class"]
+            item, predicted, name = "test image", sample["mapped_class"], "lime"
             explained = f"images, {content['model']}"
             facts["most probable classes"] = ", ".join(t["class"] for t in sample["top5"])
         yield {
+            "id": f"{name}-{sample['index']}",
             "question": f"Question 2: LIME on {explained}",
             "name": f"{item} {sample['index']}",
             "true": sample["true"],
@@ -114,7 +121,18 @@ def lime_entries(outputs: Path, folder: str, _dataset: data.Dataset) -> Iterator
         }
 
 
-def build(outputs: Path, dataset: data.Dataset, images: str = "q2_lime/images") -> int:
+def headlines(outputs: Path) -> Iterator[list[str]]:
+    """The rows of README.md's table whose results exist: what, value, compared with."""
+    for name, row in ROWS.items():
+        path = outputs / f"{name}.json"
+        if path.is_file():
+            with suppress(LookupError):  # results of a smaller run
+                yield row.format(**results.read_json(path)).split(" | ")
+
+
+def build(
+    outputs: Path, dataset: data.Dataset, images: str = "q2_lime/images", demo: bool = False
+) -> int:
     """Writes OUTPUTS/index.html and OUTPUTS/gallery; returns the number of explanations.
 
     Raises UserError if results are missing, damaged, or explain other images than `dataset`.
@@ -129,6 +147,9 @@ def build(outputs: Path, dataset: data.Dataset, images: str = "q2_lime/images") 
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     html = environment.get_template("gallery.html").render(
         entries=entries,
+        headlines=[] if demo else list(headlines(outputs)),
+        zones={zone: (zone[0].upper(), color) for zone, color in ZONE_COLORS.items()},
+        demo=demo,
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         colors=[to_hex(color) for color in blend(np.full_like(ramp, 0.5), ramp)[0]],
@@ -148,7 +169,8 @@ def main() -> None:
     args = parser.parse_args()
     outputs = args.outputs / "demo" if args.demo else args.outputs
     dataset = data.load_shapes() if args.demo else data.load_cifar10(args.data)
-    count = build(outputs, dataset, f"q2_lime/{'classifier' if args.demo else 'images'}")
+    images = f"q2_lime/{'classifier' if args.demo else 'images'}"
+    count = build(outputs, dataset, images, args.demo)
     print(f"wrote {results.shown(outputs / 'index.html')} with {count} explanations")
 
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from contextlib import contextmanager
 from urllib.parse import unquote
 
 from common import data, results
@@ -49,19 +50,31 @@ def outputs(tmp_path_factory):
     other |= {"trustworthy": False, "reasons": [HOSTILE]}
     write("q2_lime/images", [lime | tabby, lime | other], model="mobilenet_v2")
     post = lime | {"index": 7, "model": "svm", "predicted": "sci.space"}
-    post["words"] = [{"word": "Shuttle", "weight": 0.5}, {"word": HOSTILE, "weight": -0.1}]
-    write("q2_lime/text", [post | {"true": true} for true in ("sci.space", HOSTILE)])
+    word = {"word": HOSTILE, "weight": -0.1, "zone": "header"}
+    post["words"] = [{"word": "Shuttle", "weight": 0.5, "zone": "body"}, word]
+    write(
+        "q2_lime/text",
+        [post | {"index": 7, "true": "sci.space"}, post | {"true": HOSTILE, "index": 8}],
+    )
+    results.write_json(
+        out / "q1_gradcam/evaluation.json", {"accuracy": 0.5, "accuracy_interval": [0, 1]}
+    )
     assert gallery.build(out, DATASET) == 8
     return out
 
 
 def test_every_explanation_has_an_image_beside_the_page(outputs):
     html = (outputs / "index.html").read_text()
-    addresses = re.findall(r'\s(?:src|href)="([^"]*)"', html)
+    addresses = re.findall(r'\s(?:src|href)="([^"#]+)"', html)
+    for link in ("../report/report.pdf", "live.html"):
+        addresses.remove(link)
     assert html.count("<img") == html.count("<article") == len(addresses) / 2 == 8
     for address in addresses:
         Image.open(outputs / unquote(address)).verify()
     assert not re.search(r"https?:|url\(", html) and "<dd>1,449</dd>" in html
+    assert "CIFAR-10 test accuracy" in html and "50.00%" in html
+    identifiers = re.findall(r'<article id="([^"]*)"', html)
+    assert len(set(identifiers)) == 8 and {"gradcam-3", "lime-2", "svm-8"} < set(identifiers)
 
 
 def test_strip_shows_the_image_and_where_the_map_is_high(outputs):
@@ -91,7 +104,7 @@ def test_unusable_results_are_named(outputs, tmp_path, folder, old, new, message
 
 @pytest.mark.slow
 def test_the_committed_page_shows_the_committed_results(cifar10, tmp_path):
-    for name in ("q1_gradcam", "q2_lime"):
+    for name in ("q1_gradcam", "q2_lime", "evaluation"):
         (tmp_path / name).symlink_to(ROOT / "outputs" / name)
     gallery.build(tmp_path, cifar10)
     pages = [(folder / "index.html").read_bytes() for folder in (ROOT / "outputs", tmp_path)]
@@ -100,20 +113,26 @@ def test_the_committed_page_shows_the_committed_results(cifar10, tmp_path):
     assert sum(file.stat().st_size for file in (tmp_path / "gallery").iterdir()) < 2_500_000
 
 
-@pytest.fixture
-def page(outputs):
-    """The gallery, opened from disk; fails if the browser reports an error or a blocked request."""
+@contextmanager
+def opened(path, width=390):
+    """A page opened from disk; fails if the browser reports an error or a blocked request."""
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     needed(program is not None, "Chromium or Chrome")
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page = browser.new_page(viewport={"width": width, "height": 800})
         problems = []
         for event in ("console", "pageerror", "requestfailed"):
             page.on(event, lambda problem: problems.append(problem))
-        page.goto((outputs / "index.html").as_uri())
+        page.goto(path.as_uri())
         yield page
         assert not problems and page.evaluate("window.owned") is None
+
+
+@pytest.fixture
+def page(outputs):
+    with opened(outputs / "index.html") as page:
+        yield page
 
 
 def test_filters_and_search(page):
@@ -150,4 +169,34 @@ def test_small_screens_have_no_horizontal_scroll(page):
     page.get_by_role("button", name="Large view of post 7").first.click()
     fits = "all => all.every(e => e.scrollWidth <= e.clientWidth && e.offsetWidth <= innerWidth)"
     assert page.locator("html, dialog").evaluate_all(fits)
-    assert page.locator("dialog .against").inner_text() == f"{HOSTILE} -0.10"
+    assert page.locator("#svm-7 .against").inner_text() == f"{HOSTILE} -0.10 H"
+    assert page.locator("dialog .whole").bounding_box()["width"] >= 640
+
+
+def test_the_address_holds_filters_and_the_large_view(page):
+    page.get_by_label("True class").select_option("dog")
+    page.get_by_role("button", name="Large view of test image 3").click()
+    assert page.url.endswith("?class=dog#gradcam-3")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("dialog h3")).to_contain_text("test image 2")
+    address = page.url
+    assert page.locator("dialog .strip").bounding_box()["width"] >= 640
+    page.go_back()
+    expect(page.locator("dialog")).to_be_hidden()
+    expect(page.locator("article:visible")).to_have_count(3)
+    page.go_back()
+    expect(page.locator("article:visible")).to_have_count(8)
+    page.goto(address)
+    expect(page.locator("dialog h3")).to_contain_text("test image 2")
+    page.evaluate(
+        """for (const [type, x] of [["touchstart", 300], ["touchend", 100]]) {
+          const touch = new Touch({ identifier: 1, target: dialog, clientX: x, clientY: 90 });
+          dialog.dispatchEvent(new TouchEvent(type, { changedTouches: [touch] }));
+        }"""
+    )
+    expect(page.locator("dialog h3")).to_contain_text("test image 3")
+    page.keyboard.press("Escape")
+    assert "#" not in page.url
+    page.keyboard.press("Home")
+    page.get_by_role("link", name="Skip").press("Enter")
+    expect(page.locator("main")).to_be_focused()

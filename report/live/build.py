@@ -29,7 +29,6 @@ TEMPLATES = Path(__file__).parent
 SCRIPTS = ("network", "lime", "draw", "page")
 PER_CLASS = 2
 SEED = 0
-HELD_OUT = 128  # masks of each seed on which fidelity is measured
 OUT = results.OUTPUTS
 
 
@@ -101,7 +100,6 @@ def lime_settings() -> dict:
         raise cli.UserError("the live page draws GLIME's masks and fills with a blur only")
     return asdict(settings) | {
         "shown": glime_probability(settings.kernel_width),
-        "held_out": HELD_OUT,
         "side": images.SMALL_IMAGE_SETTINGS.n_segments,
         "batch": core.BATCH,
         "min_hidden": core.MIN_HIDDEN,
@@ -135,6 +133,11 @@ def build(path: Path, model: models.Model, marked: models.Model, dataset: data.D
         marked_share=synthetic.MARKED_SHARE,
     )
     return results.write_whole(path, lambda file: file.write(html.encode()))
+
+
+def committed_networks() -> list[models.Model]:
+    """The network trained on CIFAR-10, and the one that relies on the planted mark."""
+    return [models.load(OUT / name / "model.pt") for name in ("q1_gradcam", "evaluation/marked")]
 
 
 def main() -> None:

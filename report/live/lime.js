@@ -1,5 +1,5 @@
 "use strict";
-// LIME as in q2_lime/core.py and images.py: masks of GLIME, a ridge regression without sample
+// LIME as in q2_lime/core.py and stability.py: masks of GLIME, a ridge regression without sample
 // weights, its fidelity on other masks, and its stability. `settings` are those of Python.
 
 /** A function that returns uniform random numbers from 0 to 1 (mulberry32). */
@@ -52,12 +52,25 @@ function fit(masks, values, alpha) {
 
 const predict = ({ weights, intercept }, mask) => intercept + dot(weights, mask);
 
-/** R^2 on masks that the surrogate was not fitted to; NaN if the values are constant. */
-function fidelity(surrogate, masks, values, { constant }) {
+/** R^2, from the errors of a surrogate and the values; NaN if the values are constant. */
+function rSquared(errors, values, { constant }) {
   const center = mean(values), spread = mean(values.map((y) => (y - center) ** 2));
-  const residual = mean(values.map((y, n) => (y - predict(surrogate, masks[n])) ** 2));
   const smallest = constant * Math.max(1e-6, ...values.map(Math.abs));
-  return spread > smallest ** 2 ? 1 - residual / spread : NaN;
+  return spread > smallest ** 2 ? 1 - mean(errors.map((error) => error ** 2)) / spread : NaN;
+}
+
+/** R^2 on masks that the surrogate was not fitted to. */
+function fidelity(surrogate, masks, values, settings) {
+  return rSquared(values.map((y, i) => y - predict(surrogate, masks[i])), values, settings);
+}
+
+/** The error at each mask of the surrogate that is fitted to all other masks. */
+function leaveOneOut(surrogate, masks, values) {
+  const { inverse, centered } = surrogate, n = masks.length;
+  return values.map((y, i) => {
+    const leverage = 1 / n + dot(centered[i], inverse.map((row) => dot(row, centered[i])));
+    return (y - predict(surrogate, masks[i])) / Math.max(1 - leverage, 1e-6);
+  });
 }
 
 const topFeatures = (weights, k) =>
@@ -75,15 +88,13 @@ function similarity(a, b) {
 }
 
 /** The expected similarity of the weights with those of another run, 0 to 1. */
-function expectedStability(surrogate, masks, values, { repeats }, random) {
-  const { weights, inverse, centered } = surrogate, n = masks.length, d = weights.length;
-  const scale = Math.sqrt(2 * n / Math.max(1, n - d - 1));
-  const errors = values.map((y, i) => scale * (y - predict(surrogate, masks[i])));
+function expectedStability({ weights, inverse, centered }, errors, { repeats }, random) {
+  const d = weights.length;
   return mean(Array.from({ length: repeats }, () => {
     // Sums of the scores with normal weights have the covariance that core.py takes apart.
     const score = new Float64Array(d);
     centered.forEach((z, i) => {
-      const factor = errors[i] * normal(random);
+      const factor = Math.SQRT2 * errors[i] * normal(random);
       for (let j = 0; j < d; j++) score[j] += factor * z[j];
     });
     return similarity(weights.map((weight, i) => weight + dot(inverse[i], score)), weights);
@@ -104,29 +115,25 @@ function weaknesses(fidelity, stable, { thresholds }) {
 }
 
 /**
- * Explains with one seed. `ask(masks)` resolves to the values; `report(state)` is called after each
- * fit. Resolves to the last state.
+ * Explains with one seed, with `goal` masks or until the explanation is settled. `ask(masks)`
+ * resolves to the values; `report(state)` is called after each fit. Resolves to the last state.
  */
-async function explain(ask, settings, seed, report) {
-  const { side, shown, alpha, batch, max_samples: most, held_out: others } = settings;
-  const d = side * side, random = generator(3 * seed), again = generator(3 * seed + 1);
-  const draw = (n, source) => Array.from({ length: n }, () =>
-    Uint8Array.from({ length: d }, () => source() < shown));
-  const heldOut = draw(others, generator(3 * seed + 2)), heldOutValues = await ask(heldOut);
-  const masks = [], values = [];
+async function explain(ask, settings, seed, report, goal = null) {
+  const d = settings.side ** 2, draws = generator(2 * seed), random = generator(2 * seed + 1);
+  const most = goal ?? settings.max_samples, masks = [], values = [];
   let state = { expected: 0 };
-  while (masks.length < most && state.expected < settings.min_stability) {
-    const step = Math.max(batch, Math.floor(masks.length / 4));
-    const drawn = draw(Math.min(step, most - masks.length), random);
+  while (masks.length < most && (goal || state.expected < settings.min_stability)) {
+    const step = goal ?? Math.max(settings.batch, Math.floor(masks.length / 4));
+    const drawn = Array.from({ length: Math.min(step, most - masks.length) }, () =>
+      Uint8Array.from({ length: d }, () => draws() < settings.shown));
     values.push(...await ask(drawn));
     masks.push(...drawn);
     const times = Array.from({ length: d }, (_, i) => masks.filter((mask) => mask[i]).length);
     const seen = times.every((n) => Math.min(n, masks.length - n) >= settings.min_hidden);
-    const surrogate = fit(masks, values, alpha);
-    const usable = seen && masks.length > d;
-    state = { ...surrogate, calls: masks.length + others + 1, masks: masks.length,
-      fidelity: fidelity(surrogate, heldOut, heldOutValues, settings),
-      expected: usable ? expectedStability(surrogate, masks, values, settings, again) : 0 };
+    const surrogate = fit(masks, values, settings.alpha);
+    const errors = leaveOneOut(surrogate, masks, values), usable = seen && masks.length > d;
+    state = { ...surrogate, masks, values, fidelity: rSquared(errors, values, settings),
+      expected: usable ? expectedStability(surrogate, errors, settings, random) : 0 };
     report(state);
   }
   return state;

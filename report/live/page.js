@@ -2,12 +2,12 @@
 // The page: the image, what is hidden in it, the class that is explained, and the drawings.
 
 const $ = (selector) => document.querySelector(selector);
-const config = JSON.parse($("#config").textContent), { lime, classes, mark } = config;
+const config = JSON.parse($("#config").textContent), { lime, classes } = config;
 const samples = [...document.querySelectorAll("#samples button")];
 const bars = [...document.querySelectorAll("#probabilities button")];
 const percent = (x) => `${(100 * x).toFixed(x > 0.001 && x < 0.999 ? 1 : 2)}%`;
 
-let network = 0, target = 0;  // the number of the network, and of the class that is explained
+let pool, network = 0, target = 0;  // `network`, `target`: numbers of the network and the class
 let original, place, label;  // RGBA of 32 x 32 pixels, row and column of the mark, a sentence
 let pixels, blurred;  // planes of the image that is explained, and of the same image hidden
 let maps, before, runs = [];  // Grad-CAM of all classes, probabilities, LIME with each seed so far
@@ -51,12 +51,15 @@ function showLime(done) {
   drawLime();
   const [first] = runs, weights = runs.map((run) => run.weights);
   const known = weights.length > 1 ? stability(weights) : NaN;
-  const reasons = done && weaknesses(first.fidelity, known, lime), verdict = $("#verdict");
+  const masks = runs.slice(1).flatMap((run) => run.masks);
+  const values = runs.slice(1).flatMap((run) => run.values);
+  const faithful = masks.length ? fidelity(first, masks, values, lime) : first?.fidelity;
+  const reasons = done && weaknesses(faithful, known, lime), verdict = $("#verdict");
   verdict.className = !done ? "" : reasons.length ? "bad" : "good";
   verdict.textContent = !first ? "" : !done ? `Seed ${runs.length} of ${lime.n_seeds} …`
-    : reasons.length ? `Not trustworthy: ${reasons.join("; ")}.` : "Trustworthy.";
+    : reasons.length ? `Not reliable: ${reasons.join("; ")}.` : "Faithful and stable.";
   const number = (x) => Number.isNaN(x) ? "…" : x.toFixed(2);
-  const facts = !first ? {} : { "fidelity on held-out masks (R²)": number(first.fidelity),
+  const facts = !first ? {} : { "fidelity on other masks (R²)": number(faithful),
     "expected stability": number(first.expected),
     "stability between seeds": number(known),
     "model calls, all seeds":
@@ -94,9 +97,10 @@ async function runLime() {
   for (let seed = 0; seed < lime.n_seeds; seed++) {
     await explain(ask, lime, seed, (state) => {
       runs[seed] = state;
-      $("progress").value = (seed + state.masks / lime.max_samples) / lime.n_seeds;
+      const share = seed ? 1 : state.masks.length / lime.max_samples;
+      $("progress").value = (seed + share) / lime.n_seeds;
       showLime(false);
-    });
+    }, seed ? runs[0].masks.length : null);  // as many masks as the first
   }
   running = false;
   showLime(true);
@@ -114,8 +118,8 @@ function showProbabilities(now) {
     ? 1 / (1 + Math.exp(-predict(runs[0], hidden.map((x) => 1 - x)))) : null;
   const best = before.indexOf(Math.max(...before));
   $("#effect").textContent = count
-    ? `${classes[target]}: ${percent(before[target])} → ${percent(now[target])}, ${count} of 64 squares`
-      + ` blurred.${guess === null ? "" : ` LIME's linear model says ${percent(guess)}.`}`
+    ? `${classes[target]}: ${percent(before[target])} → ${percent(now[target])}, ${count} of 64 `
+      + `squares blurred.${guess === null ? "" : ` LIME's linear model says ${percent(guess)}.`}`
     : `Prediction: ${classes[best]}, ${percent(before[best])}. ${label}`;
 }
 

@@ -1,0 +1,180 @@
+"""The live page: its networks, Grad-CAM and LIME against Python, and its use in a browser."""
+
+from dataclasses import replace
+
+from common import data, imagenet, models, synthetic
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from playwright.sync_api import expect
+from test_gallery import opened
+
+from q1_gradcam import gradcam
+from q2_lime import core, images, stability
+from report.live import build
+
+DATASET = replace(data.load_shapes(), classes=tuple("abcdefghij"))
+HOSTILE = "<img src=x onerror=window.owned=1>.png"
+expect.set_options(timeout=60_000)
+
+
+def small_network(seed: int) -> models.Model:
+    """An untrained network with eight channels per stage and logits of usual size."""
+    torch.manual_seed(seed)
+    network = models.build("compact", 10, (0.5,) * 3, (0.25,) * 3, {"widths": (8, 12, 8)})
+    with torch.no_grad():
+        network.body.head.weight.mul_(30)
+        network.body.whiten.fit(torch.randn(20, 3, 32, 32))
+    network = models.with_fresh_statistics(network, DATASET.x_train[:50])
+    options = {"widths": [8, 12, 8]}
+    return models.Model(network, "compact", options, DATASET.classes, "shapes", temperature=0.5)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A page with untrained networks and short runs of LIME."""
+    path = tmp_path_factory.mktemp("live") / "live.html"
+    with pytest.MonkeyPatch.context() as patch:
+        short = replace(images.SMALL_SETTINGS, max_samples=96)
+        patch.setattr(images, "SMALL_SETTINGS", short)
+        patch.setattr(stability, "N_SEEDS", 2)
+        build.build(path, small_network(0), small_network(1), DATASET)
+    return path
+
+
+@pytest.fixture
+def page(small):
+    with opened(small) as page:
+        expect(page.locator("#effect")).to_contain_text("Prediction")
+        yield page
+
+
+def planes(batch: np.ndarray) -> list:
+    return batch.transpose(0, 3, 1, 2).reshape(len(batch), -1).tolist()
+
+
+def test_networks_and_maps_agree_with_pytorch(tmp_path):
+    committed = build.committed_networks()
+    build.build(tmp_path / "live.html", *committed, DATASET)
+    size = (tmp_path / "live.html").stat().st_size
+    assert size < 6e6
+    ten = synthetic.make_shapes(10, seed=3).images
+    run = "([k, images]) => pool.evaluate(k, images).then((all) => all.map((maps) => [...maps]))"
+    with opened(tmp_path / "live.html") as page:
+        expect(page.locator("#effect")).to_contain_text("Prediction")
+        for k, model in enumerate(committed):
+            maps = np.array(page.evaluate(run, [k, planes(ten)])).reshape(10, 10, 8, 8)
+            x = models.to_input(ten)
+            expected = [gradcam.explain(model.network, x, model.layer, c).raw for c in range(10)]
+            expected = torch.stack(expected, 1).numpy()
+            logits = models.logits(model.network, ten).numpy()
+            assert abs(maps - expected).max() < min(1e-3, 5e-3 * expected.max())
+            assert abs(maps.sum((2, 3)) - logits).max() < 1e-3 * abs(logits).max()
+
+
+def test_lime_agrees_with_core_on_the_same_masks(page):
+    image = DATASET.x_test[page.evaluate("config.images[0].index")]
+    grid = images.SMALL_IMAGE_SETTINGS
+    segments = images.segment(image, grid)
+    masks = np.random.default_rng(0).random((200, 64)) < 0.85
+    hidden = images.filled_image(image, segments, grid.fill)
+    shown = np.where(masks[:5][:, segments][..., None], image, hidden)
+    ours = page.evaluate(
+        "masks => masks.map((m) => [...masked(m)])", masks[:5].astype(int).tolist()
+    )
+    assert abs(np.array(ours) - planes(shown)).max() <= 1 and (hidden != image).any()
+
+    logits = images.masked_logits(
+        imagenet.from_model(small_network(0), "", ""), image, segments, "blur"
+    )
+    values = core.transform(logits(masks), [3], "log_odds")
+    ones = np.ones(120)
+    surrogate = core.fit(masks[:120], values[:120], ones, 1.0)
+    fidelity = core.fidelity(surrogate, masks[120:], values[120:], np.ones(80))[0]
+    errors = core.leave_one_out(masks[:120], values[:120], ones, 1.0, surrogate)[:, 0]
+    arguments = (masks[:120], ones, 1.0, surrogate.weights[:, 0], errors, np.random.default_rng(0))
+    expected = core.expected_stability(*arguments)
+    found = page.evaluate(
+        """async (masks) => {
+          const maps = await pool.evaluate(0, masks.map(masked));
+          const values = maps.map((map) => logOdds(logitsOf(map), 3));
+          const first = [masks.slice(0, 120), values.slice(0, 120)];
+          const surrogate = fit(...first, lime.alpha);
+          return { values, weights: surrogate.weights, intercept: surrogate.intercept,
+            fidelity: fidelity(surrogate, masks.slice(120), values.slice(120), lime),
+            constant: fidelity(surrogate, masks.slice(120), Array(80).fill(2), lime),
+            errors: leaveOneOut(surrogate, ...first),
+            expected: expectedStability(surrogate, leaveOneOut(surrogate, ...first), lime,
+              generator(1)) };
+        }""",
+        masks.astype(int).tolist(),
+    )
+    scale = abs(surrogate.weights).max()
+    assert np.ptp(values) > 0.1
+    np.testing.assert_allclose(found["values"], values[:, 0], atol=5e-3 * np.ptp(values))
+    np.testing.assert_allclose(found["weights"], surrogate.weights[:, 0], atol=5e-3 * scale)
+    np.testing.assert_allclose(found["intercept"], surrogate.intercept[0], atol=0.05 * scale)
+    assert found["fidelity"] == pytest.approx(fidelity, abs=0.01) and np.isnan(found["constant"])
+    np.testing.assert_allclose(found["errors"], errors, atol=0.02 * np.ptp(values))
+    assert found["expected"] == pytest.approx(expected, abs=0.03)
+
+
+def test_stability_and_verdict_are_those_of_python(page):
+    runs = np.random.default_rng(1).normal(size=(3, 64)) + 2 * (np.arange(64) < 3)
+    expected = np.mean([core.similarity(runs[i], runs[j]) for i, j in ((0, 1), (0, 2), (1, 2))])
+    assert page.evaluate("runs => stability(runs)", runs.tolist()) == pytest.approx(expected)
+    for pair, count in (((0.9, 0.9), 0), ((0.6, 0.9), 1), ((0.9, 0.6), 1), ((0.6, 0.6), 2)):
+        values = dict(zip(("fidelity", "stability"), pair, strict=True))
+        python = [stability.Check(name, v, v, v).outcome() for name, v in values.items()]
+        reasons = page.evaluate("([a, b]) => weaknesses(a, b, lime)", pair)
+        assert len(reasons) == python.count("not reliable") == count
+    assert len(page.evaluate("weaknesses(NaN, 1, lime)")) == 1
+
+
+def test_the_keyboard_reaches_everything(page):
+    page.locator("#samples button").nth(2).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#effect")).to_contain_text("The label is b")
+    page.locator("#image").focus()
+    for key in ("Space", "ArrowRight", "ArrowDown", "Space"):
+        page.keyboard.press(key)
+    expect(page.locator("#effect")).to_contain_text("2 of 64 squares")
+    assert page.evaluate("[...hidden.keys()].filter((k) => hidden[k])") == [0, 9]
+    page.get_by_role("button", name="Restore").press("Enter")
+    page.locator("#probabilities button").nth(4).press("Enter")
+    expect(page.locator("h2:has-text('Grad-CAM')")).to_contain_text("e")
+    page.get_by_role("button", name="Run LIME").press("Enter")
+    expect(page.locator("#verdict")).to_contain_text("able")
+    expect(page.locator("#facts")).to_contain_text("192 in")  # two seeds, 96 masks each
+    page.get_by_label("trained on CIFAR-10").press("ArrowRight")
+    expect(page.locator("#evidence")).to_contain_text("is on the mark")
+    row, column = page.evaluate("place")
+    mark = page.evaluate("(p) => [0, 1024, 2048].map((c) => pixels[c + p])", 32 * row + column)
+    assert mark == [0, 255, 0]
+
+
+def test_files_and_the_camera(page, tmp_path):
+    (tmp_path / HOSTILE).write_text("no image")
+    page.locator("#file").set_input_files(tmp_path / HOSTILE)
+    expect(page.get_by_role("alert")).to_have_text(
+        f"{HOSTILE} is not an image that this browser can read."
+    )
+    photo = np.zeros((300, 500, 3), np.uint8)
+    photo[:, 100:250], photo[:, 250:400] = (255, 0, 0), (0, 0, 255)  # the central square
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    page.locator("#file").set_input_files(tmp_path / "photo.png")
+    expect(page.get_by_role("alert")).to_have_text("")
+    expect(page.locator("#samples [aria-pressed=true]")).to_have_count(0)
+    colors = page.evaluate("[0, 1024, 2048].map((c) => [pixels[c + 484], pixels[c + 507]])")
+    assert np.allclose(colors, [[255, 0], [0, 0], [0, 255]], atol=2)
+    page.get_by_role("button", name="camera").click()
+    expect(page.get_by_role("alert")).to_have_text("The camera is not available.")
+
+
+def test_small_screens_and_a_page_on_its_own(page, small):
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    html = small.read_text()
+    assert "default-src 'none'" in html and "connect-src" not in html
+    assert "http" not in html.replace('http-equiv="Content-Security-Policy"', "")
