@@ -176,7 +176,7 @@ def test_small_screens_have_no_horizontal_scroll(page):
 def test_the_address_holds_filters_and_the_large_view(page):
     page.get_by_label("True class").select_option("dog")
     page.get_by_role("button", name="Large view of test image 3").click()
-    assert page.url.endswith("?class=dog#gradcam-3")
+    expect(page).to_have_url(re.compile("[?]class=dog#gradcam-3$"))
     page.keyboard.press("ArrowLeft")
     expect(page.locator("dialog h3")).to_contain_text("test image 2")
     address = page.url
@@ -196,7 +196,7 @@ def test_the_address_holds_filters_and_the_large_view(page):
     )
     expect(page.locator("dialog h3")).to_contain_text("test image 3")
     page.keyboard.press("Escape")
-    assert "#" not in page.url
+    expect(page).to_have_url(re.compile("^[^#]+$"))
     page.keyboard.press("Home")
     page.get_by_role("link", name="Skip").press("Enter")
     expect(page.locator("main")).to_be_focused()
