@@ -63,7 +63,7 @@ def model_note(sample: dict) -> list[str]:
     """A line if the model itself is wrong or unsure, which the verdict does not mean."""
     predicted = sample.get("mapped_class") or sample["predicted"]
     wrong = sample["true"] and predicted != sample["true"]
-    unsure = sample["probability"] < UNSURE
+    unsure = bool(sample["probability"] < UNSURE)
     if not wrong and not unsure:
         return []
     state = " and ".join(["wrong"] * bool(wrong) + ["unsure"] * unsure)

@@ -54,6 +54,7 @@ def test_both_methods_side_by_side(shapes_model, tmp_path):
     assert -1 <= content["agreement"]["rank_correlation"] <= 1
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(imagenet_model, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     cells = json.loads((EXAMPLES / "colab.ipynb").read_text())["cells"]
