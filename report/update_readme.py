@@ -17,15 +17,20 @@ ROWS = {
     "{accuracy_interval[0]:.2%} to {accuracy_interval[1]:.2%}",
     "q1_gradcam/training": "the same, mean over the seeds | {mean[accuracy]:.2%} | lowest and "
     "highest seed: {accuracy_range[0]:.2%}, {accuracy_range[1]:.2%}",
+    "q1_gradcam/resnet18/evaluation": "CIFAR-10 test accuracy, ResNet-18 | {accuracy:.2%} | 95% "
+    "interval {accuracy_interval[0]:.2%} to {accuracy_interval[1]:.2%}",
     "evaluation/faithfulness": "Grad-CAM, insertion (higher is better) | "
     "{methods[gradcam][insertion_auc][mean]:.2f} | fixed blob in the center: "
     "{methods[center][insertion_auc][mean]:.2f}; noise: {methods[random][insertion_auc][mean]:.2f}",
-    "evaluation/shortcut": "Grad-CAM finds a small planted mark | "
-    "{methods[gradcam][pointing_game][mean]:.0%} of the images | LIME: "
-    "{methods[lime][pointing_game][mean]:.0%}; noise: {methods[random][pointing_game][mean]:.0%}",
+    "evaluation/shortcut": "Grad-CAM finds a small planted mark, last stage | "
+    "{tolerance[methods][gradcam][network][2]:.0%} within 4 pixels, "
+    "{tolerance[methods][gradcam][network][4]:.0%} within 8 | second stage: "
+    "{stages[body.stage2][methods][gradcam][network][2]:.0%} within 4; LIME: "
+    "{tolerance[methods][lime][network][2]:.0%}; noise: "
+    "{tolerance[methods][random][network][2]:.0%}",
     "q2_lime/images/explanations": "LIME on an ImageNet model, median held-out fidelity | "
-    "{summary[median][fidelity]:.2f} | {summary[n_trustworthy]} of {summary[n]} explanations "
-    "trustworthy",
+    "{summary[median][fidelity]:.2f} | counting the shown parts: "
+    "{summary[median][fidelity_baseline]:.2f}; {summary[n_trustworthy]} of {summary[n]} reliable",
     "q2_lime/text/evaluation": "20newsgroups test accuracy, SVM | {models[svm][accuracy]:.1%} | "
     "without headers, footers and quotes: {models[svm][accuracy_stripped]:.1%}",
     "q2_lime/text/explanations": "LIME on the SVM, median held-out fidelity | "
