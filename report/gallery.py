@@ -113,7 +113,7 @@ def lime_entries(outputs: Path, folder: str, _dataset: data.Dataset) -> Iterator
             "true": sample["true"],
             "prediction": f"{sample['predicted']} {sample['probability']:.0%}",
             "outcome": "correct" if predicted == sample["true"] else "incorrect",
-            "trust": "trustworthy" if sample["trustworthy"] else "not trustworthy",
+            "trust": sample["verdict"],
             "reasons": sample["reasons"],
             "words": sample.get("words", []),
             "figure": figure_url(outputs, folder, sample["figure"]),

@@ -44,10 +44,10 @@ def outputs(tmp_path_factory):
     maps[[0, 1, 3], 1, 7] = 1  # positive in the upper right corner only
     results.write_npz(out / "q1_gradcam/maps.npz", map=maps, map_true=maps)
     lime = {"probability": 0.4, "stability": {"jaccard": 0.8}, "fidelity": 0.75, "reasons": []}
-    lime |= {"trustworthy": True, "model_calls_total": 1449, "top5": [{"class": HOSTILE}]}
+    lime |= {"verdict": "reliable", "model_calls_total": 1449, "top5": [{"class": HOSTILE}]}
     tabby = {"index": 0, "true": "cat", "predicted": "tabby", "mapped_class": "cat"}
     other = {"index": 2, "true": "dog", "predicted": HOSTILE, "mapped_class": None}
-    other |= {"trustworthy": False, "reasons": [HOSTILE]}
+    other |= {"verdict": "not reliable", "reasons": [HOSTILE]}
     write("q2_lime/images", [lime | tabby, lime | other], model="mobilenet_v2")
     post = lime | {"index": 7, "model": "svm", "predicted": "sci.space"}
     word = {"word": HOSTILE, "weight": -0.1, "zone": "header"}
@@ -144,7 +144,7 @@ def test_filters_and_search(page):
     expect(page.locator("section:visible")).to_have_count(1)
     choose("Prediction", "incorrect", 2)
     choose("True class", "dog", 1)
-    choose("Explanation", "trustworthy", 0)
+    choose("Explanation", "reliable", 0)
     page.get_by_role("button", name="Show all").click()
     choose("True class", HOSTILE, 1)
     page.get_by_role("button", name="Show all").click()
