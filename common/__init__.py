@@ -16,6 +16,7 @@ from pathlib import Path
 # has to come before matplotlib is imported.
 os.environ["MPLBACKEND"] = "Agg"
 ROOT = Path(__file__).resolve().parent.parent
+OUT_OF_MEMORY = "out of memory|allocate memory|failed to map segment"
 
 
 class UserError(Exception):
@@ -49,7 +50,7 @@ def end(error: BaseException) -> int:
         return 1
     elif isinstance(error, UserError):
         status, line = 2, f"error: {error}"
-    elif isinstance(error, MemoryError) or re.search("memory|failed to map segment", message):
+    elif isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, message):
         status, line = 2, f"error: out of memory ({message}): about 4 GB are needed"
     elif isinstance(error, ImportError):
         status, line = 2, f"error: {message}: run pip install -r requirements.txt"

@@ -9,6 +9,7 @@ import atexit
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import contextmanager
 
 from common.cli import UserError
 
@@ -39,6 +40,16 @@ def size() -> int:
 
 def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
+
+
+@contextmanager
+def first_alone():
+    """The other processes run the block after the first one has, for example after a download."""
+    if rank():
+        dist.barrier()
+    yield
+    if size() > 1 and not rank():
+        dist.barrier()
 
 
 def average(tensors: Iterable[Tensor]) -> None:

@@ -1,5 +1,6 @@
 """Results files: JSON for numbers, NPZ for arrays; written atomically, with provenance."""
 
+import glob
 import hashlib
 import importlib.metadata
 import io
@@ -40,7 +41,7 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path.parent)
+        _remove_leftovers(path)
         try:
             with open(part, "wb") as file:
                 write(file)
@@ -55,9 +56,10 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
     return path
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Deletes temporary files of `write_whole` in `folder` whose process was killed."""
-    for part in folder.glob("*.*.part") if os.name == "posix" else ():
+def _remove_leftovers(path: Path) -> None:
+    """Deletes temporary files of `write_whole` for `path` whose process was killed."""
+    pattern = f"{glob.escape(path.name)}.*.part"
+    for part in path.parent.glob(pattern) if os.name == "posix" else ():
         pid = part.name.split(".")[-2]
         if pid.isdecimal():
             try:
@@ -257,9 +259,11 @@ def provenance(seed: int, device: torch.device, **origins: str) -> dict[str, Any
     """How a result was made; `origins` are sources and hashes of the data and weights."""
     script = Path(sys.argv[0]).resolve()
     name = script.relative_to(ROOT).as_posix() if script.is_relative_to(ROOT) else script.name
+    start = ["torchrun", f"--nproc-per-node={distributed.size()}"]
+    start = start if distributed.size() > 1 else ["python"]
     versions = {library: importlib.metadata.version(library) for library in LIBRARIES}
     return {
-        "command": shlex.join(["python", name, *sys.argv[1:]]),
+        "command": shlex.join([*start, name, *sys.argv[1:]]),
         **GIT_STATE,
         "seed": seed,
         "versions": {"python": platform.python_version()} | versions,

@@ -87,24 +87,22 @@ def _comparisons(content: Any) -> Iterator[dict[str, Any]]:
             yield from _comparisons(value)
 
 
-def nested_interval(groups: list[np.ndarray]) -> dict[str, float | int]:
-    """Mean over groups, such as trainings, of the mean of each group's values, such as images.
+def crossed_interval(values: np.ndarray) -> dict[str, float | int]:
+    """Mean of values (G, N) of G groups, such as trainings, on the same N images.
 
-    Returns `mean, low, high, groups`. The 95% interval is a percentile bootstrap that resamples
-    groups, and values within each (Davison and Hinkley, 1997, section 3.8). With one group it
-    covers the values only.
+    Missing values are NaN. Returns `mean, low, high, groups`. The 95% interval is a percentile
+    bootstrap that resamples groups and images (Owen, Annals of Applied Statistics, 2007), so it
+    covers the choice of both. With one group it covers the images only.
     """
-    rng, groups = np.random.default_rng(0), [_finite(group) for group in groups]
-    n = len(groups)
-
-    def resampled(values: np.ndarray) -> np.ndarray:
-        return values[rng.integers(0, len(values), (RESAMPLES, len(values)))].mean(1)
-
-    chosen = rng.integers(0, n, (n, RESAMPLES))
-    draws = [np.choose(row, [resampled(values) for values in groups]) for row in chosen]
-    low, high = np.quantile(np.mean(draws, axis=0), (0.025, 0.975))
-    mean = float(np.mean([values.mean() for values in groups]))
-    return {"mean": mean, "low": float(low), "high": float(high), "groups": n}
+    values, rng = np.asarray(values, float), np.random.default_rng(0)
+    n_groups, n = values.shape
+    means = [
+        np.nanmean(values[np.ix_(rng.integers(0, n_groups, n_groups), rng.integers(0, n, n))])
+        for _ in range(RESAMPLES)
+    ]
+    low, high = np.nanquantile(means, (0.025, 0.975))
+    mean = float(np.nanmean(values))
+    return {"mean": mean, "low": float(low), "high": float(high), "groups": n_groups}
 
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:

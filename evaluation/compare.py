@@ -48,6 +48,8 @@ def main() -> None:
     add("--save-maps", action="store_true", help="with --image: write NAME.npz too")
     parser.device_option()
     args = parser.parse_args()
+    if args.save_maps and not args.image:
+        parser.error("--save-maps needs --image")
     cli.keep_freed_memory()
     device = cli.pick_device(args.device)
     if args.image:
@@ -88,7 +90,6 @@ def main() -> None:
 def on_imagenet(args, dataset, index, explained, stored, device):
     """Maps for the ImageNet model and its predicted classes: Grad-CAM, and LIME as stored."""
     name, hashes = explained["model"], ("weights_sha256", "data_sha256")
-    # Without folding, layers keep their torchvision names.
     model = imagenet.load(name, imagenet.local_weights(args.data, name), fold=False, device=device)
     if [explained["provenance"][key] for key in hashes] != [model.sha256, dataset.sha256]:
         raise cli.UserError("the weights or images have changed: run q2_lime/explain.py again")

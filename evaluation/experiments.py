@@ -50,8 +50,8 @@ class Setup:
         hash."""
         path = self.out / name / "model.pt"
         path = path if path.is_file() else folder / name / "model.pt"
-        hashes = {f"{name}_checkpoint_sha256": results.sha256(path)}
-        return replace(self, model=models.load(path, self.device)), hashes
+        model = models.load(path, self.device)
+        return replace(self, model=model), {f"{name}_checkpoint_sha256": results.sha256(path)}
 
 
 def faithfulness(setup: Setup, n: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common import cli, data, metrics, models, synthetic
-from common.statistics import mean_interval, nested_interval
+from common.statistics import crossed_interval, mean_interval
 
 import numpy as np
 
@@ -100,16 +100,19 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
             }
             content["tolerance"] = tolerance_curves(last, EXPLAINERS, masks)
             content["places"] = by_place(last, EXPLAINERS, masks)
-            content["lime_segments"] = lime_on_other_segments(marked.model, batch, masks, setup)
+            if "lime" in EXPLAINERS:
+                found = lime_on_other_segments(marked.model, batch, masks, setup)
+                content["lime_segments"] = found
         for layer, trial in stages.items():
             for key in methods("layer"):
-                found = hit(trial.maps(key), masks, TOLERANCE)
+                found = np.full(len(index), np.nan)
+                found[fooled] = hit(trial.maps(key), masks, TOLERANCE)
                 hits.setdefault(layer, {}).setdefault(key, []).append(found)
     return content | {
         "trainings": {
             layer: {
                 key: EXPLAINERS[key].labels
-                | {"means": [h.mean() for h in groups], "pointing_game": nested_interval(groups)}
+                | {"means": np.nanmean(groups, axis=1), "pointing_game": crossed_interval(groups)}
                 for key, groups in rows.items()
             }
             for layer, rows in hits.items()

@@ -26,7 +26,7 @@ from q1_gradcam.loader import Batches
 
 GRID = 4  # patches per side
 MOST_DELETED = 4  # patches of a training image
-RATE = 0.1  # of the learning rates of the original training
+RATE = 0.1  # of the learning rates and the weight decay of the original training
 
 
 def idsds(setup: Setup, n: int) -> dict[str, Any]:
@@ -67,8 +67,9 @@ def idsds(setup: Setup, n: int) -> dict[str, Any]:
 def fine_tuned(setup: Setup, images: np.ndarray, labels: np.ndarray) -> models.Model:
     """The network after an epoch on images with up to MOST_DELETED random patches deleted."""
     model, device, seed = setup.model, setup.device, setup.seed
-    recipe = dict(model.training["recipe"], epochs=1, warmup=0.0)
-    recipe |= {key: RATE * recipe[key] for key in ("lr", "bias_lr", "head_lr") if key in recipe}
+    recipe = dict(model.training["recipe"], epochs=1, warmup=0.0, whiten_bias_epochs=1)
+    scaled = ("lr", "bias_lr", "head_lr", "decay_per_image")
+    recipe |= {key: RATE * recipe[key] for key in scaled}
     network = copy.deepcopy(model.network).train()
     steps = optimizers.make(network, recipe)
     augmentation = (recipe["batch"], recipe["translate"], recipe["flip"])

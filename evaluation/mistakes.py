@@ -80,6 +80,8 @@ def networks(setup: Setup, n: int) -> dict[str, Any]:
     classify correctly. Maps are compared at the size of the image."""
     dataset, model = setup.dataset, setup.model
     other, hashes = setup.load("resnet18", results.OUTPUTS / "q1_gradcam")
+    if other.model.arch == model.arch:
+        raise cli.UserError("networks compares another network with ResNet-18: choose its --model")
     predicted = [s.predict(dataset.x_test).argmax(1) for s in (setup, other)]
     right = [p == dataset.y_test for p in predicted]
     both = np.flatnonzero(right[0] & right[1])

@@ -9,7 +9,7 @@ from typing import Any
 
 from common import metrics, models
 from common.cli import generator, progress, seed_for
-from common.statistics import nested_interval
+from common.statistics import crossed_interval
 
 import numpy as np
 import torch
@@ -91,7 +91,7 @@ def similarity(a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
 
 def intervals(found: list[dict[str, np.ndarray]]) -> dict[str, Any]:
     """Means over draws and images, with intervals."""
-    return {key: nested_interval([row[key] for row in found]) for key in found[0]}
+    return {key: crossed_interval([row[key] for row in found]) for key in found[0]}
 
 
 def passes(row: dict[str, Any], layer: str) -> bool:

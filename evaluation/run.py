@@ -6,8 +6,8 @@
     python evaluation/run.py --skip lime               without LIME: faster
 
     faithfulness   does the probability of the class follow the map? random test images
-    idsds          does the logit fall where the map says, in a network used to missing patches?
     layers         the same at each stage of the network, on held-out training images
+    idsds          does the logit fall where the map says, in a network used to missing patches?
     randomization  do maps change when weights are replaced by noise?
     stability      do maps stay the same under noise, shifts and mirroring?
     mistakes       do Grad-CAM's maps of wrong predictions differ from those of correct ones?
@@ -15,11 +15,11 @@
     shortcut       do maps point at a mark that networks have learned to rely on?
     networks       do the maps of two networks agree?
 
-Every experiment covers all methods of evaluation/explainers.py (LIME on fewer images, because it
-is slow). Writes OUT/EXPERIMENT.json and figures; scores of each image in OUT/faithfulness.npz. OUT
-is outputs/evaluation, or a folder in outputs/evaluation/other if options differ from the defaults.
-The networks of `shapes` and `shortcut` are read from OUT or outputs/evaluation; README says how
-they were trained.
+All experiments but mistakes and networks, which are about Grad-CAM, cover all methods of
+evaluation/explainers.py (LIME on fewer images, because it is slow). Writes OUT/EXPERIMENT.json and
+figures; scores of each image in OUT/faithfulness.npz. OUT is outputs/evaluation, or a folder in
+outputs/evaluation/other if options differ from the defaults. The networks of `shapes` and
+`shortcut` are read from OUT or outputs/evaluation; README says how they were trained.
 """
 
 from pathlib import Path
@@ -69,7 +69,7 @@ def main() -> None:
         results.write_json(out / f"{name}.json", content | {"provenance": origin})
         if name in figures.PLOTS:
             save(figures.PLOTS[name](content), out / f"{name}.svg")
-        print(f"wrote {results.shown(out / name)}.json and its figure", flush=True)
+        print(f"wrote {results.shown(out / name)}.json", flush=True)
 
 
 def arguments():
@@ -83,7 +83,7 @@ def arguments():
     text = "at most N images in each experiment"
     add("--images", "--pictures", type=cli.positive, metavar="N", help=text)
     text = "leave these methods out; LIME takes most of the time"
-    able = [*methods()]
+    able = [key for key in methods() if key not in ("gradcam", "gradcam++", "input_gradient")]
     add("--skip", nargs="+", choices=able, default=[], metavar="NAME", help=text)
     add("--seed", type=cli.seed, default=0, metavar="N", help="random seed (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")

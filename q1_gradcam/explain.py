@@ -51,6 +51,8 @@ def arguments():
     parser.device_option()
     parser.set_defaults(**DEFAULTS)
     args = parser.parse_args()
+    if args.save_maps and not args.image:
+        parser.error("--save-maps needs --image")
     if args.image and args.target == "true":
         parser.error("--target true: the true class of --image is unknown")
     if args.layer and args.method in gradcam.LAYERLESS_METHODS:

@@ -15,7 +15,7 @@ class Batches:
 
     Each image is translated by up to `translate` pixels in each direction (with reflection padding)
     and flipped horizontally in every other epoch (alternating flip; Jordan, arXiv:2404.00498,
-    section 3.6). With `cutout`, a square of that side around a random pixel becomes mid-grey
+    section 3.6). With `cutout`, a square of that side around a random pixel becomes mid-gray
     (DeVries and Taylor, arXiv:1708.04552). Epoch `e` depends only on (seed, e), so a resumed run
     sees the same batches as an uninterrupted one.
 
@@ -50,14 +50,14 @@ class Batches:
         n = len(self.labels)
         order = torch.randperm(n, generator=random).to(self.device)
         shifts = torch.randint(0, 2 * self.translate + 1, (2, n), generator=random).to(self.device)
-        centres = None
+        centers = None
         if self.cutout:
-            centres = torch.randint(0, 32, (2, n), generator=random).to(self.device)
+            centers = torch.randint(0, 32, (2, n), generator=random).to(self.device)
         for chosen in order[: len(self) * self.batch].split(self.batch):
             chosen = chosen[distributed.rank() :: distributed.size()]
             x = self._crop(chosen, shifts[:, chosen], number)
-            if centres is not None:
-                x[self._square(*centres[:, chosen])] = 0.5
+            if centers is not None:
+                x[self._square(*centers[:, chosen])] = 0.5
             yield self._resize(x.permute(0, 3, 1, 2), side), self.labels[chosen]
 
     def _crop(self, chosen: Tensor, shifts: Tensor, epoch: int) -> Tensor:

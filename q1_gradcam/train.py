@@ -68,7 +68,8 @@ def main() -> None:
     cli.keep_freed_memory()
     device = distributed.start(cli.pick_device(args.device))
     out = results.output_folder(args.out)
-    dataset = data.load(args.dataset, args.data)
+    with distributed.first_alone():
+        dataset = data.load(args.dataset, args.data)
     chosen = recipe(args.arch, args.dataset, args.epochs, args.quick)
     if chosen["batch"] % distributed.size():
         raise cli.UserError(f"a batch of {chosen['batch']} can't be shared by {distributed.size()}")

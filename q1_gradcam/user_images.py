@@ -127,7 +127,9 @@ def explain(c: Classifier, image: np.ndarray, target: str, method: str = "gradca
         "map_size": raw.shape,
         "logit": logit,
         "map_sum": raw.sum(),
-        "map_share_of_logit": raw.sum() / logit if logit else None,
+        "map_share_of_logit": raw.sum() / logit
+        if logit and method in gradcam.LAYER_METHODS
+        else None,
         "peak_xy": None if dead else peak,  # pixels of the user's image
         "area_above_half": 0 if dead else (fine > fine.max() / 2).float().mean(),
         "dead": dead,
@@ -167,8 +169,9 @@ def figure(e: Explained):
     content = e.content
     lines = [f"{row['class']} {row['probability']:.0%}" for row in content["top5"]]
     share = content["map_share_of_logit"]
-    lines += ["", f"sum of the map: {content['map_sum']:+.2f}"]
-    lines += [f"logit: {content['logit']:+.2f}" + (f", share {share:.0%}" if share else "")]
+    lines += ["", f"logit: {content['logit']:+.2f}"]
+    if share is not None:
+        lines.append(f"sum of the map: {content['map_sum']:+.2f}, share {share:.0%}")
     if e.strength < 1:
         lines.append(f"colors at {e.strength:.0%}: {content['probability']:.0%} probable")
     at = f" at {content['layer']}" if content["layer"] else ""

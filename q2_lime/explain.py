@@ -54,6 +54,8 @@ def arguments() -> argparse.Namespace:
     parser.device_option()
     args = parser.parse_args()
 
+    if args.save_maps and not args.image:
+        parser.error("--save-maps needs --image")
     small = args.checkpoint is not None
     usual = images.SMALL_IMAGE_SETTINGS if small else images.IMAGE_SETTINGS
     settings = images.SMALL_SETTINGS if small else images.SETTINGS

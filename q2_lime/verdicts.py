@@ -148,7 +148,9 @@ def main() -> None:
     parser.data_option("CIFAR-10 and weights")
     number = cli.whole(0, 50_000)
     add("--images", type=number, default=0, metavar="N", help="training images (default: none)")
-    add("--repeats", type=cli.positive, default=20, metavar="N", help="seeds (default: 20)")
+    add(
+        "--repeats", type=cli.whole(2, 100_000), default=20, metavar="N", help="seeds (default: 20)"
+    )
     add("--seed", type=cli.seed, default=0, metavar="N", help="of masks and images (default: 0)")
     default = results.OUTPUTS / "q2_lime"
     add("--out", type=Path, default=default, metavar="DIR", help="default: outputs/q2_lime")

@@ -207,14 +207,18 @@ def test_intervals_cover_rare_events_and_few_values():
     assert statistics.mean_interval(np.ones(50))["low"] == pytest.approx(0.929, abs=1e-3)  # Wilson
 
 
-def test_a_nested_interval_covers_the_spread_between_groups():
+def test_a_crossed_interval_covers_the_spread_between_groups_and_images():
     draws = rng()
     groups = [draws.normal(center, 0.1, 100) for center in (0, 1, 2)]
-    found = statistics.nested_interval(groups)
+    found = statistics.crossed_interval(groups)
     assert found["groups"] == 3 and found["mean"] == pytest.approx(1, abs=0.05)
     assert found["low"] < 0.4 and found["high"] > 1.6
-    alone = statistics.nested_interval(groups[:1])
+    alone = statistics.crossed_interval(groups[:1])
     assert alone["high"] - alone["low"] == pytest.approx(2 * 1.96 * 0.01, rel=0.2)
+    equal = statistics.crossed_interval(groups[:1] * 5)  # five groups tell no more than one
+    assert equal["high"] - equal["low"] == pytest.approx(alone["high"] - alone["low"], rel=0.1)
+    missing = statistics.crossed_interval([[1, np.nan], [np.nan, 1]])
+    assert missing["mean"] == 1
 
 
 def test_false_discoveries_are_controlled():
