@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 from evaluation import scoring
 from evaluation.experiments import Setup
 from evaluation.explainers import EXPLAINERS, Batch
-from q1_gradcam import optimizers, train
+from q1_gradcam import optimizers, recipes, train
 from q1_gradcam.loader import Batches
 
 GRID = 4  # patches per side
@@ -67,7 +67,7 @@ def idsds(setup: Setup, n: int) -> dict[str, Any]:
 def fine_tuned(setup: Setup, images: np.ndarray, labels: np.ndarray) -> models.Model:
     """The network after an epoch on images with up to MOST_DELETED random patches deleted."""
     model, device, seed = setup.model, setup.device, setup.seed
-    recipe = dict(model.training["recipe"], epochs=1, warmup=0.0, whiten_bias_epochs=1)
+    recipe = recipes.recipe(model.arch, model.dataset, epochs=1) | {"whiten_bias_epochs": 1}
     scaled = ("lr", "bias_lr", "head_lr", "decay_per_image")
     recipe |= {key: RATE * recipe[key] for key in scaled}
     network = copy.deepcopy(model.network).train()

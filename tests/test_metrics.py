@@ -217,7 +217,7 @@ def test_a_crossed_interval_covers_the_spread_between_groups_and_images():
     assert alone["high"] - alone["low"] == pytest.approx(2 * 1.96 * 0.01, rel=0.2)
     equal = statistics.crossed_interval(groups[:1] * 5)  # five groups tell no more than one
     assert equal["high"] - equal["low"] == pytest.approx(alone["high"] - alone["low"], rel=0.1)
-    missing = statistics.crossed_interval([[1, np.nan], [np.nan, 1]])
+    missing = statistics.crossed_interval([[1, np.nan] * 9, [np.nan, 1] * 9])
     assert missing["mean"] == 1
 
 
