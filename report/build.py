@@ -32,7 +32,6 @@ CHAPTERS = (
     "comparison",
     "trust",
     "network",
-    "network_trust",
     "hyperparameters",
     "limits",
     "conclusion",
