@@ -104,7 +104,7 @@ def _color_key(ax) -> None:
 def page(panel: Panel):
     """One image: original, segments, top segments, weights for the two most probable classes, the
     five most probable classes, and how reliable the explanation is."""
-    figure = plt.figure(figsize=(WIDTH, 3.1))
+    figure = plt.figure(figsize=(WIDTH, 3.5))
     size = {"fontsize": 8.5, "fontweight": "bold"}
     figure.text(0.008, 0.98, _heading(panel), va="top", **size)
     rejected = panel.sample["verdict"] == "not reliable"
@@ -121,8 +121,8 @@ def page(panel: Panel):
         (weight_map(image, segments, weights[1]), f"weights for {second}"),
     )
     for k, (shown, title) in enumerate(images):
-        _show(figure.add_axes((0.008 + 0.199 * k, 0.39, 0.188, 0.46)), shown, title)
-    bars = figure.add_axes((0.175, 0.02, 0.18, 0.32))
+        _show(figure.add_axes((0.008 + 0.199 * k, 0.46, 0.188, 0.407)), shown, title)
+    bars = figure.add_axes((0.175, 0.13, 0.18, 0.283))
     values = [row["probability"] for row in panel.sample["top5"]]
     bars.barh(range(5), values, color=[FOR, AGAINST, *(["#b9b9c2"] * 3)], height=0.7)
     bars.set_yticks(range(5), [shorten(name, 24) for name in names], fontsize=6.5)
@@ -132,13 +132,13 @@ def page(panel: Panel):
     bars.tick_params(axis="y", length=0)
     for k, value in enumerate(values):
         bars.text(value + 0.02, k, f"{value:.0%}", va="center", fontsize=6.5)
-    lines = [line for text in summary.describe(panel.sample) for line in textwrap.wrap(text, 72)]
+    lines = [line for text in summary.describe(panel.sample) for line in textwrap.wrap(text, 70)]
     frame = {"facecolor": "none", "edgecolor": AGAINST if rejected else FAINT}
     frame |= {"linewidth": 0.6, "boxstyle": "round,pad=0.5"}
     style = {"fontsize": 6.1, "va": "top", "linespacing": 1.25, "bbox": frame}
     color = AGAINST if rejected else INK
-    figure.text(0.42, 0.35, "\n".join(lines), color=color, **style)
-    _color_key(figure.add_axes((0.865, 0.22, 0.115, 0.035)))
+    figure.text(0.42, 0.425, "\n".join(lines), color=color, **style)
+    _color_key(figure.add_axes((0.878, 0.31, 0.105, 0.03)))
     return figure
 
 

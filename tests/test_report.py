@@ -40,7 +40,7 @@ def test_a_false_claim_stops_the_build_and_is_named(script, tmp_path, copied):
     done = script("report/build.py", *options)
     assert done.returncode == 2 and not (tmp_path / "a.pdf").exists()
     assert re.search(r"claim 'confusions' is false: report/chapters/question1.typ:\d+", done.stderr)
-    assert len(done.stderr.splitlines()) == 2
+    assert len(done.stderr.splitlines()) == 1
     done = script("report/build.py", *options, "--draft")
     assert done.returncode == 0 and (tmp_path / "a.pdf").exists()
     assert "warning: claim 'confusions' is false" in done.stdout
@@ -59,7 +59,7 @@ def test_claims_about_single_images_hold_for_one_network_only(script, tmp_path, 
     ("damage", "message"),
     [
         (lambda text: text[:-9], "training.json"),  # cut off
-        (lambda text: f"[{text}]", "training.json has no provenance"),
+        (lambda text: f"[{text}]", "training.json .*not a JSON object"),
         (lambda text: text.replace('"mean"', '"means"'), r'typ:\d+: dictionary .* key "mean"'),
         (lambda text: text.replace('"provenance"', '"origin"'), "training.json has no provenance"),
     ],
