@@ -97,7 +97,7 @@ def _color_key(ax) -> None:
     ax.imshow(np.linspace(-1, 1, 256)[None], cmap=SIGNED, aspect="auto", extent=(-1, 1, 0, 1))
     ax.set(xticks=[-1, 0, 1], yticks=[])
     ax.set_xticklabels(["against", "0", "for"], fontsize=6.5)
-    ax.set_title("weight / largest weight", fontsize=6.5, pad=3)
+    ax.set_title("weight / largest", fontsize=6.5, pad=3)
     ax.tick_params(length=2)
 
 
