@@ -162,12 +162,12 @@ def test_names_as_file_names():
 @pytest.mark.slow
 def test_class_names_never_leave_the_output_folder(tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
-    names = ["x/../../../../x", "../" * 5 + "y", "/tmp/hostile", r"$\frac{", "é", *"abcde"]
+    names = ["x/../../../../x", "../" * 5 + "y", f"{tmp_path}/hostile", r"$\frac{", "é", *"abcde"]
     model = models.save(tmp_path / "a/b/model.pt", tiny_model(names))
     done = call(explain, "--model", model, "--correct", 1, "--incorrect", 1)
     assert done.returncode == 0, done.stderr
     outside = {path for path in tmp_path.rglob("*.png") if model.parent not in path.parents}
-    assert not outside and not Path("/tmp/hostile.png").exists()
+    assert not outside
     rows = results.read_json(next(model.parent.rglob("explanations.json")))["samples"]
     figures = {row["figure"] for row in rows}
     assert figures and all(list(model.parent.rglob(Path(name).name)) for name in figures)
