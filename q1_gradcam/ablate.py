@@ -83,19 +83,29 @@ def main() -> None:
     for choice, value, changes, seed in (first, *alternatives, *others):
         if any((row["choice"], row["value"], row["seed"]) == (choice, value, seed) for row in rows):
             continue
-        changed = plan | {"arch": "compact", "recipe": plan["recipe"] | changes}
-        model, run = train.train_one(dataset, kept, held_out, changed, seed, device)
-        labels = dataset.y_train[held_out]
-        hits = train.correct(model.network, dataset.x_train[held_out], labels)
         row = {"choice": choice, "value": value, "changes": changes, "seed": seed}
-        row |= dict(zip(("accuracy", "accuracy_mirror"), hits.mean(1), strict=True))
-        row |= {"temperature": model.temperature, "parameters": run["parameters"]}
-        rows.append(row | {"train_flops": run["train_flops"]})
+        recipe_now = plan["recipe"] | changes
+        measured, hits = train_and_score(plan, recipe_now, dataset, kept, held_out, seed, device)
+        rows.append(row := row | measured)
         correct.append(hits)
         print(f"{choice}: {value}, seed {seed}: held out {row['accuracy']:.2%}", flush=True)
         write(out, plan, rows, np.stack(correct), device, dataset)
     write(out, plan, rows, np.stack(correct), device, dataset)
     print(f"wrote {results.shown(out / 'ablation.json')}")
+
+
+def train_and_score(
+    plan: dict, chosen: dict, dataset, kept: np.ndarray, held_out: np.ndarray, seed: int, device
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Trains with the recipe `chosen`: accuracy and cost, and `train.correct` of the held-out
+    images."""
+    changed = plan | {"arch": "compact", "recipe": chosen}
+    model, run = train.train_one(dataset, kept, held_out, changed, seed, device)
+    labels = dataset.y_train[held_out]
+    hits = train.correct(model.network, dataset.x_train[held_out], labels)
+    row = dict(zip(("accuracy", "accuracy_mirror"), hits.mean(1), strict=True))
+    row |= {"temperature": model.temperature, "parameters": run["parameters"]}
+    return row | {"train_flops": run["train_flops"], "seconds": run["row"]["seconds"]}, hits
 
 
 def write(out: Path, plan, rows: list[dict], correct: np.ndarray, device, dataset) -> None:

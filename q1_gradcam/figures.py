@@ -104,6 +104,25 @@ def ablation(trainings: list[dict], alternatives: list[dict]):
     return figure
 
 
+def ladder(rows: list[dict]):
+    """Held-out accuracy of each recipe against the FLOPs of its training; bars: range of seeds."""
+    figure, ax = plt.subplots(figsize=(5.4, 2.8), layout="constrained")
+    cost = [row["train_flops"] / 1e15 for row in rows]
+    for key, color, style, label in (
+        ("accuracy_mirror", SECOND, "s", "averaged with the mirror image"),
+        ("accuracy", ACCENT, "o", "single view"),
+    ):
+        mean, low, high = (
+            np.array([100 * row[key][kind] for row in rows])
+            for kind in ("mean", "lowest", "highest")
+        )
+        bars = [mean - low, high - mean]
+        ax.errorbar(cost, mean, yerr=bars, fmt=style, color=color, ms=4, linewidth=0.8, label=label)
+    ax.legend(loc="lower right", fontsize=7)
+    ax.set(xlabel="cost of training, PFLOP", ylabel="held-out accuracy, %", xlim=(0, None))
+    return figure
+
+
 @dataclass(frozen=True)
 class Panel:
     """An explained image (H, W, 3) uint8, its signed maps (h, w), and titles of two lines for both.

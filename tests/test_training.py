@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import call
 
-from q1_gradcam import ablate, calibration, cost, loader, optimizers, recipes, train
+from q1_gradcam import ablate, calibration, cost, ladder, loader, optimizers, recipes, train
 
 MEAN, STD = (0.5,) * 3, (0.2,) * 3
 
@@ -247,6 +247,37 @@ def test_alternatives_are_compared_with_the_baseline_image_by_image():
     assert (first["lowest"], first["highest"], first["seeds"]) == (0.58, 0.6, 2)
     assert batch["against_baseline"]["difference"]["mean"] == pytest.approx(0.2)
     assert batch["against_baseline"]["verdict"] == "beats" and batch["train_flops_ratio"] == 1.5
+
+
+def test_the_ladder_compares_a_recipe_with_the_one_before_on_the_seeds_that_both_have():
+    first, second = list(ladder.recipes())[:2]
+    recipes = {name: results.plain(chosen) for name, chosen in ladder.recipes().items()}
+
+    def training(name, seed, accuracy):
+        row = {"recipe": recipes[name], "seed": seed, "accuracy": accuracy, "train_flops": 1e15}
+        return row | {"accuracy_mirror": accuracy + 0.01}
+
+    rows = ladder.summary(
+        [training(first, 0, 0.90), training(first, 1, 0.94), training(second, 1, 0.95)]
+    )
+    assert [row["name"] for row in rows] == [first, second]
+    assert rows[0]["accuracy"] == {
+        "mean": pytest.approx(0.92),
+        "lowest": 0.90,
+        "highest": 0.94,
+        "gain": None,
+    }
+    assert rows[1]["accuracy"]["gain"] == pytest.approx(0.01) and rows[1]["seeds"] == [1]
+    assert rows[1]["accuracy_mirror"]["mean"] == pytest.approx(0.96)
+
+
+def test_each_recipe_of_the_ladder_costs_at_most_as_much_as_the_one_before():
+    costs = []
+    for chosen in ladder.recipes().values():
+        network = models.build("compact", 10, (0.5,) * 3, (0.2,) * 3, chosen["options"])
+        per_step = cost.count_flops(network, chosen["sides"])[1]
+        costs.append(sum(per_step[side] for side in chosen["sides"]) * 45000)
+    assert costs == sorted(costs, reverse=True) and costs[-1] < 0.15e15 < 0.7e15 < costs[0]
 
 
 @pytest.mark.slow
