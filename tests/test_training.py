@@ -271,15 +271,6 @@ def test_the_ladder_compares_a_recipe_with_the_one_before_on_the_seeds_that_both
     assert rows[1]["accuracy_mirror"]["mean"] == pytest.approx(0.96)
 
 
-def test_each_recipe_of_the_ladder_costs_at_most_as_much_as_the_one_before():
-    costs = []
-    for chosen in ladder.recipes().values():
-        network = models.build("compact", 10, (0.5,) * 3, (0.2,) * 3, chosen["options"])
-        per_step = cost.count_flops(network, chosen["sides"])[1]
-        costs.append(sum(per_step[side] for side in chosen["sides"]) * 45000)
-    assert costs == sorted(costs, reverse=True) and costs[-1] < 0.15e15 < 0.7e15 < costs[0]
-
-
 @pytest.mark.slow
 def test_the_ablation_resumes(tmp_path, cifar10, monkeypatch):
     fewer, choices = np.arange(0, 50000, 100), ablate.CHOICES
