@@ -11,7 +11,7 @@ from common.statistics import mean_interval
 import numpy as np
 import torch
 
-from evaluation import randomization, scoring
+from evaluation import randomization, receptive_field, scoring
 from evaluation.explainers import EXPLAINERS, Batch, lime_explanations, methods
 from evaluation.scoring import AREAS, FAITHFULNESS, FILL, Trial
 from q2_lime.stability import jaccard
@@ -130,7 +130,9 @@ def layers(setup: Setup, n: int) -> dict[str, Any]:
     best = max(stages, key=lambda layer: stages[layer]["gradcam"]["insertion_minus_deletion"])
     rule = "largest insertion minus deletion AUC of Grad-CAM on held-out training images"
     choice = {"rule": rule, "chosen_by_rule": best, "used": model.layer}
-    return {"n": len(batch), "fill": FILL, "layers": stages} | choice
+    field = receptive_field.measure(model.network, model.layer, few.images, setup.seed)
+    content = {"n": len(batch), "fill": FILL, "layers": stages, "receptive_field": field}
+    return content | choice
 
 
 def randomization_test(setup: Setup, n: int) -> dict[str, Any]:

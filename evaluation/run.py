@@ -14,8 +14,9 @@
     shapes         do maps point at the ground truth of the built-in images?
     shortcut       do maps point at a mark that networks have learned to rely on?
     networks       do the maps of two networks agree?
+    overview       all methods on six images, drawn side by side
 
-All experiments but mistakes and networks, which are about Grad-CAM, cover all methods of
+All experiments but mistakes and networks, which are about Grad-CAM, cover the methods of
 evaluation/explainers.py (LIME on fewer images, because it is slow). Writes OUT/EXPERIMENT.json and
 figures; scores of each image in OUT/faithfulness.npz. OUT is outputs/evaluation, or a folder in
 outputs/evaluation/other if options differ from the defaults. The networks of `shapes` and
@@ -28,7 +29,7 @@ from common import cli, data, models, results
 from common.figures import save
 from common.statistics import control_false_discoveries
 
-from evaluation import experiments, figures, ground_truth, idsds, mistakes
+from evaluation import experiments, figures, ground_truth, idsds, mistakes, overview
 from evaluation.experiments import OUT
 from evaluation.explainers import EXPLAINERS, methods
 
@@ -43,6 +44,7 @@ EXPERIMENTS = {  # name -> function, number of images
     "shapes": (ground_truth.shapes, 300),
     "shortcut": (ground_truth.shortcut, 300),
     "networks": (mistakes.networks, 500),
+    "overview": (overview.overview, 6),
 }
 
 
@@ -54,7 +56,7 @@ def main() -> None:
     device = cli.pick_device(args.device)
     out = results.output_folder(args.out)
     model = models.load(args.model, device)
-    needs = {"shortcut", "networks"} & set(args.only)
+    needs = {"shortcut", "networks", "overview"} & set(args.only)
     if needs and model.dataset == "shapes":
         raise cli.UserError(f"{needs.pop()} needs a CIFAR-10 network: use --only for other parts")
     dataset = data.load(model.dataset, args.data)

@@ -46,7 +46,12 @@ def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
 
 def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     """Equation 3 for the score exp(y), whose higher derivatives are powers of the first (sec. 3.2).
-    The common factor exp(y) is left out: it does not change where the map is high."""
+    The common factor exp(y) is left out: it does not change where the map is high.
+
+    Unlike the other maps, this one changes its form when the logits are scaled, for example by a
+    temperature. Where a channel's sum is negative, as it can be before a ReLU, the denominator may
+    be close to zero and the weight arbitrarily large.
+    """
     square, cube = gradients**2, gradients**3
     denominator = 2 * square + activations.sum((2, 3), keepdim=True) * cube
     nonzero = denominator != 0

@@ -1,0 +1,138 @@
+"""All methods on the same six images: what the tables compare, to look at."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common import data, metrics, models, synthetic
+from common.figures import DEAD, WIDTH, axes_at, overlay, plt, save, show_image, show_map, text_at
+
+import numpy as np
+
+from evaluation import scoring
+from evaluation.experiments import Setup
+from evaluation.explainers import EXPLAINERS, Batch, enlarge, positive
+from evaluation.scoring import TOLERANCE
+
+METHODS = {  # label -> explainer, stage (-1: the last)
+    "Grad-CAM": ("gradcam", -1),
+    "Grad-CAM++": ("gradcam++", -1),
+    "LayerCAM,\nstage 1": ("layercam", 0),
+    "RefineCAM": ("refinecam", -1),
+    "Input\ngradient": ("input_gradient", -1),
+    "Guided\nbackprop": ("guided_backprop", -1),
+    "Guided\nGrad-CAM": ("guided_gradcam", -1),
+    "LIME": ("lime", -1),
+    "Center\n(baseline)": ("center", -1),
+}
+RULE = "the first images of a random draw: two correct, two incorrect, one marked, one shape"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image of a network's test set and its ground truth (H, W), if it is known."""
+
+    kind: str
+    model: models.Model
+    batch: Batch  # of one image, explained for the predicted class
+    confidence: float
+    true: str
+    ground_truth: np.ndarray | None = None
+
+    @property
+    def predicted(self) -> str:
+        return self.model.classes[self.batch.targets[0]]
+
+
+def overview(setup: Setup, n: int) -> dict[str, Any]:
+    """Draws OUT/methods.png. Returns the images, and where each method has its peak."""
+    chosen, hashes = samples(setup)
+    maps = [
+        [explain(sample, key, k, setup.seed) for key, k in METHODS.values()] for sample in chosen
+    ]
+    rows = []
+    for sample, found in zip(chosen, maps, strict=True):
+        row = {"kind": sample.kind, "index": sample.batch.keys[0], "true": sample.true}
+        row |= {"predicted": sample.predicted, "confidence": sample.confidence, "peaks": {}}
+        for label, m in zip(METHODS, found, strict=True):
+            peak = np.unravel_index(m.argmax(), m.shape)
+            entry = {"row": peak[0], "column": peak[1]}
+            if sample.ground_truth is not None:
+                entry["hit"] = metrics.pointing_game(m, sample.ground_truth, TOLERANCE)
+                entry["hit_exactly"] = metrics.pointing_game(m, sample.ground_truth, 0)
+            row["peaks"][label.replace("\n", " ")] = entry
+        rows.append(row)
+    draw(chosen, maps, setup.out / "methods.png")
+    return {"rule": RULE, "tolerance": TOLERANCE, "images": rows, "hashes": hashes}
+
+
+def explain(sample: Sample, key: str, stage: int, seed: int) -> np.ndarray:
+    """The signed map (H, W) of one explainer, enlarged."""
+    layer = models.ARCHITECTURES[sample.model.arch].stages[stage]
+    found = EXPLAINERS[key].maps(sample.model, sample.batch, layer, seed)
+    return enlarge(found, sample.batch.images.shape[1:3])[0]
+
+
+def samples(setup: Setup) -> tuple[list[Sample], dict[str, str]]:
+    """The six images of RULE, and the hashes of the other networks."""
+    dataset, number = setup.dataset, setup.dataset.classes.index(synthetic.MARKED_CLASS)
+    order = scoring.draw(len(dataset.y_test), 200, setup.seed, "overview")
+    images, labels = dataset.x_test[order], dataset.y_test[order]
+    right = setup.predict(images).argmax(1) == labels
+    first = [*np.flatnonzero(right)[:2], *np.flatnonzero(~right)[:2]]
+    kinds = ["correct"] * 2 + ["incorrect"] * 2
+    chosen = [
+        sample(kind, setup, images[k], order[k], dataset.classes[labels[k]])
+        for kind, k in zip(kinds, first, strict=True)
+    ]
+    (marked, hashes) = setup.load("marked")
+    others = order[labels != number]
+    stamped, where = synthetic.stamp_each(dataset.x_test[others], others, setup.seed)
+    k = np.flatnonzero(marked.predict(stamped).argmax(1) == number)[0]
+    true = dataset.classes[dataset.y_test[others[k]]]
+    chosen.append(sample("marked", marked, stamped[k], others[k], true, where[k]))
+    (shapes, more), known = setup.load("shapes"), data.load("shapes")
+    order = scoring.draw(len(known.y_test), 20, setup.seed, "overview of shapes")
+    k = order[shapes.predict(known.x_test[order]).argmax(1) == known.y_test[order]][0]
+    true, truth = known.classes[known.y_test[k]], known.ground_truth_test[k]
+    chosen.append(sample("shape", shapes, known.x_test[k], k, true, truth))
+    return chosen, hashes | more | {"shapes_sha256": known.sha256}
+
+
+def sample(kind: str, setup: Setup, image, index, true: str, ground_truth=None) -> Sample:
+    probabilities = setup.predict(image[None])[0]
+    batch = Batch(image[None], probabilities[None].argmax(1), [int(index)])
+    return Sample(kind, setup.model, batch, float(probabilities.max()), true, ground_truth)
+
+
+def draw(chosen: list[Sample], maps: list[list[np.ndarray]], path: Path) -> Path:
+    """Images in columns, methods in rows; white lines outline the ground truth or half a peak."""
+    left, top, gap = 0.75, 0.34, 0.04
+    side = (WIDTH - left) / len(chosen) - gap
+    figure = plt.figure(figsize=(WIDTH, top + (len(METHODS) + 1) * (side + gap)))
+    for column, (sample, found) in enumerate(zip(chosen, maps, strict=True)):
+        x, image = left + column * (side + gap), sample.batch.images[0]
+        ax = axes_at(figure, x, top, side, side)
+        same = sample.predicted == sample.true
+        name = sample.predicted if same else f"{sample.true} as {sample.predicted}"
+        show_image(
+            ax, image, f"{sample.kind} {sample.batch.keys[0]}\n{name} {sample.confidence:.0%}"
+        )
+        outline(ax, sample)
+        for row, ((label, (key, _)), m) in enumerate(zip(METHODS.items(), found, strict=True)):
+            y = top + (row + 1) * (side + gap)
+            ax = axes_at(figure, x, y, side, side)
+            level = positive(m[None])[0]
+            if EXPLAINERS[key].kind == "pixels" and level.any():
+                show_image(ax, overlay(image, m))
+            else:
+                show_map(ax, image, level, note="" if level.any() else DEAD)
+            outline(ax, sample)
+            if column == 0:
+                text_at(figure, 0, y + side / 2, label, va="center", fontsize=7)
+    return save(figure, path, photographs=True)
+
+
+def outline(ax, sample: Sample) -> None:
+    if sample.ground_truth is not None:
+        ax.contour(sample.ground_truth, levels=[0.5], colors="cyan", linewidths=0.9)
