@@ -85,7 +85,8 @@ def prediction(classes: list[str], probabilities: list[float]) -> str:
     order of probability."""
     pairs = zip(classes[:2], probabilities[:2], strict=True)
     unsure = f" (unsure: below {UNSURE:.0%})" if probabilities[0] < UNSURE else ""
-    return ", ".join(f"{name} {p:.0%}" for name, p in pairs) + unsure
+    shown = (f"{name} {p:.0%}" if p >= 0.005 else f"{name} <1%" for name, p in pairs)
+    return ", ".join(shown) + unsure
 
 
 def report(rows: list[tuple[str, str]], written: str) -> None:

@@ -48,8 +48,9 @@ def main() -> None:
     add("--save-maps", action="store_true", help="with --image: write NAME.npz too")
     parser.device_option()
     args = parser.parse_args()
-    if args.save_maps and not args.image:
-        parser.error("--save-maps needs --image")
+    for option in ("model", "weights", "target", "save_maps"):
+        if not args.image and getattr(args, option) != parser.get_default(option):
+            parser.error(f"--{option.replace('_', '-')} needs --image")
     cli.keep_freed_memory()
     device = cli.pick_device(args.device)
     if args.image:

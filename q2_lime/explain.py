@@ -142,7 +142,7 @@ def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset,
     samples = results.plain([panel.sample for panel in panels])
     recognized = sum(sample["mapped_class"] == sample["true"] for sample in samples)
     counts = {"n": len(samples), "n_recognized": recognized}
-    counts |= summary.summarize(samples, args.settings)
+    counts |= summary.summarize(samples)
     content = description(args, model) | {"summary": counts}
     if scores:
         content["ground_truth"] = {k: np.mean([row[k] for row in scores]) for k in scores[0]}

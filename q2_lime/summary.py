@@ -6,7 +6,7 @@ from common.user_files import UNSURE
 
 import numpy as np
 
-from q2_lime import core, stability
+from q2_lime import stability
 
 
 def verdict(sample: dict) -> str:
@@ -98,19 +98,15 @@ def verdicts(samples: list[dict], name: str = "true") -> dict[str, Any]:
     }
 
 
-def summarize(samples: list[dict], settings: core.Settings) -> dict[str, Any]:
+def summarize(samples: list[dict]) -> dict[str, Any]:
     """Counts, the range of fidelity and medians over the images of a results file."""
     fidelity = [sample["fidelity"] for sample in samples if sample["fidelity"] is not None]
-    settled = [sample["model_calls"] for sample in samples if sample["settled"]]
-    most = (settings.samples or settings.max_samples) + 1
     keys = ("fidelity", "fidelity_baseline", "model_calls", "model_calls_total")
     keys += ("seconds", "seconds_total", "n_segments")
     errors = [abs(s["original"][0] - s["surrogate_original"][0]) for s in samples]
     misses = [s["removals"]["whole_input"]["miss"] for s in samples]
     return verdicts(samples) | {
-        "n_settled": len(settled),
-        "n_settled_early": sum(calls < most for calls in settled),
-        "n_settled_at_max": sum(calls == most for calls in settled),
+        "n_settled": sum(sample["settled"] for sample in samples),
         "fidelity_range": [min(fidelity), max(fidelity)] if fidelity else None,
         "median": medians(samples, *keys)
         | {"surrogate_error": float(np.median(errors)), "whole_input_miss": np.median(misses)},
