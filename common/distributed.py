@@ -1,6 +1,8 @@
 """Several processes that share the work, started with torchrun. Without it there is one.
 
     torchrun --nproc-per-node 2 q1_gradcam/train.py
+    torchrun --nproc-per-node 2 q1_gradcam/explain.py --all
+    torchrun --nproc-per-node 2 evaluation/run.py
 
 Processes communicate with gloo on CPUs and NCCL on GPUs.
 """
@@ -8,10 +10,11 @@ Processes communicate with gloo on CPUs and NCCL on GPUs.
 import atexit
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from typing import Any
 
-from common.cli import UserError
+from common.cli import UserError, progress
 
 import torch
 import torch.distributed as dist
@@ -46,10 +49,42 @@ def rank() -> int:
 def first_alone():
     """The other processes run the block after the first one has, for example after a download."""
     if rank():
-        dist.barrier()
+        with _others("start again"):
+            dist.barrier()
     yield
     if size() > 1 and not rank():
-        dist.barrier()
+        with _others("start again"):
+            dist.barrier()
+
+
+@contextmanager
+def _others(advice: str):
+    """Turns the error of a communication with a process that has ended into a UserError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise UserError(f"another process was lost: {advice}") from error
+
+
+def share(work: Callable[[Any], Any], items: Iterable, description: str | None = None) -> list:
+    """`[work(item) for item in items]`, on every process.
+
+    Of N processes, process r computes the items r, r + N, ... The result does not depend on N if
+    `work` gives the same on every process. `work` must not communicate. With a `description`, a
+    progress bar is shown.
+
+    Raises:
+        UserError: another process was lost.
+    """
+    items = list(items)
+    chosen = items[rank() :: size()]
+    mine = [work(item) for item in (progress(chosen, description) if description else chosen)]
+    if size() == 1:
+        return mine
+    parts: list = [None] * size()
+    with _others("start again"):
+        dist.all_gather_object(parts, mine)  # pickled, but only by the processes of this run
+    return [parts[k % size()][k // size()] for k in range(len(items))]
 
 
 def average(tensors: Iterable[Tensor]) -> None:
@@ -62,10 +97,8 @@ def average(tensors: Iterable[Tensor]) -> None:
         return
     tensors = [tensor for tensor in tensors if tensor.is_floating_point()]
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    try:
+    with _others("start again with --resume"):
         dist.all_reduce(flat)
-    except RuntimeError as error:
-        raise UserError("another process was lost: start again with --resume") from error
     for tensor, mean in zip(
         tensors, flat.div_(size()).split([t.numel() for t in tensors]), strict=True
     ):

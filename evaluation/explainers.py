@@ -13,8 +13,8 @@ display name.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from common import imagenet, metrics, models
-from common.cli import progress, seed_for
+from common import distributed, imagenet, metrics, models
+from common.cli import seed_for
 
 import numpy as np
 import torch
@@ -76,9 +76,14 @@ def gradient_method(method: str) -> Callable[[models.Model, Batch, str, int], np
 
     def maps(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
         device = next(model.network.parameters()).device
-        x = models.to_input(batch.images, device)
-        targets = torch.from_numpy(np.asarray(batch.targets)).long().to(device)
-        return gradcam.explain(model.network, x, layer, targets, method).raw.cpu().numpy()
+        targets = torch.from_numpy(np.asarray(batch.targets)).long()
+
+        def explain(start: int) -> np.ndarray:
+            part = slice(start, start + gradcam.BATCH)
+            x, y = models.to_input(batch.images[part], device), targets[part].to(device)
+            return gradcam.explain(model.network, x, layer, y, method).raw.cpu().numpy()
+
+        return np.concatenate(distributed.share(explain, range(0, len(batch), gradcam.BATCH)))
 
     return maps
 
@@ -93,16 +98,18 @@ def lime_explanations(
     the explanations."""
     settings = replace(images.SMALL_SETTINGS, seed=seed)
     image_model = imagenet.from_model(model, "evaluation", "")
-    maps, explanations = [], []
-    items = zip(batch.images, batch.targets, batch.keys, strict=True)
-    for image, target, key in progress(items, "LIME", total=len(batch)):
+
+    def explain(item: tuple) -> tuple[np.ndarray, core.Explanation]:
+        image, target, key = item
         segments = images.segment(image, chosen)
         logits = images.masked_logits(image_model, image, segments, chosen.fill)
         values = images.explained_values(logits, [int(target)], chosen.explained_value)
         explanation = core.explain(values, int(segments.max()) + 1, settings, "trust", key)
-        maps.append(explanation.weights[:, 0][segments])
-        explanations.append(explanation)
-    return np.stack(maps), explanations
+        return explanation.weights[:, 0][segments], explanation
+
+    items = zip(batch.images, batch.targets, batch.keys, strict=True)
+    maps, explanations = zip(*distributed.share(explain, items, "LIME"), strict=True)
+    return np.stack(maps), list(explanations)
 
 
 def lime(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:

@@ -4,6 +4,7 @@
     python evaluation/run.py --only stability shapes   some experiments
     python evaluation/run.py --images 100              fewer images: faster, wider intervals
     python evaluation/run.py --skip lime               without LIME: faster
+    torchrun --nproc-per-node 4 evaluation/run.py      four processes, with the same results
 
     faithfulness   does the probability of the class follow the map? random test images
     layers         the same at each stage of the network, on held-out training images
@@ -25,7 +26,7 @@ outputs/evaluation/other if options differ from the defaults. The networks of `s
 
 from pathlib import Path
 
-from common import cli, data, models, results
+from common import cli, data, distributed, models, results
 from common.figures import save
 from common.statistics import control_false_discoveries
 
@@ -53,13 +54,14 @@ def main() -> None:
     cli.keep_freed_memory()
     for key in args.skip:
         del EXPLAINERS[key]
-    device = cli.pick_device(args.device)
+    device = distributed.start(cli.pick_device(args.device))
     out = results.output_folder(args.out)
     model = models.load(args.model, device)
     needs = {"shortcut", "networks", "overview"} & set(args.only)
     if needs and model.dataset == "shapes":
         raise cli.UserError(f"{needs.pop()} needs a CIFAR-10 network: use --only for other parts")
-    dataset = data.load(model.dataset, args.data)
+    with distributed.first_alone():
+        dataset = data.load(model.dataset, args.data)
     setup = experiments.Setup(model, dataset, args.seed, out, device)
     for name in args.only:
         experiment, n = EXPERIMENTS[name]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from common import metrics, models
+from common import distributed, metrics, models
 from common.cli import progress, seed_for
 from common.statistics import compare_paired, mean_interval
 
@@ -74,24 +74,31 @@ def table(
         rows: key -> `row`.
         scored: key, or "untrained KEY" -> scores of each image.
     """
-    scored: dict[tuple[int, str], Scores] = {}
+    wanted: dict[tuple[int, str], np.ndarray] = {}  # (number of images, name) -> maps
 
-    def scores(key: str, n: int | None, untrained: bool = False) -> Scores:
+    def want(key: str, n: int | None, untrained: bool = False) -> tuple[int, str]:
         maps = trial.maps(key, untrained)[:n]
         name = (len(maps), f"untrained {key}" if untrained else key)
-        if name not in scored:
-            scored[name] = score(enlarge(maps), trial.batch.first(len(maps)))
-        return scored[name]
+        wanted[name] = maps
+        return name
 
+    own, against = {}, {}
+    for key in progress(list(keys), f"{trial.experiment}, maps"):
+        own[key], kind, against[key] = want(key, most), EXPLAINERS[key].kind, {}
+        if kind != "baseline":
+            n = own[key][0]
+            against[key] = {label: want(other, n) for label, other in baselines(kind).items()}
+            against[key]["untrained"] = want(key, n, untrained=True)
+
+    def scores(maps: np.ndarray) -> Scores:
+        return score(enlarge(maps), trial.batch.first(len(maps)))
+
+    found = distributed.share(scores, wanted.values(), f"{trial.experiment}, scores")
+    scored = dict(zip(wanted, found, strict=True))
     rows = {}
-    for key in progress(list(keys), trial.experiment):
-        explainer, own, against = EXPLAINERS[key], scores(key, most), {}
-        if explainer.kind != "baseline":
-            n = len(trial.maps(key)[:most])
-            others = baselines(explainer.kind).items()
-            against = {label: scores(other, n) for label, other in others}
-            against["untrained"] = scores(key, n, untrained=True)
-        rows[key] = row(explainer, own, larger_is_better, against)
+    for key, name in own.items():
+        others = {label: scored[other] for label, other in against[key].items()}
+        rows[key] = row(EXPLAINERS[key], scored[name], larger_is_better, others)
     # A baseline may be scored on several numbers of images: the largest one is returned.
     return rows, {name: scored[n, name] for n, name in sorted(scored)}
 

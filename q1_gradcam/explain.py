@@ -6,17 +6,20 @@
     python q1_gradcam/explain.py --model resnet50 --list-layers           names and map sizes
     python q1_gradcam/explain.py --method layercam --layer body.stage2
     python q1_gradcam/explain.py --target second            explains the runner-up class
+    python q1_gradcam/explain.py --all                      every test image, maps without figures
+    torchrun --nproc-per-node 2 q1_gradcam/explain.py --all        two processes, the same result
 
 Takes half a minute on two cores. The test images are drawn at random from all that qualify. The
 incorrect ones have two maps, of the predicted and of the true class. Writes OUT/explanations.json,
 OUT/explanations.npz and OUT/figures/*.png. With --image, writes OUT/user/NAME.png, NAME.json and,
-with --save-maps, NAME.npz. OUT is the checkpoint's folder (outputs/q1_gradcam for a torchvision
-classifier), or a folder in OUT/other that names the options that are not the default ones.
+with --save-maps, NAME.npz; with --all, OUT/all.json and OUT/all.npz. OUT is the checkpoint's folder
+(outputs/q1_gradcam for a torchvision classifier), or a folder in OUT/other that names the options
+that are not the default ones.
 """
 
 from pathlib import Path
 
-from common import cli, data, models, results, user_files
+from common import cli, data, distributed, models, results, user_files
 from common.figures import remove_stale, save
 
 from q1_gradcam import figures, gradcam, samples, user_images
@@ -47,6 +50,7 @@ def arguments():
     add("--seed", type=cli.seed, metavar="N", help="for the draw of images (default: 0)")
     text = "explain these images, and those in these folders, instead of test images"
     add("--image", type=Path, nargs="+", action="extend", metavar="PATH", help=text)
+    add("--all", action="store_true", help="explain the predicted class of every test image")
     add("--save-maps", action="store_true", help="with --image: write NAME.npz too")
     parser.device_option()
     parser.set_defaults(**DEFAULTS)
@@ -57,6 +61,8 @@ def arguments():
         parser.error("--target true: the true class of --image is unknown")
     if args.layer and args.method in gradcam.LAYERLESS_METHODS:
         parser.error(f"--method {args.method} uses no layer: leave out --layer")
+    if args.all and (args.image or args.list_layers or args.target != "predicted"):
+        parser.error("--all can't be combined with --image, --list-layers or --target")
     args.checkpoint = Path(args.model)
     args.imagenet = args.weights is not None or user_images.is_name(args.model)
     if args.imagenet and not (args.image or args.list_layers):
@@ -68,7 +74,7 @@ def arguments():
 
 def main() -> None:
     args = arguments()
-    device = cli.pick_device(args.device)
+    device = distributed.start(cli.pick_device(args.device))
     if args.image or args.list_layers:
         explain_user_images(args, device)
         return
@@ -80,7 +86,11 @@ def main() -> None:
         raise cli.UserError(f"unknown class {args.target!r}: choose {', '.join(known)}")
 
     out = results.output_folder(args.out)
-    dataset = data.load(model.dataset, args.data)
+    with distributed.first_alone():
+        dataset = data.load(model.dataset, args.data)
+    if args.all:
+        explain_all(args, model, dataset, layer, out, device)
+        return
     logits = models.logits(model.network, dataset.x_test)
     wanted = {kind: getattr(args, kind) for kind in samples.KINDS}
     predicted = logits.argmax(1).numpy()
@@ -109,8 +119,7 @@ def main() -> None:
         written.append(write_worked_example(model, dataset, explained, out / "figures"))
     arrays = {"index": explained.index, "map": explained.raw, "map_true": explained.raw_true}
     results.write_npz(out / "explanations.npz", **arrays)
-    hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.checkpoint)}
-    provenance = results.provenance(args.seed, device, data_source=dataset.source, **hashes)
+    provenance = origins(args, dataset, device)
     remove_stale(out, written)
     content |= {"provenance": provenance, "samples": rows}
     results.write_json(out / "explanations.json", content)
@@ -123,6 +132,27 @@ def main() -> None:
         print(f"maximum on the shape: {share:.0%} (on the shape of another image: {baseline:.0%})")
     path = results.shown(out / "explanations.json")
     print(f"wrote {path}, the maps beside it, and {len(written)} figures")
+
+
+def origins(args, dataset: data.Dataset, device) -> dict:
+    """The provenance of explanations of test images."""
+    hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.checkpoint)}
+    return results.provenance(args.seed, device, data_source=dataset.source, **hashes)
+
+
+def explain_all(args, model: models.Model, dataset: data.Dataset, layer, out: Path, device) -> None:
+    """Writes the maps of all test images to all.npz and a summary to all.json."""
+    path = out / "all.npz"
+    with samples.explained_all(model, dataset, args.method, layer, path) as arrays:
+        results.write_npz(path, **arrays)
+        size = arrays["map"].shape[1:]
+    correct, dead = arrays["predicted"] == arrays["label"], arrays["dead"]
+    content = {"method": args.method, "layer": layer, "map_size": size, "target": "predicted"}
+    content |= {"n": len(correct), "correct": correct.sum(), "dead": dead.sum(), "maps": path.name}
+    content["provenance"] = origins(args, dataset, device)
+    results.write_json(out / "all.json", content)
+    print(f"explained {len(correct)} images with {args.method}; dead maps: {dead.sum()}")
+    print(f"wrote {results.shown(path)} and all.json beside it")
 
 
 def write_sheets(

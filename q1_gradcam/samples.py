@@ -1,8 +1,12 @@
 """Test images for questions (b) and (c): a random draw, their maps, and a summary of the maps."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from common import data, models
+from common import data, distributed, models
 from common.cli import file_name, seed_for
 from common.metrics import discarded_share, pointing_game
 
@@ -14,6 +18,7 @@ from q1_gradcam import gradcam
 KINDS = ("correct", "incorrect")
 TARGETS = ("predicted", "second", "true")
 CONFIDENT = 0.9
+SHARD = 16 * gradcam.BATCH  # images that a process explains at a time in `explained_all`
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,52 @@ def explain(
     classes = (labels.numpy(), logits.argmax(1).numpy(), explained.numpy())
     raw, raw_true = maps.raw.cpu().numpy(), maps_true.raw.cpu().numpy()
     return Explained(index, *classes, confidence, raw, raw_true, maps.layer)
+
+
+@contextmanager
+def explained_all(
+    model: models.Model, dataset: data.Dataset, method: str, layer: str, path: Path
+) -> Iterator[dict[str, np.ndarray]]:
+    """Explains the predicted class of every test image; the processes of torchrun share the work.
+
+    The maps are in a file beside `path` that exists only inside the block, so that their number
+    is not limited by the memory. With several machines, its folder must be shared.
+
+    Yields:
+        `map` (N, h, w) signed and mapped into memory; and `index`, `label`, `predicted`,
+        `confidence` (calibrated) and `dead`, each (N,).
+    """
+    images, device = dataset.x_test, next(model.network.parameters()).device
+    network = gradcam.prepare(model.network, models.to_input(images[:2], device), layer)
+
+    def explain(part: slice) -> gradcam.Maps:
+        x = models.to_input(images[part], device)
+        return gradcam.explain(network, x, layer, method=method)
+
+    pid = distributed.share(lambda _: os.getpid(), [0])[0]  # of the first process
+    file = path.with_name(f"{path.name}.maps.{pid}.part")
+    with distributed.first_alone():
+        shape = (len(images), *explain(slice(1)).raw.shape[1:])
+        mode = "r+" if distributed.rank() else "w+"
+        maps = np.lib.format.open_memmap(file, mode, np.float32, shape)
+
+    def write(start: int) -> tuple[np.ndarray, ...]:
+        part = slice(start, start + SHARD)
+        explained = explain(part)
+        maps[part] = explained.raw.cpu().numpy()
+        maps.flush()
+        probabilities = torch.softmax(explained.logits.double() / model.temperature, 1)
+        confidence, predicted = probabilities.cpu().max(1)
+        return predicted.numpy(), confidence.numpy(), explained.dead.cpu().numpy()
+
+    try:
+        parts = distributed.share(write, range(0, len(images), SHARD), "images")
+        predicted, confidence, dead = map(np.concatenate, zip(*parts, strict=True))
+        arrays = {"map": maps, "index": np.arange(len(images)), "label": dataset.y_test}
+        yield arrays | {"predicted": predicted, "confidence": confidence, "dead": dead}
+    finally:
+        if not distributed.rank():
+            file.unlink(missing_ok=True)
 
 
 def describe(e: Explained, method: str, classes: tuple[str, ...]) -> list[dict]:
