@@ -126,9 +126,10 @@ class Attempts:
 
 
 def damage(content: bytes, rng: np.random.Generator) -> bytes:
-    """A file with one to three flipped bits, cut off, with a block of zeros, or without content."""
+    """A file damaged in one of ten ways: flipped bits, cut off, a block of zeros, removed or
+    repeated, bytes appended, or other content instead (four ways)."""
     changed, size = bytearray(content), len(content)
-    way = rng.integers(5)
+    way = rng.integers(8)
     if way < 2:
         for place in rng.integers(0, size, rng.integers(1, 4)):
             changed[place] ^= 1 << rng.integers(8)
@@ -137,8 +138,14 @@ def damage(content: bytes, rng: np.random.Generator) -> bytes:
     elif way == 3:
         start = rng.integers(size)
         changed[start : start + 64] = bytes(len(changed[start : start + 64]))
+    elif way < 6:
+        start = rng.integers(size)
+        block = changed[start : start + 64]
+        changed[start : start + 64] = b"" if way == 4 else block + block
+    elif way == 6:
+        changed += rng.bytes(64)
     else:
-        return bytes([b"", b"[]", b"null", b"\x80\x04N.", rng.bytes(99)][rng.integers(5)])
+        return bytes([b"", b"[]", b"\x80\x04N.", rng.bytes(99)][rng.integers(4)])
     return bytes(changed)
 
 
@@ -232,7 +239,8 @@ def attack(folder: Path, n: int, rng: np.random.Generator) -> dict[str, dict]:
             script = SCRIPTS[rng.integers(len(SCRIPTS))]
             attempts.run(kind, [script, *argv], prepare=stop_before_work)
         else:
-            argv = [q1, "--model", "model.pt", "--image", "good.png", *out]
+            what = [["--image", "good.png"], ["--all"]][rng.integers(2)]
+            argv = [q1, "--model", "model.pt", *what, *out]
             attempts.run(kind, argv, kill_after=float(rng.uniform(0.01, 3)))
     return attempts.kinds
 
