@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from common.figures import ACCENT, DEAD, FAINT, INK, SECOND, WIDTH, plt, save, show_image, show_map
+from common.figures import ACCENT, DEAD, FAINT, INK, WIDTH, plt, save, show_image, show_map
 
 import numpy as np
 
@@ -40,8 +40,9 @@ def faithfulness(content: dict):
     styles = {
         "gradcam": (INK, "-", "Grad-CAM"),
         "input_gradient": (ACCENT, "-", "Input gradient"),
-        "untrained gradcam": (SECOND, "--", "Grad-CAM, untrained network"),
+        "untrained gradcam": (INK, "--", "Grad-CAM, untrained network"),
         "random": (FAINT, "-", "Noise (coarse)"),
+        "random_fine": (FAINT, "-.", "Noise (pixels)"),
         "center": (FAINT, "--", "Center"),
         "edges": (FAINT, ":", "Edges"),
     }
@@ -90,15 +91,15 @@ def layers(content: dict):
 def randomization(content: dict):
     """Similarity to the original maps as layers are randomized, cascading and independent."""
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.8), layout="constrained", sharey=True)
-    order, rows = content["order"], content["methods"]
-    for k, row in enumerate(rows.values()):
+    order, rows = content["order"], merged(content["methods"])
+    for k, (name, row) in enumerate(rows.items()):
         fails, chance = row["verdict"] == "fails", row["other_image"]["ssim"]["mean"]
         style = {
-            "color": SECOND if fails else plt.get_cmap("viridis")(k / len(rows)),
+            "color": INK if fails else plt.get_cmap("viridis")(k / len(rows)),
             "marker": MARKERS[k % 8],
             "markersize": 3.5,
             "linewidth": 1.2,
-            "label": row["name"] + " (fails)" * fails,
+            "label": name + " (fails)" * fails,
         }
         left, right = (
             [(row[way][layer]["ssim"]["mean"] - chance) / (1 - chance) for layer in order]
@@ -107,7 +108,8 @@ def randomization(content: dict):
         axes[0].plot([1.0, *left], linestyle=("-", "--", ":", "-.")[k % 4], **style)
         axes[1].plot(range(1, len(order) + 1), right, linestyle="none", **style)
     depth = order.index(content["verdict_layer"]) + 1
-    axes[0].plot([depth] * 2, [0.5, 1], color=SECOND, linewidth=4, alpha=0.3)
+    band = {"color": FAINT, "linewidth": 4, "alpha": 0.5, "label": "range of failure"}
+    axes[0].plot([depth] * 2, [0.5, 1], **band)
     for ax, label in zip(axes, ("from the head down to", "alone"), strict=True):
         ax.axhline(0, color=FAINT, linewidth=0.8)
         short = [name.removeprefix("body.") for name in order]
@@ -118,11 +120,22 @@ def randomization(content: dict):
             else "layers randomized from the head down to"
         )
     axes[0].set_ylabel(
-        "similarity to the original map\n(0: maps of different images, 1: identical)"
+        "similarity to the original map\n(1: identical, 0: as similar as maps of\n"
+        "different images, below 0: less similar)"
     )
     handles = axes[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=4, fontsize=SMALL)
     return figure
+
+
+def merged(rows: dict[str, dict]) -> dict[str, dict]:
+    """Rows by display name; methods with the same numbers share one: "Grad-CAM = HiResCAM"."""
+    names: dict[str, list[str]] = {}
+    for row in rows.values():
+        numbers = str({key: value for key, value in row.items() if key != "name"})
+        names.setdefault(numbers, []).append(row["name"])
+    by_name = {row["name"]: row for row in rows.values()}
+    return {" = ".join(same): by_name[same[0]] for same in names.values()}
 
 
 def stability(content: dict):
@@ -152,7 +165,7 @@ def mistakes(content: dict):
         "rank_correlation_runner_up": "rank correlation with\nmap of runner-up",
         "average_drop": "average drop",
     }
-    groups = (("correct", ACCENT, "o", -0.12), ("incorrect", SECOND, "^", 0.12))
+    groups = (("correct", ACCENT, "o", -0.12), ("incorrect", INK, "^", 0.12))
     for name, color, marker, offset in groups:
         rho = content["confidence_against_faithfulness"][name]
         style = {"color": color, "markersize": 2.5, "alpha": 0.6, "markeredgewidth": 0}

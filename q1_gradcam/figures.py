@@ -144,7 +144,7 @@ def sheet(panels: list[Panel], note: str, columns: int):
 def grid(rows: list[list[Panel]], names: list[str], note: str, columns: int):
     """Rows of images, each next to its maps; below, a note and the color bar.
 
-    `names` appear to the left of the rows. Titles are then only class and confidence.
+    `names` appear to the left of the rows. Titles then leave out the true class.
     """
     named, tiles = any(names), len(rows[0][0].titles)
     left, right, gap, bottom = 0.72 if named else 0.0, 0.08, 0.1, 0.5
@@ -160,8 +160,8 @@ def grid(rows: list[list[Panel]], names: list[str], note: str, columns: int):
                 x, side = left + column * (tiles * tile + gap) + k * tile + 0.01, tile - 0.02
                 ax = figure.add_axes((x / WIDTH, y / height, side / WIDTH, side / height))
                 if named:
-                    short = title.partition("\n")[2]
-                    title = "" if k == 0 else short if tiles == 2 else short.replace(" ", "\n")
+                    number, _, short = title.partition("\n")
+                    title = number if k == 0 else short if tiles == 2 else title
                 if k == 0:
                     show_image(ax, panel.image, title)
                 else:

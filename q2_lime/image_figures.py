@@ -107,7 +107,6 @@ def page(panel: Panel):
     figure = plt.figure(figsize=(WIDTH, 3.5))
     size = {"fontsize": 8.5, "fontweight": "bold"}
     figure.text(0.008, 0.98, _heading(panel), va="top", **size)
-    rejected = panel.sample["verdict"] == "not reliable"
     names = [row["class"] for row in panel.sample["top5"]]
     first, second = (shorten(name, 16) for name in names[:2])
     height, width = panel.original.shape[:2]
@@ -124,7 +123,7 @@ def page(panel: Panel):
         _show(figure.add_axes((0.008 + 0.199 * k, 0.46, 0.188, 0.407)), shown, title)
     bars = figure.add_axes((0.175, 0.13, 0.18, 0.283))
     values = [row["probability"] for row in panel.sample["top5"]]
-    bars.barh(range(5), values, color=[FOR, AGAINST, *(["#b9b9c2"] * 3)], height=0.7)
+    bars.barh(range(5), values, color=[FOR, *(["#b9b9c2"] * 4)], height=0.7)
     bars.set_yticks(range(5), [shorten(name, 24) for name in names], fontsize=6.5)
     bars.invert_yaxis()
     bars.set(xlim=(0, 1), xticks=[])
@@ -133,11 +132,10 @@ def page(panel: Panel):
     for k, value in enumerate(values):
         bars.text(value + 0.02, k, f"{value:.0%}", va="center", fontsize=6.5)
     lines = [line for text in summary.describe(panel.sample) for line in textwrap.wrap(text, 70)]
-    frame = {"facecolor": "none", "edgecolor": AGAINST if rejected else FAINT}
+    frame = {"facecolor": "none", "edgecolor": FAINT}
     frame |= {"linewidth": 0.6, "boxstyle": "round,pad=0.5"}
     style = {"fontsize": 6.1, "va": "top", "linespacing": 1.25, "bbox": frame}
-    color = AGAINST if rejected else INK
-    figure.text(0.42, 0.425, "\n".join(lines), color=color, **style)
+    figure.text(0.42, 0.425, "\n".join(lines), **style)
     _color_key(figure.add_axes((0.878, 0.31, 0.105, 0.03)))
     return figure
 
@@ -145,8 +143,7 @@ def page(panel: Panel):
 def overview(panels: list[Panel]):
     """All images on one sheet: model input, top segments, weights for the predicted class.
 
-    An orange heading marks an incorrect prediction, and orange small print an explanation that is
-    not reliable.
+    A heading begins with a check mark if the prediction is correct, otherwise with a cross.
     """
     columns = 2 if len(panels) <= 12 else 3
     rows = -(-len(panels) // columns)
@@ -164,17 +161,17 @@ def overview(panels: list[Panel]):
             _show(axes_at(figure, left + step * n, top, side, side), image)
         sample = panel.sample
         true, predicted, mapped = (sample[key] for key in ("true", "predicted", "mapped_class"))
-        heading = f"{true}: {predicted} {sample['probability']:.0%}"
+        heading = (
+            f"{'✓' if mapped == true else '✗'} {true}: {predicted} {sample['probability']:.0%}"
+        )
         if mapped not in (None, true, predicted):
             heading += f" (a kind of {mapped})"
         stable = sample["stability"]["similarity"] if sample["stability"] else np.nan
         measured = f"fidelity {sample['fidelity'] or np.nan:.2f}, stability {stable:.2f},"
         measured += f" {sample['model_calls_total']:,} calls, {sample['verdict']}"
-        color = INK if mapped == true else AGAINST
-        style = {"fontsize": size + 1, "fontweight": "bold", "va": "center", "color": color}
+        style = {"fontsize": size + 1, "fontweight": "bold", "va": "center"}
         text_at(figure, left, top - 0.16, heading, **style)
-        color = AGAINST if sample["verdict"] == "not reliable" else INK
-        text_at(figure, left, top - 0.055, measured, fontsize=size, va="center", color=color)
+        text_at(figure, left, top - 0.055, measured, fontsize=size, va="center")
     _color_key(axes_at(figure, 0.4 * WIDTH, height - 0.29, 0.2 * WIDTH, 0.09))
     return figure
 

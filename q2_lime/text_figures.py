@@ -71,11 +71,10 @@ def overview(panels: list[Panel]):
     for k, panel in enumerate(panels):
         left, top = k % columns * 1.8 + 0.07, k // columns * height + 0.3
         true, predicted = panel.sample["true"], panel.sample["predicted"]
-        outcome = "correct" if true == predicted else f"predicted {predicted}"
+        outcome = "✓ correct" if true == predicted else f"✗ predicted {predicted}"
         outcome += f", {panel.sample['probability']:.0%}"
         text_at(figure, left, top, true, fontsize=6.4, fontweight="bold")
-        color = INK if true == predicted else AGAINST
-        text_at(figure, left, top + 0.13, outcome, fontsize=5.8, color=color)
+        text_at(figure, left, top + 0.13, outcome, fontsize=5.8)
         ax = axes_at(figure, left + 0.75, top + 0.27, 0.93, 0.68)
         _word_bars(ax, panel.sample["words"][:6], size=5.6)
     return figure
