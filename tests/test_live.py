@@ -1,6 +1,7 @@
 """The live page: its networks, Grad-CAM and LIME against Python, and its use in a browser."""
 
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 
 from common import data, imagenet, models, synthetic
 
@@ -12,23 +13,24 @@ from playwright.sync_api import expect
 from test_gallery import opened
 
 from q1_gradcam import gradcam
-from q2_lime import core, images, stability
+from q2_lime import core, images, stability, verdicts
 from report.live import build
 
 DATASET = replace(data.load_shapes(), classes=tuple("abcdefghij"))
+WIDTHS = (8, 11, 6)
 HOSTILE = "<img src=x onerror=window.owned=1>.png"
 expect.set_options(timeout=60_000)
 
 
 def small_network(seed: int) -> models.Model:
-    """An untrained network with eight channels per stage and logits of usual size."""
+    """An untrained network with few channels, of odd number, and logits of usual size."""
     torch.manual_seed(seed)
-    network = models.build("compact", 10, (0.5,) * 3, (0.25,) * 3, {"widths": (8, 12, 8)})
+    network = models.build("compact", 10, (0.5,) * 3, (0.25,) * 3, {"widths": WIDTHS})
     with torch.no_grad():
         network.body.head.weight.mul_(30)
         network.body.whiten.fit(torch.randn(20, 3, 32, 32))
     network = models.with_fresh_statistics(network, DATASET.x_train[:50])
-    options = {"widths": [8, 12, 8]}
+    options = {"widths": WIDTHS}
     return models.Model(network, "compact", options, DATASET.classes, "shapes", temperature=0.5)
 
 
@@ -40,7 +42,7 @@ def small(tmp_path_factory):
         short = replace(images.SMALL_SETTINGS, max_samples=96)
         patch.setattr(images, "SMALL_SETTINGS", short)
         patch.setattr(stability, "N_SEEDS", 2)
-        build.build(path, small_network(0), small_network(1), DATASET)
+        build.build(path, [small_network(0), small_network(1)], DATASET)
     return path
 
 
@@ -51,27 +53,28 @@ def page(small):
         yield page
 
 
-def planes(batch: np.ndarray) -> list:
-    return batch.transpose(0, 3, 1, 2).reshape(len(batch), -1).tolist()
+def flat(batch: np.ndarray) -> list:
+    return batch.reshape(len(batch), -1).tolist()
 
 
 def test_networks_and_maps_agree_with_pytorch(tmp_path):
-    committed = build.committed_networks()
-    build.build(tmp_path / "live.html", *committed, DATASET)
-    size = (tmp_path / "live.html").stat().st_size
-    assert size < 6e6
+    networks = [*map(models.load, build.NETWORKS), small_network(2)]
+    build.build(tmp_path / "live.html", networks, DATASET)
+    assert (tmp_path / "live.html").stat().st_size < 7e6
     ten = synthetic.make_shapes(10, seed=3).images
-    run = "([k, images]) => pool.evaluate(k, images).then((all) => all.map((maps) => [...maps]))"
+    run = """([k, images]) => pool.evaluate(k, images).then((all) => all.map((maps) =>
+      classes.map((_, k) => [...mapOf(maps, k)])))"""
     with opened(tmp_path / "live.html") as page:
         expect(page.locator("#effect")).to_contain_text("Prediction")
-        for k, model in enumerate(committed):
-            maps = np.array(page.evaluate(run, [k, planes(ten)])).reshape(10, 10, 8, 8)
+        for k, model in enumerate(networks):
+            maps = np.array(page.evaluate(run, [k, flat(ten)])).reshape(10, 10, 8, 8)
             x = models.to_input(ten)
             expected = [gradcam.explain(model.network, x, model.layer, c).raw for c in range(10)]
             expected = torch.stack(expected, 1).numpy()
             logits = models.logits(model.network, ten).numpy()
             assert abs(maps - expected).max() < min(1e-3, 5e-3 * expected.max())
-            assert abs(maps.sum((2, 3)) - logits).max() < 1e-3 * abs(logits).max()
+            tolerance = 1e-3 if k < 2 else 5e-3  # few channels round less evenly
+            assert abs(maps.sum((2, 3)) - logits).max() < tolerance * abs(logits).max()
 
 
 def test_lime_agrees_with_core_on_the_same_masks(page):
@@ -84,7 +87,7 @@ def test_lime_agrees_with_core_on_the_same_masks(page):
     ours = page.evaluate(
         "masks => masks.map((m) => [...masked(m)])", masks[:5].astype(int).tolist()
     )
-    assert abs(np.array(ours) - planes(shown)).max() <= 1 and (hidden != image).any()
+    assert abs(np.array(ours) - flat(shown)).max() <= 1 and (hidden != image).any()
 
     logits = images.masked_logits(
         imagenet.from_model(small_network(0), "", ""), image, segments, "blur"
@@ -100,14 +103,13 @@ def test_lime_agrees_with_core_on_the_same_masks(page):
         """async (masks) => {
           const maps = await pool.evaluate(0, masks.map(masked));
           const values = maps.map((map) => logOdds(logitsOf(map), 3));
-          const first = [masks.slice(0, 120), values.slice(0, 120)];
-          const surrogate = fit(...first, lime.alpha);
-          return { values, weights: surrogate.weights, intercept: surrogate.intercept,
-            fidelity: fidelity(surrogate, masks.slice(120), values.slice(120), lime),
-            constant: fidelity(surrogate, masks.slice(120), Array(80).fill(2), lime),
-            errors: leaveOneOut(surrogate, ...first),
-            expected: expectedStability(surrogate, leaveOneOut(surrogate, ...first), lime,
-              generator(1)) };
+          const surrogate = fit(masks.slice(0, 120), values.slice(0, 120), lime.alpha);
+          const others = { masks: masks.slice(120), values: values.slice(120) };
+          const errors = leaveOneOut(surrogate);
+          return { values, weights: surrogate.weights, intercept: surrogate.intercept, errors,
+            fidelity: rSquared(errorsOn(surrogate, others), others.values, lime),
+            constant: rSquared(errorsOn(surrogate, others), Array(80).fill(2), lime),
+            expected: expectedStability(surrogate, errors, lime, generator(1)) };
         }""",
         masks.astype(int).tolist(),
     )
@@ -121,16 +123,74 @@ def test_lime_agrees_with_core_on_the_same_masks(page):
     assert found["expected"] == pytest.approx(expected, abs=0.03)
 
 
-def test_stability_and_verdict_are_those_of_python(page):
-    runs = np.random.default_rng(1).normal(size=(3, 64)) + 2 * (np.arange(64) < 3)
-    expected = np.mean([core.similarity(runs[i], runs[j]) for i, j in ((0, 1), (0, 2), (1, 2))])
-    assert page.evaluate("runs => stability(runs)", runs.tolist()) == pytest.approx(expected)
-    for pair, count in (((0.9, 0.9), 0), ((0.6, 0.9), 1), ((0.9, 0.6), 1), ((0.6, 0.6), 2)):
-        values = dict(zip(("fidelity", "stability"), pair, strict=True))
-        python = [stability.Check(name, v, v, v).outcome() for name, v in values.items()]
-        reasons = page.evaluate("([a, b]) => weaknesses(a, b, lime)", pair)
-        assert len(reasons) == python.count("not reliable") == count
-    assert len(page.evaluate("weaknesses(NaN, 1, lime)")) == 1
+def asked(values: core.ValueFunction, d: int, settings: core.Settings, unchanged: float) -> tuple:
+    """Python's entry for an explanation, and what `judge` of lime.js needs to find the same."""
+    calls = []
+
+    def recorded(masks):
+        calls.append((masks.astype(int), values(masks)))
+        return calls[-1][1]
+
+    row = stability.explain(recorded, d, settings, unchanged=unchanged)[1]
+    masks, found = (np.concatenate(parts) for parts in zip(*calls, strict=True))
+    found, n = found[:, 0], row["model_calls"] - 1
+    runs = [(0, n), *((n + 1 + n * k, n + 1 + n * (k + 1)) for k in range(stability.N_SEEDS - 1))]
+    model = [found[n], *found[-2:]]  # the whole input and two removals
+    runs = [{"masks": masks[a:b].tolist(), "values": found[a:b].tolist()} for a, b in runs]
+    others = {"masks": masks[n + 1 : -2].tolist(), "values": found[n + 1 : -2].tolist()}
+    return row, [runs, others, list(map(float, model)), unchanged, masks[-2].tolist()]
+
+
+def examples(page):
+    """Values of constructed models with all verdicts, and of the page's network on images."""
+    for case in verdicts.cases():
+        yield case.values, case.d, case.settings, case.unchanged
+    model = imagenet.from_model(small_network(0), "", "")
+    settings = replace(images.SMALL_SETTINGS, max_samples=256)
+    for k in range(4):
+        image = DATASET.x_test[page.evaluate("k => config.images[k].index", k)]
+        segments = images.segment(image, images.SMALL_IMAGE_SETTINGS)
+        logits = images.masked_logits(model, image, segments, "blur")
+        unchanged = images.unchanged_share(image, segments, "blur")
+        page.locator("#samples button").nth(k).click()
+        assert page.evaluate("unchangedShare()") == pytest.approx(unchanged)
+        yield images.explained_values(logits, [k], "log_odds"), 64, settings, unchanged
+
+
+def test_the_verdict_is_that_of_python(page):
+    found_all = set()
+    for values, d, settings, unchanged in examples(page):
+        row, arguments = asked(values, d, settings, unchanged)
+        found = page.evaluate(
+            """([settings, runs, others, model, unchanged]) => {
+              settings = { ...lime, ...settings };
+              const fitted = runs.map(({ masks, values }) => fit(masks, values, settings.alpha));
+              const judged = judge(fitted, others, model, unchanged, settings);
+              return { ...judged, removed: removals(fitted[0], settings)[1] };
+            }""",
+            [asdict(settings), *arguments],
+        )
+        found_all.add(row["verdict"])
+        assert found["verdict"] == row["verdict"]
+        assert len(found["reasons"]) == len(row["reasons"])
+        for ours, python in zip(found["reasons"], row["reasons"], strict=True):
+            assert re.sub(r"\d+\.\d+", "", ours) == re.sub(r"\d+\.\d+", "", python)
+        if np.isnan(row["fidelity"]):
+            continue
+        assert found["removed"] == arguments[-1]
+        checks = {name: numbers for name, *numbers in found["checks"]}
+        assert list(checks) == list(stability.THRESHOLDS)
+        agreed = row["stability"]
+        misses = [row["removals"][name]["miss"] for name in list(checks)[2:5]]
+        assert checks["fidelity"][0] == pytest.approx(row["fidelity"], abs=1e-6)
+        assert checks["fidelity"][1:] == pytest.approx(row["fidelity_interval"], abs=0.03)
+        assert checks["stability"] == pytest.approx(
+            [agreed["similarity"], *agreed["similarity_range"]], abs=1e-6
+        )
+        assert [checks[name][0] for name in list(checks)[2:5]] == pytest.approx(misses, rel=1e-4)
+        assert checks["unchanged"] == [unchanged] * 3
+        assert found["baseline"] == pytest.approx(row["fidelity_baseline"], abs=1e-6)
+    assert found_all == set(stability.VERDICTS)
 
 
 def test_the_keyboard_reaches_everything(page):
@@ -146,12 +206,12 @@ def test_the_keyboard_reaches_everything(page):
     page.locator("#probabilities button").nth(4).press("Enter")
     expect(page.locator("h2:has-text('Grad-CAM')")).to_contain_text("e")
     page.get_by_role("button", name="Run LIME").press("Enter")
-    expect(page.locator("#verdict")).to_contain_text("able")
-    expect(page.locator("#facts")).to_contain_text("192 in")  # two seeds, 96 masks each
+    expect(page.locator("#verdict")).to_contain_text("LIABLE")
+    expect(page.locator("#facts")).to_contain_text("599 in")  # 96 to fit to, 500 others, 3 removals
     page.get_by_label("trained on CIFAR-10").press("ArrowRight")
     expect(page.locator("#evidence")).to_contain_text("is on the mark")
     row, column = page.evaluate("place")
-    mark = page.evaluate("(p) => [0, 1024, 2048].map((c) => pixels[c + p])", 32 * row + column)
+    mark = page.evaluate("(p) => [...pixels.slice(3 * p, 3 * p + 3)]", 32 * row + column)
     assert mark == [0, 255, 0]
 
 
@@ -167,8 +227,8 @@ def test_files_and_the_camera(page, tmp_path):
     page.locator("#file").set_input_files(tmp_path / "photo.png")
     expect(page.get_by_role("alert")).to_have_text("")
     expect(page.locator("#samples [aria-pressed=true]")).to_have_count(0)
-    colors = page.evaluate("[0, 1024, 2048].map((c) => [pixels[c + 484], pixels[c + 507]])")
-    assert np.allclose(colors, [[255, 0], [0, 0], [0, 255]], atol=2)
+    colors = page.evaluate("[484, 507].map((p) => [...pixels.slice(3 * p, 3 * p + 3)])")
+    assert np.allclose(colors, [[255, 0, 0], [0, 0, 255]], atol=2)
     page.get_by_role("button", name="camera").click()
     expect(page.get_by_role("alert")).to_have_text("The camera is not available.")
 

@@ -2,7 +2,7 @@
 
     python report/live/build.py      from the committed networks and CIFAR-10, in a few seconds
 
-The page is one file of about 5 MB that works from disk, offline, and sends nothing anywhere. It
+The page is one file of a few MB that works from disk, offline, and sends nothing anywhere. It
 contains the networks of outputs/q1_gradcam and of outputs/evaluation/marked, with batch norm
 folded and the weights in half precision, two test images per class, and the settings of LIME.
 """
@@ -10,7 +10,7 @@ folded and the weights in half precision, two test images per class, and the set
 import base64
 import hashlib
 import io
-import zlib
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,64 +18,63 @@ from common import cli, data, figures, models, results, synthetic
 
 import jinja2
 import numpy as np
+import torch
 from markupsafe import Markup
 from matplotlib.colors import to_rgb
 from PIL import Image
+from torch.nn.functional import pad
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from q2_lime import core, images, stability
 from q2_lime.samplers import glime_probability
 
 TEMPLATES = Path(__file__).parent
 SCRIPTS = ("network", "lime", "draw", "page")
+NETWORKS = tuple(results.OUTPUTS / f"{n}/model.pt" for n in ("q1_gradcam", "evaluation/marked"))
 PER_CLASS = 2
 SEED = 0
-OUT = results.OUTPUTS
 
 
 def encode(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-def folded(model: models.Model) -> tuple[np.ndarray, np.ndarray]:
-    """The weights of a `Compact` network for pixels from 0 to 255, with batch norm folded.
+def convolutions(model: models.Model) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Weights and biases of a `Compact` network for pixels from 0 to 255, batch norm folded.
 
-    Returns (small, large), both float32: the weights and bias of the whitening, the biases of the
-    six convolutions and the head's weights for sums over the 64 cells; and the six convolutions.
+    The last convolution is the head, for sums over the 64 cells.
     """
-    if model.arch != "compact":
-        raise cli.UserError(f"the page runs networks of the architecture compact, not {model.arch}")
-    state = {k: v.double().numpy() for k, v in model.network.state_dict().items()}
-    mean, std = (state[f"normalise.{part}"].reshape(1, 3, 1, 1) for part in ("mean", "std"))
-    whiten = state["body.whiten.weight"] / std
-    small, large = [whiten / 255, state["body.whiten.bias"] - (whiten * mean).sum((1, 2, 3))], []
-    for stage in ("stage1", "stage2", "stage3"):
-        for convolution, norm in (("widen", "norm1"), ("refine", "norm2")):
-            weight, bias, average, variance = (
-                state[f"body.{stage}.{norm}.{part}"]
-                for part in ("weight", "bias", "running_mean", "running_var")
-            )
-            scale = weight / np.sqrt(variance + model.network.body.stage1.norm1.eps)
-            large.append(state[f"body.{stage}.{convolution}.weight"] * scale[:, None, None, None])
-            small.append(bias - average * scale)
-    small.append(state["body.head.weight"] * model.network.body.LOGIT_SCALE / 64)
-    small, large = (np.concatenate([a.ravel() for a in part]) for part in (small, large))
-    return small.astype(np.float32), large.astype(np.float32)
+    body, normalize = model.network.body, model.network.normalise
+    weight = body.whiten.weight / normalize.std
+    yield weight / 255, body.whiten.bias - (weight * normalize.mean).sum((1, 2, 3))
+    for stage in (body.stage1, body.stage2, body.stage3):
+        for convolution, norm in ((stage.widen, stage.norm1), (stage.refine, stage.norm2)):
+            fused = fuse_conv_bn_eval(convolution, norm)
+            yield fused.weight, fused.bias
+    head = body.head.weight[:, :, None, None] * body.LOGIT_SCALE / 64
+    yield head, torch.zeros(len(head))
 
 
 def network(model: models.Model) -> dict:
-    """The network as the page reads it. The high bytes come first, as they compress better."""
-    small, large = folded(model)
-    half = large.astype(np.float16)
-    if not np.isfinite(half).all():
-        raise cli.UserError("some weights are too large for half precision")
-    halves = half.astype("<f2").view(np.uint8).reshape(-1, 2)[:, ::-1].T.tobytes()
-    return {
-        "widths": model.options["widths"],
-        "classes": len(model.classes),
-        "temperature": model.temperature,
-        "small": encode(small.astype("<f4").tobytes()),
-        "large": encode(zlib.compress(halves, 9)),
-    }
+    """The network as the page reads it: see `convolve` in network.js."""
+    if model.arch != "compact":
+        raise cli.UserError(f"the page runs networks of the architecture compact, not {model.arch}")
+    sizes = (32, 32, 16, 16, 8, 8, 8, 8)  # of the input of each convolution
+    inputs, layers = 3, []
+    for k, (weight, bias) in enumerate(convolutions(model)):
+        more = -len(bias) % 4  # the page computes four outputs at a time
+        weight = pad(weight.permute(2, 3, 1, 0), (0, more, 0, inputs - weight.shape[1]))
+        weight, bias = weight.unflatten(3, (-1, 4)).movedim(3, 0), pad(bias, (0, more))
+        inputs = len(bias)
+        precision = "<f2" if weight.shape[1] == 3 else "<f4"  # the others have few weights
+        weight, bias = weight.detach().numpy().astype(precision), bias.detach().numpy()
+        if not np.isfinite(weight).all():
+            raise cli.UserError("some weights are too large for half precision")
+        weights, biases = encode(weight.tobytes()), encode(bias.astype("<f4").tobytes())
+        layer = {"kernel": weight.shape[1], "weights": weights, "bias": biases}
+        layer |= {"size": sizes[k], "relu": k < 7, "pool": k < 7 and sizes[k + 1] < sizes[k]}
+        layers.append(layer)
+    return {"temperature": model.temperature, "layers": layers}
 
 
 def draw(dataset: data.Dataset) -> list[dict]:
@@ -94,27 +93,34 @@ def draw(dataset: data.Dataset) -> list[dict]:
 
 
 def lime_settings() -> dict:
-    """The settings of LIME for small images, and the rule that decides about an explanation."""
-    settings = images.SMALL_SETTINGS
-    if settings.sampler != "glime" or images.SMALL_IMAGE_SETTINGS.fill != "blur":
-        raise cli.UserError("the live page draws GLIME's masks and fills with a blur only")
+    """The settings of LIME for small images, and the rules of the verdict on an explanation."""
+    settings, grid = images.SMALL_SETTINGS, images.SMALL_IMAGE_SETTINGS
+    if (settings.sampler, grid.fill, grid.n_segments) != ("glime", "blur", 8):
+        raise cli.UserError("the live page draws GLIME's masks of 8 x 8 blurred squares only")
     return asdict(settings) | {
         "shown": glime_probability(settings.kernel_width),
-        "side": images.SMALL_IMAGE_SETTINGS.n_segments,
+        "side": grid.n_segments,
         "batch": core.BATCH,
         "min_hidden": core.MIN_HIDDEN,
         "repeats": core.REPEATS,
         "constant": core.CONSTANT,
+        "min_change": images.MIN_CHANGE,
         "n_seeds": stability.N_SEEDS,
         "thresholds": stability.THRESHOLDS,
+        "names": stability.NAMES,
+        "verdicts": stability.VERDICTS,
+        "level": stability.LEVEL,
+        "resamples": stability.REPEATS,
+        "removal_deviations": stability.REMOVAL_DEVIATIONS,
+        "removal_share": stability.REMOVAL_SHARE,
     }
 
 
-def build(path: Path, model: models.Model, marked: models.Model, dataset: data.Dataset) -> Path:
-    """Writes the page for two networks with the classes of `dataset`."""
+def build(path: Path, networks: list[models.Model], dataset: data.Dataset) -> Path:
+    """Writes the page for an ordinary network and one that relies on the mark."""
     ramp = figures.COLORS(np.linspace(figures.LOWEST_COLOR, 1, 64), bytes=True)[:, :3]
     config = {
-        "networks": [network(model), network(marked)],
+        "networks": [network(model) for model in networks],
         "classes": dataset.classes,
         "images": draw(dataset),
         "mark": synthetic.MARK.tolist(),
@@ -135,20 +141,13 @@ def build(path: Path, model: models.Model, marked: models.Model, dataset: data.D
     return results.write_whole(path, lambda file: file.write(html.encode()))
 
 
-def committed_networks() -> list[models.Model]:
-    """The network trained on CIFAR-10, and the one that relies on the planted mark."""
-    return [models.load(OUT / name / "model.pt") for name in ("q1_gradcam", "evaluation/marked")]
-
-
 def main() -> None:
     parser = cli.Parser(__doc__)
-    parser.add_argument("--out", type=Path, default=OUT / "live.html", metavar="FILE")
+    default = results.OUTPUTS / "live.html"
+    parser.add_argument("--out", type=Path, default=default, metavar="FILE")
     parser.data_option()
     args = parser.parse_args()
-    networks = [
-        models.load(OUT / f"{name}/model.pt") for name in ("q1_gradcam", "evaluation/marked")
-    ]
-    path = build(args.out, *networks, data.load_cifar10(args.data))
+    path = build(args.out, list(map(models.load, NETWORKS)), data.load_cifar10(args.data))
     print(f"wrote {results.shown(path)}, {path.stat().st_size / 1e6:.1f} MB")
 
 

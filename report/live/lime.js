@@ -1,6 +1,6 @@
 "use strict";
 // LIME as in q2_lime/core.py and stability.py: masks of GLIME, a ridge regression without sample
-// weights, its fidelity on other masks, and its stability. `settings` are those of Python.
+// weights, its fidelity on other masks, its stability, and the verdict. `settings` are Python's.
 
 /** A function that returns uniform random numbers from 0 to 1 (mulberry32). */
 function generator(seed) {
@@ -15,61 +15,65 @@ function generator(seed) {
 const normal = (random) =>
   Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
 const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
-const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length;
+const sum = (values) => values.reduce((total, x) => total + x, 0);
+const mean = (values) => sum(values) / values.length;
+const variance = (values, center = mean(values)) => mean(values.map((x) => (x - center) ** 2));
 
 /** log p / (1 - p) of class `k`. */
 function logOdds(logits, k) {
-  const others = [...logits].filter((_, j) => j !== k), most = Math.max(...others);
-  return logits[k] - most - Math.log(others.reduce((sum, z) => sum + Math.exp(z - most), 0));
+  const others = logits.filter((_, j) => j !== k), most = Math.max(...others);
+  return logits[k] - most - Math.log(sum(others.map((z) => Math.exp(z - most))));
+}
+
+/** The inverse of a symmetric positive definite matrix, by Gauss-Jordan without pivoting. */
+function invert(matrix) {
+  const d = matrix.length;
+  const rows = matrix.map((row, i) => Float64Array.from({ length: 2 * d }, (_, j) =>
+    j < d ? row[j] : Number(j === d + i)));
+  for (let i = 0; i < d; i++) {
+    const pivot = rows[i][i];
+    for (let j = i; j < 2 * d; j++) rows[i][j] /= pivot;
+    for (let k = 0; k < d; k++) {
+      const factor = rows[k][i];
+      if (k !== i) for (let j = i; j < 2 * d; j++) rows[k][j] -= factor * rows[i][j];
+    }
+  }
+  return rows.map((row) => row.subarray(d));
 }
 
 /** Ridge regression with an unpenalized intercept, for masks (n arrays of d) and values (n). */
 function fit(masks, values, alpha) {
-  const d = masks[0].length, meanValue = mean(values);
-  const means = Array.from({ length: d }, (_, i) => mean(masks.map((mask) => mask[i])));
+  const parts = [...masks[0].keys()], average = mean(values);
+  const means = parts.map((i) => mean(masks.map((mask) => mask[i])));
   const centered = masks.map((mask) => Float64Array.from(mask, (x, i) => x - means[i]));
-  const gram = Array.from({ length: d }, () => new Float64Array(2 * d));
-  const moment = new Float64Array(d);
+  const gram = parts.map((i) => new Float64Array(parts.length).fill(alpha, i, i + 1));
+  const moment = new Float64Array(parts.length);
   centered.forEach((z, n) => {
-    for (let i = 0; i < d; i++) {
-      moment[i] += z[i] * (values[n] - meanValue);
-      for (let j = 0; j < d; j++) gram[i][j] += z[i] * z[j];
+    for (let i = 0; i < z.length; i++) {
+      moment[i] += z[i] * (values[n] - average);
+      for (let j = 0; j < z.length; j++) gram[i][j] += z[i] * z[j];
     }
   });
-  gram.forEach((row, i) => { row[i] += alpha; row[d + i] = 1; });
-  for (let i = 0; i < d; i++) {  // Gauss-Jordan; a positive definite matrix needs no pivoting
-    const pivot = gram[i][i];
-    for (let j = i; j < 2 * d; j++) gram[i][j] /= pivot;
-    for (let k = 0; k < d; k++) {
-      const factor = gram[k][i];
-      if (k !== i && factor) for (let j = i; j < 2 * d; j++) gram[k][j] -= factor * gram[i][j];
-    }
-  }
-  const inverse = gram.map((row) => row.subarray(d));
-  const weights = inverse.map((row) => dot(row, moment));
-  return { weights, intercept: meanValue - dot(means, weights), inverse, centered };
+  const inverse = invert(gram), weights = inverse.map((row) => dot(row, moment));
+  return { weights, intercept: average - dot(means, weights), inverse, centered, masks, values };
 }
 
 const predict = ({ weights, intercept }, mask) => intercept + dot(weights, mask);
+const errorsOn = (surrogate, { masks, values }) =>
+  values.map((y, i) => y - predict(surrogate, masks[i]));
 
 /** R^2, from the errors of a surrogate and the values; NaN if the values are constant. */
 function rSquared(errors, values, { constant }) {
-  const center = mean(values), spread = mean(values.map((y) => (y - center) ** 2));
-  const smallest = constant * Math.max(1e-6, ...values.map(Math.abs));
-  return spread > smallest ** 2 ? 1 - mean(errors.map((error) => error ** 2)) / spread : NaN;
-}
-
-/** R^2 on masks that the surrogate was not fitted to. */
-function fidelity(surrogate, masks, values, settings) {
-  return rSquared(values.map((y, i) => y - predict(surrogate, masks[i])), values, settings);
+  const spread = variance(values), smallest = constant * Math.max(1e-6, ...values.map(Math.abs));
+  return spread > smallest ** 2 ? 1 - variance(errors, 0) / spread : NaN;
 }
 
 /** The error at each mask of the surrogate that is fitted to all other masks. */
-function leaveOneOut(surrogate, masks, values) {
-  const { inverse, centered } = surrogate, n = masks.length;
-  return values.map((y, i) => {
+function leaveOneOut(surrogate) {
+  const { inverse, centered } = surrogate, n = centered.length;
+  return errorsOn(surrogate, surrogate).map((error, i) => {
     const leverage = 1 / n + dot(centered[i], inverse.map((row) => dot(row, centered[i])));
-    return (y - predict(surrogate, masks[i])) / Math.max(1 - leverage, 1e-6);
+    return error / Math.max(1 - leverage, 1e-6);
   });
 }
 
@@ -89,52 +93,147 @@ function similarity(a, b) {
 
 /** The expected similarity of the weights with those of another run, 0 to 1. */
 function expectedStability({ weights, inverse, centered }, errors, { repeats }, random) {
-  const d = weights.length;
   return mean(Array.from({ length: repeats }, () => {
     // Sums of the scores with normal weights have the covariance that core.py takes apart.
-    const score = new Float64Array(d);
+    const score = new Float64Array(weights.length);
     centered.forEach((z, i) => {
       const factor = Math.SQRT2 * errors[i] * normal(random);
-      for (let j = 0; j < d; j++) score[j] += factor * z[j];
+      for (let j = 0; j < score.length; j++) score[j] += factor * z[j];
     });
     return similarity(weights.map((weight, i) => weight + dot(inverse[i], score)), weights);
   }));
 }
 
-/** The mean similarity over all pairs of runs. */
-function stability(runs) {
-  return mean(runs.flatMap((a, i) => runs.slice(i + 1).map((b) => similarity(a, b))));
+/** Percentile bootstrap interval of `rSquared`, resampling masks. */
+function interval(errors, values, { resamples, level }, random) {
+  const n = values.length, center = mean(values);
+  const scores = Array.from({ length: resamples }, () => {
+    let first = 0, second = 0, residual = 0;
+    for (let i = 0; i < n; i++) {
+      const k = Math.floor(n * random()), deviation = values[k] - center;
+      first += deviation;
+      second += deviation ** 2;
+      residual += errors[k] ** 2;
+    }
+    return 1 - residual / Math.max(second - first ** 2 / n, 1e-300);
+  }).sort((a, b) => a - b);
+  return [1 - level, 1 + level].map((q) => scores[Math.round(q / 2 * (resamples - 1))]);
 }
 
-/** Why an explanation is not trustworthy: the first two checks of q2_lime/stability.py. */
-function weaknesses(fidelity, stable, { thresholds }) {
-  if (Number.isNaN(fidelity)) return ["the network's output is the same for all masks"];
-  return [["fidelity", fidelity, thresholds.fidelity], ["stability", stable, thresholds.stability]]
-    .filter(([, value, least]) => value < least)
-    .map(([name, value, least]) => `${name} ${value.toFixed(2)} is below ${least.toFixed(2)}`);
+/** The mean similarity over all pairs of runs, and its range if one run is left out. */
+function stability(runs) {
+  const pairs = runs.flatMap((a, i) => runs.slice(i + 1).map((b) => [a, b]));
+  const over = (chosen) => mean(chosen.map(([a, b]) => similarity(a, b)));
+  const without = runs.length < 3 ? [over(pairs)]
+    : runs.map((run) => over(pairs.filter((pair) => !pair.includes(run))));
+  return [over(pairs), Math.min(...without), Math.max(...without)];
+}
+
+/** Errors of a surrogate, relative to the tolerance, for the three masks of `removals`. */
+function misses(model, predicted, spread, { removal_deviations, removal_share }) {
+  return predicted.map((value, k) => {
+    const error = k === 2 ? Math.min(0, model[k] - value) : model[k] - value;
+    const change = Math.abs(value - predicted[0]);
+    const tolerance = Math.max(removal_deviations * spread, removal_share * change);
+    return Math.abs(error) / Math.max(k ? tolerance : spread, 1e-300);
+  });
+}
+
+/** The whole input, the input without the leading parts, and without all others. */
+function removals({ weights }, { top_k }) {
+  const leading = topFeatures(weights, Math.max(1, Math.min(top_k, weights.length >> 1)));
+  const without = weights.map((_, i) => Number(!leading.includes(i)));
+  return [weights.map(() => 1), without, without.map((x) => 1 - x)];
+}
+
+/** Whether a check [name, value, low, high] is passed, as a number of a verdict, and why not. */
+function outcome([name, value, low, high], { thresholds, names }) {
+  const least = name === "fidelity" || name === "stability", threshold = thresholds[name];
+  const fails = (x) => least ? x < threshold : x > threshold;
+  const number = Number(fails(low)) + Number(fails(high));
+  const range = number === 1 ? ` (${low.toFixed(2)} to ${high.toFixed(2)}) may be` : " is";
+  const limit = `${least ? "below" : "above"} ${threshold.toFixed(2)}`;
+  return { number, reason: `${names[name]} ${value.toFixed(2)}${range} ${limit}` };
 }
 
 /**
- * Explains with one seed, with `goal` masks or until the explanation is settled. `ask(masks)`
- * resolves to the values; `report(state)` is called after each fit. Resolves to the last state.
+ * Judges the first of several surrogates as stability.py does. `others` are masks it was not
+ * fitted to and their values, `model` the values for the masks of `removals`, and `unchanged` the
+ * share of the image that the fill hardly changes.
  */
-async function explain(ask, settings, seed, report, goal = null) {
-  const d = settings.side ** 2, draws = generator(2 * seed), random = generator(2 * seed + 1);
-  const most = goal ?? settings.max_samples, masks = [], values = [];
-  let state = { expected: 0 };
-  while (masks.length < most && (goal || state.expected < settings.min_stability)) {
-    const step = goal ?? Math.max(settings.batch, Math.floor(masks.length / 4));
-    const drawn = Array.from({ length: Math.min(step, most - masks.length) }, () =>
-      Uint8Array.from({ length: d }, () => draws() < settings.shown));
-    values.push(...await ask(drawn));
-    masks.push(...drawn);
-    const times = Array.from({ length: d }, (_, i) => masks.filter((mask) => mask[i]).length);
-    const seen = times.every((n) => Math.min(n, masks.length - n) >= settings.min_hidden);
-    const surrogate = fit(masks, values, settings.alpha);
-    const errors = leaveOneOut(surrogate, masks, values), usable = seen && masks.length > d;
-    state = { ...surrogate, masks, values, fidelity: rSquared(errors, values, settings),
-      expected: usable ? expectedStability(surrogate, errors, settings, random) : 0 };
-    report(state);
+function judge(surrogates, others, model, unchanged, settings) {
+  const [first] = surrogates, errors = errorsOn(first, others), masks = removals(first, settings);
+  const fidelity = rSquared(errors, others.values, settings), random = generator(0);
+  const predicted = surrogates.map((surrogate) => masks.map((mask) => predict(surrogate, mask)));
+  const spread = Math.sqrt(variance(others.values));
+  const missed = predicted.map((values) => misses(model, values, spread, settings));
+  const removed = ["whole_input", "leading_removed", "rest_removed"].map((name, k) => {
+    const all = missed.map((row) => row[k]);
+    return [name, all[0], Math.min(...all), Math.max(...all)];
+  });
+  const checks = [
+    ["fidelity", fidelity, ...interval(errors, others.values, settings, random)],
+    ["stability", ...stability(surrogates.map(({ weights }) => weights))],
+    ...removed, ["unchanged", unchanged, unchanged, unchanged]];
+  const found = checks.map((check) => outcome(check, settings));
+  const worst = Math.max(...found.map(({ number }) => number));
+  const count = ({ masks, values }) => ({ masks: masks.map((mask) => [sum(mask)]), values });
+  const counted = count(first), counting = fit(counted.masks, counted.values, 1e-9);
+  const baseline = rSquared(errorsOn(counting, count(others)), others.values, settings);
+  const constant = Number.isNaN(fidelity);
+  return { checks, baseline, model, predicted: predicted[0],
+    verdict: settings.verdicts[constant ? 2 : worst],
+    reasons: constant ? ["the model's output is the same for all masks"]
+      : found.filter(({ number }) => number).map(({ reason }) => reason) };
+}
+
+/** The masks of a seed: a function from their number to masks. */
+function sampler(seed, { side, shown }) {
+  const random = generator(seed);
+  return (n) => Array.from({ length: n }, () =>
+    Uint8Array.from({ length: side ** 2 }, () => random() < shown));
+}
+
+/** Whether every part is hidden and shown so often that its weight can count as known. */
+const wellSeen = (masks, { min_hidden }) => [...masks[0].keys()].every((i) => {
+  const times = sum(masks.map((mask) => mask[i]));
+  return Math.min(times, masks.length - times) >= min_hidden;
+});
+
+/**
+ * Explains an image, with masks of the first seed until the weights are settled, and judges the
+ * explanation with as many masks of each other seed. `ask(masks)` resolves to the values.
+ * Yields the surrogate after each step, with `judged` after the last.
+ */
+async function* explain(ask, unchanged, settings) {
+  const { n_seeds, max_samples } = settings, masks = [], values = [], random = generator(-1);
+  const draw = sampler(0, settings), others = { masks: [], values: [] };
+  let found = { expected: 0 };
+  const evaluate = async (drawn, to) => {
+    to.values.push(...await ask(drawn));
+    to.masks.push(...drawn);
+  };
+  while (masks.length < max_samples && found.expected < settings.min_stability) {
+    const step = Math.max(settings.batch, masks.length >> 2);
+    await evaluate(draw(Math.min(step, max_samples - masks.length)), { masks, values });
+    const surrogate = fit(masks, values, settings.alpha), errors = leaveOneOut(surrogate);
+    const known = masks.length > masks[0].length && wellSeen(masks, settings);
+    found = { ...surrogate, fidelity: rSquared(errors, values, settings),
+      expected: known ? expectedStability(surrogate, errors, settings, random) : 0,
+      progress: masks.length / max_samples / n_seeds };
+    yield found;
   }
-  return state;
+  const surrogates = [found];
+  while (surrogates.length < n_seeds) {
+    const run = { masks: sampler(surrogates.length, settings)(masks.length) };
+    run.values = await ask(run.masks);
+    surrogates.push(fit(run.masks, run.values, settings.alpha));
+    others.masks.push(...run.masks);
+    others.values.push(...run.values);
+    yield { ...found, progress: surrogates.length / n_seeds };
+  }
+  const missing = Math.max(0, settings.held_out - others.masks.length);
+  await evaluate(sampler(n_seeds, settings)(missing), others);
+  const model = await ask(removals(found, settings));
+  yield { ...found, progress: 1, judged: judge(surrogates, others, model, unchanged, settings) };
 }

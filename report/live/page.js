@@ -1,110 +1,131 @@
 "use strict";
-// The page: the image, what is hidden in it, the class that is explained, and the drawings.
+// The page: the image, the squares hidden in it, the class that is explained, and LIME's verdict.
 
 const $ = (selector) => document.querySelector(selector);
 const config = JSON.parse($("#config").textContent), { lime, classes } = config;
 const samples = [...document.querySelectorAll("#samples button")];
 const bars = [...document.querySelectorAll("#probabilities button")];
 const percent = (x) => `${(100 * x).toFixed(x > 0.001 && x < 0.999 ? 1 : 2)}%`;
+const fail = ({ message, reason }) => {
+  $("#problem").textContent = `The page failed, perhaps in an old browser: ${message ?? reason}`;
+};
+for (const type of ["error", "unhandledrejection"]) addEventListener(type, fail);
 
-let pool, network = 0, target = 0;  // `network`, `target`: numbers of the network and the class
+const pool = new Pool($("#network").textContent, config.networks, fail);
+let network = 0, target = 0;  // numbers of the network and of the class that is explained
 let original, place, label;  // RGBA of 32 x 32 pixels, row and column of the mark, a sentence
-let pixels, blurred;  // planes of the image that is explained, and of the same image hidden
-let maps, before, runs = [];  // Grad-CAM of all classes, probabilities, LIME with each seed so far
-let hidden = new Uint8Array(64), cursor = 0, painting = 1, painted = 0;
-let answers = new Map(), spent = 0;  // mask -> logits, kept for other classes; milliseconds
-let running = false, token = 0;
+let pixels, blurred;  // the image that is explained, [32][32][3], and the same image hidden
+let maps, before;  // maps of all classes and probabilities, of the whole image
+let hidden = Array(64).fill(0), cursor = 0, painting = 1;  // squares painted over by the visitor
+let found = null, seconds = 0, running = false;  // what LIME found so far
+let answers = new Map();  // logits by mask, kept for other classes
+let task = 0, painted = 0;  // how often an explanation was begun, and the image painted over
 
 const square = (p) => (p >> 7) * 8 + ((p & 31) >> 2);  // of pixel `p` = 32 * row + column
 const marked = () => network === 1 && $("#mark").checked;
 const onMark = (y, x) => y >= place[0] && y < place[0] + 4 && x >= place[1] && x < place[1] + 4;
+const mapOf = (maps, k) => maps.filter((_, i) => i % (maps.length / 64) === k);  // of class `k`
+const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
-/** Logits of maps [classes][64], divided by the temperature of the network. */
-function logitsOf(maps) {
-  return classes.map((_, k) => maps.subarray(64 * k, 64 * k + 64).reduce((sum, x) => sum + x, 0)
-    / config.networks[network].temperature);
-}
+/** Logits of the maps of all classes, divided by the temperature of the network. */
+const logitsOf = (maps) =>
+  classes.map((_, k) => sum(mapOf(maps, k)) / config.networks[network].temperature);
 
-function softmax(logits) {
-  const powers = logits.map((z) => Math.exp(z - Math.max(...logits)));
-  return powers.map((power) => power / powers.reduce((sum, x) => sum + x, 0));
+function probabilitiesOf(maps) {
+  const logits = logitsOf(maps);
+  return classes.map((_, k) => sigmoid(logOdds(logits, k)));
 }
 
 /** gaussian_filter(sigma = 2) of SciPy on uint8, which cuts off decimals after each direction. */
-function blur(planes) {
+function blur(image) {
   const kernel = Array.from({ length: 17 }, (_, i) => Math.exp(-((i - 8) ** 2) / 8));
-  const sum = kernel.reduce((a, b) => a + b), reflect = (i) => i < 0 ? -1 - i : i > 31 ? 63 - i : i;
-  for (const [step, across] of [[32, 1], [1, 32]]) {
-    planes = planes.map((_, p) => {
-      const at = p / step & 31, line = (p & ~1023) + (p / across & 31) * across;
-      return Math.floor(1e-9 + kernel.reduce((total, weight, i) =>
-        total + weight / sum * planes[line + reflect(at + i - 8) * step], 0));
+  const reflect = (i) => i < 0 ? -1 - i : i > 31 ? 63 - i : i;
+  for (const step of [96, 3]) {  // along columns, then along rows
+    image = image.map((_, i) => {
+      const at = Math.floor(i / step) % 32;
+      const terms = kernel.map((x, j) => x * image[i + (reflect(at + j - 8) - at) * step]);
+      return Math.floor(1e-9 + sum(terms) / sum(kernel));
     });
   }
-  return planes;
+  return image;
 }
 
 /** The image with the squares hidden for which `mask` is 0. */
-const masked = (mask) => pixels.map((value, p) => mask[square(p & 1023)] ? value : blurred[p]);
+const masked = (mask) =>
+  pixels.map((value, i) => mask[square(Math.floor(i / 3))] ? value : blurred[i]);
 
-function showLime(done) {
-  drawLime();
-  const [first] = runs, weights = runs.map((run) => run.weights);
-  const known = weights.length > 1 ? stability(weights) : NaN;
-  const masks = runs.slice(1).flatMap((run) => run.masks);
-  const values = runs.slice(1).flatMap((run) => run.values);
-  const faithful = masks.length ? fidelity(first, masks, values, lime) : first?.fidelity;
-  const reasons = done && weaknesses(faithful, known, lime), verdict = $("#verdict");
-  verdict.className = !done ? "" : reasons.length ? "bad" : "good";
-  verdict.textContent = !first ? "" : !done ? `Seed ${runs.length} of ${lime.n_seeds} …`
-    : reasons.length ? `Not reliable: ${reasons.join("; ")}.` : "Faithful and stable.";
-  const number = (x) => Number.isNaN(x) ? "…" : x.toFixed(2);
-  const facts = !first ? {} : { "fidelity on other masks (R²)": number(faithful),
-    "expected stability": number(first.expected),
-    "stability between seeds": number(known),
-    "model calls, all seeds":
-      `${answers.size.toLocaleString("en")} in ${Math.round(spent / 1000)} s` };
-  $("#facts").replaceChildren(...Object.entries(facts).flat().map((text, i) =>
-    Object.assign(document.createElement(i % 2 ? "dd" : "dt"), { textContent: text })));
-  $("#share").textContent = first ? shareOnMark(first.weights) : "";
-  $("#run").textContent = running ? "Stop" : "Run LIME";
-  $("progress").hidden = !running;
+/** The share of squares that the blur changes by less than `min_change` (root mean square). */
+function unchangedShare() {
+  const change = Array(64).fill(0);
+  pixels.forEach((x, i) => { change[square(Math.floor(i / 3))] += (x - blurred[i]) ** 2 / 48; });
+  return mean(change.map((x) => Number(x < lime.min_change ** 2)));
 }
 
-/** Ends what the workers still have to do; work that was begun earlier does not return. */
+/** What is known about LIME's explanation, as pairs of a name and a value. */
+function facts({ fidelity, expected, judged }) {
+  const calls = `${answers.size.toLocaleString("en")} in ${Math.round(seconds)} s`;
+  if (!judged) {
+    return [["fidelity (R²), leaving one out", fidelity.toFixed(2)],
+      ["expected stability", expected.toFixed(2)], ["model calls", calls]];
+  }
+  const { checks, model, predicted, baseline } = judged;
+  const range = ([, ...numbers]) => {
+    const [value, low, high] = numbers.map((x) => x.toFixed(2));
+    return `${value} (${low} to ${high})`;
+  };
+  const both = (k) => `${percent(sigmoid(model[k]))}, LIME ${percent(sigmoid(predicted[k]))}`;
+  return [["fidelity (R²) on other masks", range(checks[0])],
+    ["fidelity of counting squares", baseline.toFixed(2)],
+    ["stability between seeds", range(checks[1])],
+    ["probability: whole image", both(0)],
+    ["leading squares blurred", both(1)],
+    ["all others blurred", both(2)],
+    ["area that the blur hardly changes", percent(checks.at(-1)[1])],
+    ["model calls", calls]];
+}
+
+function showLime() {
+  drawLime();
+  const judged = found?.judged, reasons = judged?.reasons.join("; ");
+  $("#verdict").className = { reliable: "good", "not reliable": "bad" }[judged?.verdict] ?? "";
+  $("#verdict").textContent = judged
+    ? `${judged.verdict.toUpperCase()}${reasons && `: ${reasons}`}` : running ? "Running …" : "";
+  $("#facts").replaceChildren(...(found ? facts(found) : []).flat().map((text, i) =>
+    Object.assign(document.createElement(i % 2 ? "dd" : "dt"), { textContent: text })));
+  $("#share").textContent = found ? shareOnMark(found.weights) : "";
+  $("#run").textContent = running ? "Stop" : "Run LIME";
+  $("progress").hidden = !running;
+  $("progress").value = found?.progress ?? 0;
+}
+
+/** Ends what is in progress; work that was begun earlier does not change the page any more. */
 function stop() {
-  pool.queue.length = 0;
   running = false;
-  return ++token;
+  return ++task;
 }
 
 async function runLime() {
-  const mine = stop(), k = target, store = answers;
-  let last = performance.now();
+  const mine = stop(), k = target, begun = performance.now();
   const ask = async (masks) => {
-    const missing = masks.filter((mask) => !store.has(mask.join("")));
-    const found = await pool.evaluate(network, missing.map(masked));
-    if (mine !== token) return new Promise(() => {});
-    missing.forEach((mask, i) => store.set(mask.join(""), logitsOf(found[i])));
-    spent += performance.now() - last;
-    last = performance.now();
-    return masks.map((mask) => logOdds(store.get(mask.join("")), k));
+    const missing = masks.filter((mask) => !answers.has(mask.join("")));
+    const step = 8 * pool.others.length;  // few at a time, so that another run can soon begin
+    for (let i = 0; i < missing.length; i += step) {
+      const some = missing.slice(i, i + step);
+      const result = await pool.evaluate(network, some.map(masked));
+      if (mine !== task) return new Promise(() => {});
+      some.forEach((mask, j) => answers.set(mask.join(""), logitsOf(result[j])));
+    }
+    return masks.map((mask) => logOdds(answers.get(mask.join("")), k));
   };
   running = true;
-  runs = [];
-  $("progress").removeAttribute("value");
-  showLime(false);
-  for (let seed = 0; seed < lime.n_seeds; seed++) {
-    await explain(ask, lime, seed, (state) => {
-      runs[seed] = state;
-      const share = seed ? 1 : state.masks.length / lime.max_samples;
-      $("progress").value = (seed + share) / lime.n_seeds;
-      showLime(false);
-    }, seed ? runs[0].masks.length : null);  // as many masks as the first
+  found = null;
+  showLime();
+  for await (found of explain(ask, unchangedShare(), lime)) {
+    seconds = (performance.now() - begun) / 1000;
+    running = !found.judged;
+    showLime();
   }
-  running = false;
-  showLime(true);
-  if (hidden.some(Boolean)) repaint();
+  if (sum(hidden)) repaint();
 }
 
 function showProbabilities(now) {
@@ -114,20 +135,19 @@ function showProbabilities(now) {
     bar.querySelector("i").style.setProperty("--now", percent(now[k]));
     bar.querySelector("i").style.setProperty("--was", percent(before[k]));
   });
-  const count = hidden.reduce((sum, x) => sum + x, 0), guess = runs[0] && !running
-    ? 1 / (1 + Math.exp(-predict(runs[0], hidden.map((x) => 1 - x)))) : null;
-  const best = before.indexOf(Math.max(...before));
+  const count = sum(hidden), best = before.indexOf(Math.max(...before));
+  const guess = found?.judged && sigmoid(predict(found, hidden.map((x) => 1 - x)));
   $("#effect").textContent = count
     ? `${classes[target]}: ${percent(before[target])} → ${percent(now[target])}, ${count} of 64 `
-      + `squares blurred.${guess === null ? "" : ` LIME's linear model says ${percent(guess)}.`}`
+      + `squares blurred.${guess ? ` LIME's linear model says ${percent(guess)}.` : ""}`
     : `Prediction: ${classes[best]}, ${percent(before[best])}. ${label}`;
 }
 
 async function repaint() {
   drawImage();
-  const mine = ++painted, image = masked(hidden.map((x) => 1 - x));
-  const [result] = await pool.evaluate(network, [image], true);
-  if (mine === painted) showProbabilities(softmax(logitsOf(result)));
+  const mine = ++painted;
+  const result = await pool.evaluateNow(network, masked(hidden.map((x) => 1 - x)));
+  if (mine === painted) showProbabilities(probabilitiesOf(result));
 }
 
 function explainClass(k) {
@@ -135,24 +155,26 @@ function explainClass(k) {
   document.querySelectorAll(".explained").forEach((e) => { e.textContent = classes[k]; });
   drawCam();
   repaint();
-  if (runs.length) runLime();
-  else showLime(false);
+  if (found || running) runLime();
+  else showLime();
 }
 
 /** Explains the image anew: another image or network, or the mark was set or removed. */
 async function refresh() {
   const mine = stop();
   painted++;
-  pixels = Float32Array.from({ length: 3072 }, (_, p) => {
-    const i = p >> 5 & 31, j = p & 31, c = p >> 10;
-    return marked() && onMark(i, j) ? config.mark[i - place[0]][j - place[1]][c]
-      : original[4 * (p & 1023) + c];
+  pixels = Float32Array.from({ length: 3072 }, (_, i) => {
+    const p = Math.floor(i / 3), y = p >> 5, x = p & 31;
+    return marked() && onMark(y, x) ? config.mark[y - place[0]][x - place[1]][i % 3]
+      : original[4 * p + i % 3];
   });
   blurred = blur(pixels);
-  [hidden, runs, answers, spent] = [new Uint8Array(64), [], new Map(), 0];
-  const [result] = await pool.evaluate(network, [pixels]);
-  if (mine !== token) return;
-  [maps, before] = [result, softmax(logitsOf(result))];
+  hidden.fill(0);
+  answers.clear();
+  found = null;
+  const result = await pool.evaluateNow(network, pixels);
+  if (mine !== task) return;
+  [maps, before] = [result, probabilitiesOf(result)];
   explainClass(before.indexOf(Math.max(...before)));
 }
 
@@ -246,17 +268,7 @@ function listen() {
   on("dialog", "close", () => video.srcObject.getTracks().forEach((track) => track.stop()));
 }
 
-async function start() {
-  const networks = await Promise.all(config.networks.map(async (n) => ({ ...n,
-    small: new Float32Array(decodeBase64(n.small).buffer),
-    large: decodeHalf(await inflate(n.large)) })));
-  $("#ramp").style.background = `linear-gradient(90deg, ${config.ramp.map((c) => `rgb(${c})`)})`;
-  pool = new Pool($("#network").textContent, networks, (event) => {
-    $("#problem").textContent = `The network failed: ${event.message}`;
-  });
-  await samples[0].firstElementChild.decode();
-  listen();
-  await take(samples[0].firstElementChild, 32, 32, 0);
-}
-
-start();
+$("#ramp").style.background = `linear-gradient(90deg, ${config.ramp.map((c) => `rgb(${c})`)})`;
+listen();
+const firstImage = samples[0].firstElementChild;
+firstImage.decode().then(() => take(firstImage, 32, 32, 0));
