@@ -129,11 +129,12 @@ def randomization(content: dict):
 
 
 def merged(rows: dict[str, dict]) -> dict[str, dict]:
-    """Rows by display name; methods with the same numbers share one: "Grad-CAM = HiResCAM"."""
-    names: dict[str, list[str]] = {}
+    """Rows by display name; methods with equal means share one: "Grad-CAM = HiResCAM"."""
+    names: dict[tuple, list[str]] = {}
     for row in rows.values():
-        numbers = str({key: value for key, value in row.items() if key != "name"})
-        names.setdefault(numbers, []).append(row["name"])
+        found = [*row["cascading"].values(), *row["independent"].values()]
+        means = tuple(round(layer["ssim"]["mean"], 3) for layer in found)
+        names.setdefault(means, []).append(row["name"])
     by_name = {row["name"]: row for row in rows.values()}
     return {" = ".join(same): by_name[same[0]] for same in names.values()}
 
