@@ -82,7 +82,8 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
         marked, new = setup.load(name)
         fooled = marked.predict(images).argmax(1) == number
         if fooled.sum() < 2:
-            raise cli.UserError(f"the network {name} did not learn the mark: train it as in README")
+            advice = "train it as docs/evaluation.md says"
+            raise cli.UserError(f"the network {name} did not learn the mark: {advice}")
         hashes |= new
         content["networks"][name] = accuracies(marked)
         keys = [f"shortcut {k}" for k in index[fooled]]

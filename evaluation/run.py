@@ -21,7 +21,7 @@ All experiments but mistakes and networks, which are about Grad-CAM, cover the m
 evaluation/explainers.py (LIME on fewer images, because it is slow). Writes OUT/EXPERIMENT.json and
 figures; scores of each image in OUT/faithfulness.npz. OUT is outputs/evaluation, or a folder in
 outputs/evaluation/other if options differ from the defaults. The networks of `shapes` and
-`shortcut` are read from OUT or outputs/evaluation; README says how they were trained.
+`shortcut` are read from OUT or outputs/evaluation; docs/evaluation.md says how they were trained.
 """
 
 from pathlib import Path
