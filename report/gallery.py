@@ -60,8 +60,9 @@ def gradcam_entries(outputs: Path, folder: str, dataset: data.Dataset) -> Iterat
         raise cli.UserError(f"{folder} explains other images: run {folder}/explain.py again")
     arrays = results.read_npz(outputs / folder / content["maps"])
     for k, sample in enumerate(content["samples"]):
-        maps = [(sample["explained"], arrays["map"][k], sample["dead"])]
+        maps, notes = [(sample["explained"], arrays["map"][k], sample["dead"])], []
         if sample["kind"] == "incorrect":
+            notes = [f"probability of {sample['true']}: {sample['confidence_true']:.1%}"]
             maps.append((sample["true"], arrays["map_true"][k], sample["dead_true"]))
         image = strip(dataset.x_test[sample["index"]], [raw for _, raw, _ in maps])
         path = outputs / f"gallery/gradcam_{sample['index']:d}.webp"
@@ -74,7 +75,7 @@ def gradcam_entries(outputs: Path, folder: str, dataset: data.Dataset) -> Iterat
             "prediction": f"{sample['predicted']} {sample['confidence']:.0%}",
             "outcome": sample["kind"],
             "trust": "not assessed",
-            "notes": [f"probability of {sample['true']}: {sample['confidence_true']:.1%}"],
+            "notes": notes,
             "maps": maps,
             "strip": f"gallery/{path.name}",
             "figure": figure_url(outputs, folder, sample["figure"]),
