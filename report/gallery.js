@@ -1,24 +1,20 @@
 "use strict";
 const articles = [...document.querySelectorAll("article")];
-const form = document.querySelector("form");
-const dialog = document.querySelector("dialog");
+const form = document.querySelector("form"), dialog = document.querySelector("dialog");
 let matching = articles, current;
 
 function filter() {
   const { search, ...choices } = Object.fromEntries(new FormData(form));
-  for (const article of articles) {
-    const chosen = Object.entries(choices).every(([name, value]) =>
-      !value || article.dataset[name] === value);
-    const text = article.textContent.toLowerCase();
-    article.hidden = !chosen || !text.includes(search.trim().toLowerCase());
-  }
-  matching = articles.filter((article) => !article.hidden);
+  matching = articles.filter(({ dataset, textContent }) =>
+    Object.entries(choices).every(([name, value]) => !value || dataset[name] === value)
+      && textContent.toLowerCase().includes(search.trim().toLowerCase()));
+  for (const article of articles) article.hidden = !matching.includes(article);
   document.querySelector("[role=status]").textContent =
     `${matching.length} of ${articles.length} explanations`;
 }
 
 /** Writes the filters and the card in the large view into the address. */
-function remember(method) {
+function remember(method = "pushState") {
   const url = new URL(location);
   url.search = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
   url.hash = dialog.open ? current.id : "";
@@ -53,20 +49,20 @@ form.addEventListener("input", ({ target }) => {
 });
 form.addEventListener("reset", () => setTimeout(() => {  // after the fields are reset
   filter();
-  remember("pushState");
+  remember();
 }));
-document.querySelector("main").addEventListener("click", (event) => {
-  if (!event.target.matches(".open")) return;
-  show(event.target.closest("article"));
-  remember("pushState");
+document.querySelector("main").addEventListener("click", ({ target }) => {
+  if (!target.matches(".open")) return;
+  show(target.closest("article"));
+  remember();
 });
 dialog.addEventListener("click", ({ target }) => {
   if (target.dataset.step) step(Number(target.dataset.step));
   if (target === dialog || target.matches(".close")) dialog.close();
 });
 dialog.addEventListener("keydown", ({ key }) => {
-  if (key === "ArrowLeft") step(-1);
-  if (key === "ArrowRight") step(1);
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[key];
+  if (by) step(by);
 });
 // A swipe, unless it scrolls a figure that is wider than the screen.
 const position = ({ changedTouches: [touch] }) => [touch.clientX, touch.clientY,
@@ -78,7 +74,7 @@ dialog.addEventListener("touchend", (event) => {
   if (!scrolled && Math.abs(x) > 60 && Math.abs(x) > 2 * Math.abs(y)) step(x < 0 ? 1 : -1);
 });
 dialog.addEventListener("close", () => {
-  if (location.hash) remember("pushState");
+  if (location.hash) remember();
   current.querySelector(".open").focus();
 });
 window.addEventListener("popstate", restore);

@@ -30,14 +30,6 @@ from report.update_readme import ROWS
 TEMPLATES = Path(__file__).parent
 SCALE = 4  # screen pixels per image pixel
 TEXT_MODELS = {"svm": "text, linear SVM", "logistic_regression": "text, logistic regression"}
-FACTS = {  # label: key in the results of LIME, format
-    "held-out fidelity (R²)": ("fidelity", ".2f"),
-    "stability between seeds": ("similarity", ".2f"),
-    "overlap of the leading features between seeds": ("jaccard", ".2f"),
-    "rank correlation with the coefficients": ("ground_truth_correlation", ".2f"),
-    "segments": ("n_segments", "d"),
-    "model calls of all seeds": ("model_calls_total", ",d"),
-}
 
 
 def strip(image: np.ndarray, maps: list[np.ndarray]) -> Image.Image:
@@ -68,8 +60,9 @@ def gradcam_entries(outputs: Path, folder: str, dataset: data.Dataset) -> Iterat
         raise cli.UserError(f"{folder} explains other images: run {folder}/explain.py again")
     arrays = results.read_npz(outputs / folder / content["maps"])
     for k, sample in enumerate(content["samples"]):
-        maps = [(sample["explained"], arrays["map"][k], sample["dead"])]
+        maps, notes = [(sample["explained"], arrays["map"][k], sample["dead"])], []
         if sample["kind"] == "incorrect":
+            notes = [f"probability of {sample['true']}: {sample['confidence_true']:.1%}"]
             maps.append((sample["true"], arrays["map_true"][k], sample["dead_true"]))
         image = strip(dataset.x_test[sample["index"]], [raw for _, raw, _ in maps])
         path = outputs / f"gallery/gradcam_{sample['index']:d}.webp"
@@ -82,14 +75,10 @@ def gradcam_entries(outputs: Path, folder: str, dataset: data.Dataset) -> Iterat
             "prediction": f"{sample['predicted']} {sample['confidence']:.0%}",
             "outcome": sample["kind"],
             "trust": "not assessed",
-            "strip": f"gallery/{path.name}",
+            "notes": notes,
             "maps": maps,
+            "strip": f"gallery/{path.name}",
             "figure": figure_url(outputs, folder, sample["figure"]),
-            "facts": {
-                f"probability of {sample['true']}": f"{sample['confidence_true']:.1%}",
-                "method and layer": f"{sample['method']}, {sample['layer']}",
-                "maximum of the map before scaling": f"{sample['peak']:.3f}",
-            },
         }
 
 
@@ -97,27 +86,22 @@ def lime_entries(outputs: Path, folder: str, _dataset: data.Dataset) -> Iterator
     """The explanations of Question 2 in `folder`, of images or of posts."""
     content = results.read_json(outputs / folder / "explanations.json")
     for sample in content["samples"]:
-        values = {key: v for key, v in (sample | sample["stability"]).items() if v is not None}
-        facts = {name: format(values[k], form) for name, (k, form) in FACTS.items() if k in values}
         if "words" in sample:
             explained, item, predicted = TEXT_MODELS[sample["model"]], "post", sample["predicted"]
-            name = sample["model"]
         else:
-            item, predicted, name = "test image", sample["mapped_class"], "lime"
-            explained = f"images, {content['model']}"
-            facts["most probable classes"] = ", ".join(t["class"] for t in sample["top5"])
+            explained, item = f"images, {content['model']}", "test image"
+            predicted = sample["mapped_class"]
         yield {
-            "id": f"{name}-{sample['index']}",
+            "id": f"{sample.get('model', 'lime')}-{sample['index']}",
             "question": f"Question 2: LIME on {explained}",
             "name": f"{item} {sample['index']}",
             "true": sample["true"],
             "prediction": f"{sample['predicted']} {sample['probability']:.0%}",
             "outcome": "correct" if predicted == sample["true"] else "incorrect",
             "trust": sample["verdict"],
-            "reasons": sample["reasons"],
+            "notes": sample["reasons"],
             "words": sample.get("words", []),
             "figure": figure_url(outputs, folder, sample["figure"]),
-            "facts": facts,
         }
 
 

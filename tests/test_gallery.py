@@ -71,7 +71,7 @@ def test_every_explanation_has_an_image_beside_the_page(outputs):
     assert html.count("<img") == html.count("<article") == len(addresses) / 2 == 8
     for address in addresses:
         Image.open(outputs / unquote(address)).verify()
-    assert not re.search(r"https?:|url\(", html) and "<dd>1,449</dd>" in html
+    assert not re.search(r"https?:|url\(", html)
     assert "CIFAR-10 test accuracy" in html and "50.00%" in html
     identifiers = re.findall(r'<article id="([^"]*)"', html)
     assert len(set(identifiers)) == 8 and {"gradcam-3", "lime-2", "svm-8"} < set(identifiers)
@@ -90,7 +90,7 @@ def test_strip_shows_the_image_and_where_the_map_is_high(outputs):
     ("folder", "old", "new", "message"),
     [
         ("q1_gradcam", '"hash"', '"other"', "explains other images"),
-        ("q1_gradcam", '"peak"', '"top"', "lacks 'peak'"),
+        ("q1_gradcam", '"dead"', '"died"', "lacks 'dead'"),
         ("q2_lime/text", "0 #.png", "../../q1_gradcam/0 #.png", "lacks the figure"),
     ],
 )

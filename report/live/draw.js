@@ -1,7 +1,7 @@
 "use strict";
 // The drawings: the image, Grad-CAM and LIME. They read the state that page.js declares.
 
-/** Calls `color(p, y, x)` for the 256 x 256 points (y, x) of a canvas; `p` is the pixel's number. */
+/** Colors the 256 x 256 points (y, x) of a canvas; `p` is the number of the pixel there. */
 function paint(canvas, color) {
   const context = canvas.getContext("2d"), image = context.createImageData(256, 256);
   for (let y = 0, at = 0; y < 256; y++) for (let x = 0; x < 256; x++, at += 4)
@@ -84,7 +84,8 @@ function drawCam() {
 function drawLime() {
   const weights = found?.weights ?? Array(64).fill(0), canvas = $("#weights");
   const top = found ? topFeatures(weights, lime.top_k) : [];
-  const most = Math.max(1e-9, ...weights.map(Math.abs)), signed = (x) => config.signed[x > 0 ? 0 : 1];
+  const most = Math.max(1e-9, ...weights.map(Math.abs));
+  const signed = (x) => config.signed[x > 0 ? 0 : 1];
   const context = paint(canvas, (p) => {
     const weight = weights[square(p)], shade = 0.45 + 0.55 * gray(p);
     return signed(weight).map((value) => shade * (255 + Math.abs(weight / most) * (value - 255)));

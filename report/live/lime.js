@@ -14,10 +14,15 @@ function generator(seed) {
 
 const normal = (random) =>
   Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
-const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
 const sum = (values) => values.reduce((total, x) => total + x, 0);
 const mean = (values) => sum(values) / values.length;
 const variance = (values, center = mean(values)) => mean(values.map((x) => (x - center) ** 2));
+
+function dot(a, b) {
+  let total = 0;
+  for (let i = 0; i < a.length; i++) total += a[i] * b[i];
+  return total;
+}
 
 /** log p / (1 - p) of class `k`. */
 function logOdds(logits, k) {
@@ -28,34 +33,28 @@ function logOdds(logits, k) {
 /** The inverse of a symmetric positive definite matrix, by Gauss-Jordan without pivoting. */
 function invert(matrix) {
   const d = matrix.length;
-  const rows = matrix.map((row, i) => Float64Array.from({ length: 2 * d }, (_, j) =>
-    j < d ? row[j] : Number(j === d + i)));
+  const rows = matrix.map((row, i) => [...row, ...row.map((_, j) => Number(i === j))]);
   for (let i = 0; i < d; i++) {
     const pivot = rows[i][i];
-    for (let j = i; j < 2 * d; j++) rows[i][j] /= pivot;
+    rows[i] = rows[i].map((x) => x / pivot);
     for (let k = 0; k < d; k++) {
       const factor = rows[k][i];
       if (k !== i) for (let j = i; j < 2 * d; j++) rows[k][j] -= factor * rows[i][j];
     }
   }
-  return rows.map((row) => row.subarray(d));
+  return rows.map((row) => row.slice(d));
 }
 
 /** Ridge regression with an unpenalized intercept, for masks (n arrays of d) and values (n). */
 function fit(masks, values, alpha) {
-  const parts = [...masks[0].keys()], average = mean(values);
-  const means = parts.map((i) => mean(masks.map((mask) => mask[i])));
-  const centered = masks.map((mask) => Float64Array.from(mask, (x, i) => x - means[i]));
-  const gram = parts.map((i) => new Float64Array(parts.length).fill(alpha, i, i + 1));
-  const moment = new Float64Array(parts.length);
-  centered.forEach((z, n) => {
-    for (let i = 0; i < z.length; i++) {
-      moment[i] += z[i] * (values[n] - average);
-      for (let j = 0; j < z.length; j++) gram[i][j] += z[i] * z[j];
-    }
-  });
-  const inverse = invert(gram), weights = inverse.map((row) => dot(row, moment));
-  return { weights, intercept: average - dot(means, weights), inverse, centered, masks, values };
+  const means = Array.from(masks[0], (_, i) => mean(masks.map((mask) => mask[i])));
+  const centered = means.map((center, i) => masks.map((mask) => mask[i] - center));  // d of n
+  const inverse = invert(centered.map((a, i) =>
+    centered.map((b, j) => dot(a, b) + (i === j ? alpha : 0))));
+  const moments = centered.map((column) => dot(column, values));
+  const weights = inverse.map((row) => dot(row, moments));
+  const intercept = mean(values) - dot(means, weights);
+  return { weights, intercept, inverse, centered, masks, values };
 }
 
 const predict = ({ weights, intercept }, mask) => intercept + dot(weights, mask);
@@ -70,9 +69,10 @@ function rSquared(errors, values, { constant }) {
 
 /** The error at each mask of the surrogate that is fitted to all other masks. */
 function leaveOneOut(surrogate) {
-  const { inverse, centered } = surrogate, n = centered.length;
+  const { inverse, centered } = surrogate;
   return errorsOn(surrogate, surrogate).map((error, i) => {
-    const leverage = 1 / n + dot(centered[i], inverse.map((row) => dot(row, centered[i])));
+    const z = centered.map((column) => column[i]);
+    const leverage = 1 / centered[0].length + dot(z, inverse.map((row) => dot(row, z)));
     return error / Math.max(1 - leverage, 1e-6);
   });
 }
@@ -82,40 +82,26 @@ const topFeatures = (weights, k) =>
 
 /** Weighted Jaccard index of squared weights, 0 to 1; opposite signs have nothing in common. */
 function similarity(a, b) {
-  let shared = 0, all = 0;
-  a.forEach((x, i) => {
-    const [low, high] = [x ** 2, b[i] ** 2].sort((p, q) => p - q);
-    shared += x * b[i] > 0 ? low : 0;
-    all += high + (x * b[i] < 0 ? low : 0);
-  });
-  return shared / Math.max(all, 1e-300);
+  const shared = sum(a.map((x, i) => x * b[i] > 0 ? Math.min(x ** 2, b[i] ** 2) : 0));
+  return shared / Math.max(dot(a, a) + dot(b, b) - shared, 1e-300);
 }
 
 /** The expected similarity of the weights with those of another run, 0 to 1. */
 function expectedStability({ weights, inverse, centered }, errors, { repeats }, random) {
   return mean(Array.from({ length: repeats }, () => {
     // Sums of the scores with normal weights have the covariance that core.py takes apart.
-    const score = new Float64Array(weights.length);
-    centered.forEach((z, i) => {
-      const factor = Math.SQRT2 * errors[i] * normal(random);
-      for (let j = 0; j < score.length; j++) score[j] += factor * z[j];
-    });
+    const noise = errors.map((error) => Math.SQRT2 * error * normal(random));
+    const score = centered.map((column) => dot(column, noise));
     return similarity(weights.map((weight, i) => weight + dot(inverse[i], score)), weights);
   }));
 }
 
 /** Percentile bootstrap interval of `rSquared`, resampling masks. */
 function interval(errors, values, { resamples, level }, random) {
-  const n = values.length, center = mean(values);
   const scores = Array.from({ length: resamples }, () => {
-    let first = 0, second = 0, residual = 0;
-    for (let i = 0; i < n; i++) {
-      const k = Math.floor(n * random()), deviation = values[k] - center;
-      first += deviation;
-      second += deviation ** 2;
-      residual += errors[k] ** 2;
-    }
-    return 1 - residual / Math.max(second - first ** 2 / n, 1e-300);
+    const drawn = values.map(() => Math.floor(values.length * random()));
+    const residual = variance(drawn.map((k) => errors[k]), 0);
+    return 1 - residual / Math.max(variance(drawn.map((k) => values[k])), 1e-300);
   }).sort((a, b) => a - b);
   return [1 - level, 1 + level].map((q) => scores[Math.round(q / 2 * (resamples - 1))]);
 }
@@ -177,28 +163,23 @@ function judge(surrogates, others, model, unchanged, settings) {
     ...removed, ["unchanged", unchanged, unchanged, unchanged]];
   const found = checks.map((check) => outcome(check, settings));
   const worst = Math.max(...found.map(({ number }) => number));
-  const count = ({ masks, values }) => ({ masks: masks.map((mask) => [sum(mask)]), values });
-  const counted = count(first), counting = fit(counted.masks, counted.values, 1e-9);
-  const baseline = rSquared(errorsOn(counting, count(others)), others.values, settings);
-  const constant = Number.isNaN(fidelity);
-  return { checks, baseline, model, predicted: predicted[0],
-    verdict: settings.verdicts[constant ? 2 : worst],
-    reasons: constant ? ["the model's output is the same for all masks"]
-      : found.filter(({ number }) => number).map(({ reason }) => reason) };
+  const count = (masks) => masks.map((mask) => [sum(mask)]);  // of the shown parts
+  const counting = fit(count(first.masks), first.values, 1e-9);
+  const counted = { masks: count(others.masks), values: others.values };
+  const judged = { checks, model, predicted: predicted[0],
+    baseline: rSquared(errorsOn(counting, counted), others.values, settings),
+    verdict: settings.verdicts[worst],
+    reasons: found.filter(({ number }) => number).map(({ reason }) => reason) };
+  return !Number.isNaN(fidelity) ? judged : { ...judged, verdict: settings.verdicts[2],
+    reasons: ["the model's output is the same for all masks"] };
 }
 
 /** The masks of a seed: a function from their number to masks. */
 function sampler(seed, { side, shown }) {
   const random = generator(seed);
   return (n) => Array.from({ length: n }, () =>
-    Uint8Array.from({ length: side ** 2 }, () => random() < shown));
+    Array.from({ length: side ** 2 }, () => Number(random() < shown)));
 }
-
-/** Whether every part is hidden and shown so often that its weight can count as known. */
-const wellSeen = (masks, { min_hidden }) => [...masks[0].keys()].every((i) => {
-  const times = sum(masks.map((mask) => mask[i]));
-  return Math.min(times, masks.length - times) >= min_hidden;
-});
 
 /**
  * Explains an image, with masks of the first seed until the weights are settled, and judges the
@@ -206,34 +187,33 @@ const wellSeen = (masks, { min_hidden }) => [...masks[0].keys()].every((i) => {
  * Yields the surrogate after each step, with `judged` after the last.
  */
 async function* explain(ask, unchanged, settings) {
-  const { n_seeds, max_samples } = settings, masks = [], values = [], random = generator(-1);
-  const draw = sampler(0, settings), others = { masks: [], values: [] };
-  let found = { expected: 0 };
-  const evaluate = async (drawn, to) => {
-    to.values.push(...await ask(drawn));
-    to.masks.push(...drawn);
-  };
+  const { n_seeds, max_samples, min_hidden, alpha } = settings, random = generator(-1);
+  const draw = sampler(0, settings);
+  let masks = [], values = [], found = { expected: 0 };
   while (masks.length < max_samples && found.expected < settings.min_stability) {
     const step = Math.max(settings.batch, masks.length >> 2);
-    await evaluate(draw(Math.min(step, max_samples - masks.length)), { masks, values });
-    const surrogate = fit(masks, values, settings.alpha), errors = leaveOneOut(surrogate);
-    const known = masks.length > masks[0].length && wellSeen(masks, settings);
+    const drawn = draw(Math.min(step, max_samples - masks.length));
+    masks = masks.concat(drawn);
+    values = values.concat(await ask(drawn));
+    const surrogate = fit(masks, values, alpha), errors = leaveOneOut(surrogate);
+    const counts = surrogate.weights.map((_, i) => sum(masks.map((mask) => mask[i])));
+    const known = masks.length > counts.length
+      && counts.every((n) => Math.min(n, masks.length - n) >= min_hidden);
     found = { ...surrogate, fidelity: rSquared(errors, values, settings),
       expected: known ? expectedStability(surrogate, errors, settings, random) : 0,
       progress: masks.length / max_samples / n_seeds };
     yield found;
   }
-  const surrogates = [found];
-  while (surrogates.length < n_seeds) {
-    const run = { masks: sampler(surrogates.length, settings)(masks.length) };
-    run.values = await ask(run.masks);
-    surrogates.push(fit(run.masks, run.values, settings.alpha));
-    others.masks.push(...run.masks);
-    others.values.push(...run.values);
-    yield { ...found, progress: surrogates.length / n_seeds };
+  const surrogates = [found], others = { masks: [], values: [] };
+  for (let seed = 1; seed <= n_seeds; seed++) {  // the last fills up the masks to test with
+    const missing = Math.max(0, settings.held_out - others.masks.length);
+    const drawn = sampler(seed, settings)(seed < n_seeds ? masks.length : missing);
+    const answers = await ask(drawn);
+    if (seed < n_seeds) surrogates.push(fit(drawn, answers, alpha));
+    others.masks.push(...drawn);
+    others.values.push(...answers);
+    yield { ...found, progress: seed / n_seeds };
   }
-  const missing = Math.max(0, settings.held_out - others.masks.length);
-  await evaluate(sampler(n_seeds, settings)(missing), others);
   const model = await ask(removals(found, settings));
-  yield { ...found, progress: 1, judged: judge(surrogates, others, model, unchanged, settings) };
+  yield { ...found, judged: judge(surrogates, others, model, unchanged, settings) };
 }

@@ -77,8 +77,9 @@ function convolve(layer, input) {
 
 /**
  * The Grad-CAM maps of all classes before the ReLU, [8][8][outputs], of an image [32][32][3] with
- * values from 0 to 255; `outputs` is the number of classes or a little more. The gradient of a logit behind the last stage is the head's weight / 64,
- * so a map is the weighted sum of the activations, and its sum is the logit.
+ * values from 0 to 255. `outputs` is the number of classes, rounded up to a multiple of four. The
+ * gradient of a logit behind the last stage is the head's weight / 64, so a map is the weighted sum
+ * of the activations, and its sum is the logit.
  */
 const run = (layers, image) => layers.reduce((input, layer) => convolve(layer, input), image);
 

@@ -65,8 +65,8 @@ function unchangedShare() {
 function facts({ fidelity, expected, judged }) {
   const calls = `${answers.size.toLocaleString("en")} in ${Math.round(seconds)} s`;
   if (!judged) {
-    return [["fidelity (R²), leaving one out", fidelity.toFixed(2)],
-      ["expected stability", expected.toFixed(2)], ["model calls", calls]];
+    return [["fidelity", fidelity.toFixed(2)], ["expected stability", expected.toFixed(2)],
+      ["model calls", calls]];
   }
   const { checks, model, predicted, baseline } = judged;
   const range = ([, ...numbers]) => {
@@ -74,13 +74,9 @@ function facts({ fidelity, expected, judged }) {
     return `${value} (${low} to ${high})`;
   };
   const both = (k) => `${percent(sigmoid(model[k]))}, LIME ${percent(sigmoid(predicted[k]))}`;
-  return [["fidelity (R²) on other masks", range(checks[0])],
-    ["fidelity of counting squares", baseline.toFixed(2)],
-    ["stability between seeds", range(checks[1])],
-    ["probability: whole image", both(0)],
-    ["leading squares blurred", both(1)],
-    ["all others blurred", both(2)],
-    ["area that the blur hardly changes", percent(checks.at(-1)[1])],
+  return [["fidelity", range(checks[0])], ["its baseline", baseline.toFixed(2)],
+    ["stability", range(checks[1])], ["whole image", both(0)], ["leading blurred", both(1)],
+    ["others blurred", both(2)], ["unchanged area", percent(checks.at(-1)[1])],
     ["model calls", calls]];
 }
 
