@@ -11,18 +11,18 @@ LEVEL = 0.05  # of significance; intervals cover 95%
 
 
 def mean_interval(values: np.ndarray) -> dict[str, float | None]:
-    """Mean of values (N,) with a 95% interval: Wilson's if all are 0 or 1, else Student's t.
+    """Mean of values (N,) with a 95% interval: Wilson's for bool values, else Student's t.
 
     The percentile bootstrap is too narrow for few values and for rare events.
 
     Returns `mean, low, high, n`, where n counts the finite values. The others are ignored. Without
     any finite value, `mean, low, high` are None.
     """
-    values = _finite(values)
-    if len(values) and np.isin(values, (0, 1)).all():
+    values = np.asarray(values)
+    if values.dtype == bool and len(values):
         low, high = wilson_interval(int(values.sum()), len(values))
         return {"mean": float(values.mean()), "low": low, "high": high, "n": len(values)}
-    return _t_interval(values)
+    return _t_interval(_finite(values))
 
 
 def compare_paired(

@@ -139,7 +139,7 @@ def hit(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> np.ndarray:
     """Pointing game (N,) of maps (N, h, w), enlarged, with a tolerance in pixels."""
     maps = enlarge(maps)
     pairs = zip(maps, masks[: len(maps)], strict=True)
-    return np.array([metrics.pointing_game(*pair, tolerance) for pair in pairs], float)
+    return np.array([metrics.pointing_game(*pair, tolerance) for pair in pairs])
 
 
 def tolerance_curves(trial: Trial, keys: Iterable[str], masks: np.ndarray) -> dict[str, Any]:

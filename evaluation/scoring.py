@@ -20,7 +20,7 @@ GROUND_TRUTH = {"pointing_game": True, "pointing_game_exact": True}
 GROUND_TRUTH |= {"relevance_mass": True, "average_precision": True}
 FILL = "mean"  # default replacement of removed pixels
 TOLERANCE = 4  # pixels: one cell of the compact network's last map
-Scores = dict[str, np.ndarray]  # metric -> (N,)
+Scores = dict[str, np.ndarray]  # metric -> (N,), bool if its mean is a proportion
 Score = Callable[[np.ndarray, Batch], Scores]  # maps (N, H, W) at image size -> scores
 
 
@@ -156,7 +156,7 @@ def faithfulness(
         "deletion_auc": metrics.auc(deletion),
         "insertion_auc": metrics.auc(insertion),
         "average_drop": drop,
-        "increase_in_confidence": increase.astype(float),
+        "increase_in_confidence": increase,
         "deletion": deletion,
         "insertion": insertion,
     }
@@ -167,8 +167,8 @@ def on_ground_truth(masks: np.ndarray, maps: np.ndarray, batch: Batch) -> Scores
     masks = masks[: len(batch)]
     pairs = list(zip(maps, masks, strict=True))
     return {
-        "pointing_game": np.array([metrics.pointing_game(*p, TOLERANCE) for p in pairs], float),
-        "pointing_game_exact": np.array([metrics.pointing_game(*p, 0) for p in pairs], float),
+        "pointing_game": np.array([metrics.pointing_game(*p, TOLERANCE) for p in pairs]),
+        "pointing_game_exact": np.array([metrics.pointing_game(*p, 0) for p in pairs]),
         "relevance_mass": metrics.relevance_mass(maps, masks),
         "average_precision": metrics.average_precision(maps, masks),
     }

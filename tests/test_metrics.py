@@ -186,8 +186,8 @@ def test_intervals_and_verdicts():
     found = statistics.mean_interval(values)
     assert found["low"] < 1 < found["high"]
     assert found["high"] - found["low"] == pytest.approx(2 * 1.96 / 20, rel=0.15)
-    constant = statistics.mean_interval(np.array([0.5, np.nan, 0.5]))
-    assert constant == {"mean": 0.5, "low": 0.5, "high": 0.5, "n": 2}
+    missing = statistics.mean_interval(np.array([0.5, np.nan, 0.5]))
+    assert missing == {"mean": 0.5, "low": 0.5, "high": 0.5, "n": 2}
     cases = (values - 1, True, "beats"), (values - 1, False, "loses"), (values, True, "ties")
     for baseline, larger, verdict in (*cases, (rng().permutation(values), True, "ties")):
         assert statistics.compare_paired(values, baseline, larger)["verdict"] == verdict
@@ -204,7 +204,15 @@ def test_intervals_cover_rare_events_and_few_values():
     ):
         found = [statistics.mean_interval(sample()) for _ in range(400)]
         assert np.mean([row["low"] <= mean <= row["high"] for row in found]) > 0.9
-    assert statistics.mean_interval(np.ones(50))["low"] == pytest.approx(0.929, abs=1e-3)  # Wilson
+
+
+def test_the_kind_of_a_metric_and_not_its_values_selects_the_interval():
+    """n successes of n: Wilson's lower bound is n / (n + z^2). Equal shares have no spread."""
+    found = statistics.mean_interval(np.ones(50, bool))
+    assert found["low"] == pytest.approx(50 / (50 + 1.959964**2)) and found["high"] == 1
+    for share in (0.0, 0.5, 1.0):
+        found = statistics.mean_interval(np.full(50, share))
+        assert (found["low"], found["high"]) == (share, share)
 
 
 def test_a_crossed_interval_covers_the_spread_between_groups_and_images():
