@@ -208,8 +208,7 @@ def save(path: str | Path, model: Model, half: bool = False) -> Path:
 
     Raises UserError if `load` would refuse the checkpoint.
     """
-    network = getattr(model.network, "module", model.network)  # the network in a DataParallel
-    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    state = {k: v.detach().cpu().contiguous() for k, v in model.network.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     content = {name: value for name, value in vars(model).items() if name != "network"}

@@ -127,15 +127,15 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float | np.floating) and not np.isfinite(value) else value
 
 
-def read_json(path: str | Path, *keys: str) -> dict[str, Any]:
-    """Reads a results file. Raises UserError if it is missing, damaged or lacks one of `keys`."""
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Reads a results file. Raises UserError if it is missing, damaged or not an object.
+
+    What reads its entries does so inside `reading`.
+    """
     with _readable(path):
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    with reading(path):
-        if not isinstance(content, dict):
-            raise TypeError("not a JSON object")
-        for key in keys:
-            content[key]
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a JSON object: run the script that writes it again")
     return content
 
 

@@ -151,12 +151,12 @@ def read_finished(out: Path, plan: dict[str, Any]) -> tuple[list[dict], list[np.
     if not path.is_file():
         return [], []
     with results.reading(path):
-        content = results.read_json(path, "trainings")
+        content = results.read_json(path)
+        rows = content["trainings"]
         correct = results.read_npz(out / "ablation.npz")["right"]
     if {key: content.get(key) for key in plan} != results.plain(plan):
         advice = "start without --resume, or with another --out"
         raise cli.UserError(f"{path} was made with other settings or data: {advice}")
-    rows = content["trainings"]
     return rows, list(correct[: len(rows)])  # the arrays are written first
 
 

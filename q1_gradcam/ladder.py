@@ -69,7 +69,7 @@ def main() -> None:
     trainings = []
     if args.resume and path.is_file():
         with results.reading(path):
-            trainings = results.read_json(path, "trainings")["trainings"]
+            trainings = results.read_json(path)["trainings"]
     for seed in args.seeds:
         for name, chosen in recipes().items():
             chosen = results.plain(chosen)

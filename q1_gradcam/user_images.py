@@ -27,10 +27,6 @@ class Classifier:
     network: nn.Module  # the same with the logits as trained, which the maps explain
     layer: str
 
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
-
 
 def is_name(model: str) -> bool:
     """Whether `model` is the name of a torchvision classifier rather than a file."""

@@ -27,15 +27,8 @@ from common.cli import ROOT, Parser, UserError, run
 import numpy as np
 
 # Nothing else is ever run, whatever a results file says.
-SCRIPTS = [
-    f"{folder}/{name}.py"
-    for folder, names in {
-        "q1_gradcam": ("train", "evaluate", "explain", "ablate"),
-        "q2_lime": ("train_text", "explain", "explain_text", "ablate", "verdicts"),
-        "evaluation": ("run", "compare", "speed"),
-    }.items()
-    for name in names
-]
+FOLDERS = ("q1_gradcam", "q2_lime", "evaluation")
+SCRIPTS = [p.relative_to(ROOT).as_posix() for f in FOLDERS for p in (ROOT / f).glob("*.py")]
 TOLERANCE = 1e-3
 IGNORED = re.compile(
     "provenance|hardware|seconds|per_second|ratio$|forward_passes|memory|time_share|matrix_product"
@@ -73,7 +66,7 @@ def main() -> None:
 def command_of(path: Path) -> tuple[str, ...]:
     """The recorded command, without "python". Raises UserError if it runs none of SCRIPTS."""
     with results.reading(path):
-        recorded = results.read_json(path, "provenance")["provenance"]["command"]
+        recorded = results.read_json(path)["provenance"]["command"]
     try:
         python, script, *options = shlex.split(str(recorded))
     except ValueError:
