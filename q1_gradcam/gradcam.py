@@ -15,8 +15,8 @@ and, on the pixels x instead of a layer:
     Guided backprop   as above; ReLUs pass only positive gradients     arXiv:1412.6806
     Guided Grad-CAM   guided backprop times upsampled ReLU(Grad-CAM)   arXiv:1610.02391, section 3.2
 
-Layer maps are signed and have the layer's resolution; ReLU, upsampling and scaling are separate
-functions. Pixel maps have the image's resolution and are not negative.
+Layer maps are signed and have the layer's resolution. Pixel maps have the image's resolution and
+are not negative.
 
 If only average pooling and a linear head follow the layer, as after the last stage of the compact
 network, G is the same at every position. There HiResCAM equals Grad-CAM, and the counterfactual map
@@ -193,10 +193,9 @@ def at_layer(
     def detach(module, inputs, output):
         if leaves:
             raise UserError(f"layer {layer!r} runs more than once, so its map would be ambiguous")
-        if isinstance(output, Tensor):
-            leaves.append(output.detach().requires_grad_())
-        reshaped = reshape is not None and bool(leaves)
-        _check_maps(layer, reshape(leaves[0]) if reshaped else output, x, reshaped)
+        converted = reshape(output) if reshape and isinstance(output, Tensor) else output
+        _check_maps(layer, converted, x, reshape is not None)
+        leaves.append(output.detach().requires_grad_())
         return leaves[0].clone()  # an in-place ReLU after the layer must not change the activations
 
     hook = find_layer(network, layer).register_forward_hook(detach)
@@ -234,13 +233,6 @@ def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear upsampling of maps (N, h, w) to (N, H, W); cell centers stay in place."""
     maps = F.interpolate(maps[:, None], tuple(size), mode="bilinear", align_corners=False)
     return maps[:, 0]
-
-
-def scale(maps: Tensor) -> Tensor:
-    """Positive part of maps (N, h, w), each divided by its maximum: 0 to 1. Dead maps stay zero."""
-    positive = maps.relu()
-    peak = positive.flatten(1).amax(1)[:, None, None]
-    return positive / torch.where(peak > 0, peak, torch.ones_like(peak))
 
 
 def _check_maps(layer: str, output: object, x: Tensor, reshaped: bool) -> None:
