@@ -1,10 +1,7 @@
 """Writes the table of results in README.md, between its two markers, from the results files.
 
-python report/update_readme.py            rewrite the table
-python report/update_readme.py --check    exit status 1 if README.md has another table
+python report/update_readme.py
 """
-
-import sys
 
 from common import results
 from common.cli import ROOT, Parser, UserError, run
@@ -54,18 +51,12 @@ def table() -> str:
 
 
 def main() -> None:
-    parser = Parser(__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing, only compare")
-    args = parser.parse_args()
+    Parser(__doc__).parse_args()
     old = README.read_text(encoding="utf-8")
     if old.count(START) != 1 or old.count(END) != 1:
         raise UserError(f"README.md needs the markers {START} and {END} once each")
     new = f"{old.split(START)[0]}{START}\n{table()}\n{END}{old.split(END)[1]}"
-    if args.check and new != old:
-        print("README.md is out of date: run python report/update_readme.py", file=sys.stderr)
-        sys.exit(1)
-    if not args.check:
-        results.write_whole(README, lambda file: file.write(new.encode()))
+    results.write_whole(README, lambda file: file.write(new.encode()))
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ def test_no_file_and_no_network(tmp_path, monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", refuse)
     with pytest.raises(UserError, match=r"cifar10\.npz or the official .*\.tar\.gz .*make demo"):
         data.load_cifar10(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

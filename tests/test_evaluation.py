@@ -7,15 +7,12 @@ from common import data, metrics, models, results, synthetic
 import numpy as np
 import pytest
 import torch
+from test_metrics import half_white, lightness, rng
 
 from evaluation import compare, experiments, figures, ground_truth, mistakes, randomization, scoring
 from evaluation import explainers as explainers_module
 from evaluation.explainers import EXPLAINERS, Batch, Explainer
 from q2_lime import images
-
-
-def rng():
-    return np.random.default_rng(7)
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +41,8 @@ def network_free(explain) -> Explainer:
 
 def test_a_good_map_beats_a_bad_one_by_every_metric():
     """A network that measures lightness; maps of the white half and of the black half."""
-    white = np.zeros((5, 10, 10, 3), np.uint8)
-    white[:, :5] = 255
-
-    def lightness(images):
-        light = images.mean((1, 2, 3)) / 255
-        return np.stack((light, 1 - light), 1)
-
     upper = np.repeat([2.0, -1.0], 5)[None, :, None] * np.ones((5, 1, 10))
-    batch = Batch(white, np.zeros(5, int), list(range(5)))
+    batch = Batch(half_white(5), np.zeros(5, int), list(range(5)))
     good, bad = (scoring.faithfulness(lightness, "mean", 0, m, batch) for m in (upper, -upper))
     larger = {key: value for key, value in scoring.FAITHFULNESS.items() if "increase" not in key}
     duel = scoring.duel(good, bad, larger)
