@@ -78,6 +78,15 @@ def torchrun(*arguments):
     )
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """torchrun gives each process one thread; bits are the same only with as many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def test_two_processes_share_batches_and_average(tmp_path):
     script = tmp_path / "share.py"
     script.write_text(SHARE)
