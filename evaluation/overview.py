@@ -25,7 +25,11 @@ METHODS = {  # label -> explainer, stage (-1: the last)
     "LIME": ("lime", -1),
     "Center\n(baseline)": ("center", -1),
 }
-RULE = "the first images of a random draw: two correct, two incorrect, one marked, one shape"
+RULE = (
+    "the first of a random order that qualify: two test images classified correctly, "
+    "two incorrectly, one of another class that is taken for the marked class with the mark, and "
+    "one shape classified correctly"
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def samples(setup: Setup) -> tuple[list[Sample], dict[str, str]]:
         sample(kind, setup, images[k], order[k], dataset.classes[labels[k]])
         for kind, k in zip(kinds, first, strict=True)
     ]
-    (marked, hashes) = setup.load("marked")
+    marked, hashes = setup.load("marked")
     others = order[labels != number]
     stamped, where = synthetic.stamp_each(dataset.x_test[others], others, setup.seed)
     k = np.flatnonzero(marked.predict(stamped).argmax(1) == number)[0]

@@ -8,6 +8,8 @@ is not used. Writes OUT/ablation.json, ablation.svg, and ablation.npz (which hel
 training classifies correctly).
 """
 
+import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from common import cli, data, results, statistics
 from common.figures import save
 
 import numpy as np
+import torch
 
 from q1_gradcam import figures, train
 from q1_gradcam.recipes import recipe
@@ -50,29 +53,78 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = {  # choice -> alternative -> ch
 }
 
 
-def main() -> None:
-    parser = cli.Parser(__doc__)
+@dataclass(frozen=True)
+class Setup:
+    """What every training works with. Also used by ladder.py."""
+
+    args: argparse.Namespace
+    device: torch.device
+    dataset: data.Dataset
+    kept: np.ndarray  # indices of the images to train on
+    held_out: np.ndarray  # indices of the images to evaluate on
+
+    @property
+    def out(self) -> Path:
+        return self.args.out
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """Must be the same when a run is resumed."""
+        content = {"dataset": "cifar10", "data_sha256": self.dataset.sha256}
+        return content | {"train_size": len(self.kept), "held_out": len(self.held_out)}
+
+    def train(self, chosen: dict, seed: int) -> tuple[dict[str, Any], np.ndarray]:
+        """Trains with the recipe `chosen`. Returns its accuracy and cost, and `train.correct` of
+        the held-out images."""
+        plan, held_out = self.plan | {"arch": "compact", "recipe": chosen}, self.held_out
+        model, run = train.train_one(self.dataset, self.kept, held_out, plan, seed, self.device)
+        images, labels = self.dataset.x_train[held_out], self.dataset.y_train[held_out]
+        hits = train.correct(model.network, images, labels)
+        row = dict(zip(("accuracy", "accuracy_mirror"), hits.mean(1), strict=True))
+        row |= {"temperature": model.temperature, "parameters": run["parameters"]}
+        return row | {"train_flops": run["train_flops"], "seconds": run["row"]["seconds"]}, hits
+
+    def write(self, name: str, content: dict[str, Any]) -> None:
+        origin = {"data_source": self.dataset.source, "data_sha256": self.dataset.sha256}
+        provenance = results.provenance(0, self.device, **origin)
+        results.write_json(self.out / name, content | {"provenance": provenance})
+
+    def read_finished(self, name: str, plan: dict[str, Any]) -> list[dict[str, Any]]:
+        """The trainings in OUT with --resume; UserError if made with another plan."""
+        path = self.out / name
+        if not self.args.resume or not path.is_file():
+            return []
+        with results.reading(path):
+            content = results.read_json(path)
+            rows = content["trainings"]
+        if {key: content.get(key) for key in plan} != results.plain(plan):
+            advice = "start without --resume, or with another --out"
+            raise cli.UserError(f"{path} was made with other settings or data: {advice}")
+        return rows
+
+
+def start(parser: cli.Parser) -> Setup:
+    """Adds the options of ablate.py and ladder.py, parses them and splits the training images."""
     parser.data_option()
-    default = results.OUTPUTS / "q1_gradcam"
-    text = "default: outputs/q1_gradcam"
+    default, text = results.OUTPUTS / "q1_gradcam", "default: outputs/q1_gradcam"
     parser.add_argument("--out", type=Path, default=default, metavar="DIR", help=text)
-    text = "keep the trainings in OUT/ablation.json"
-    parser.add_argument("--resume", action="store_true", help=text)
+    parser.add_argument("--resume", action="store_true", help="keep the finished trainings in OUT")
     parser.device_option()
     args = parser.parse_args()
     cli.keep_freed_memory()
     device = cli.pick_device(args.device)
-    out = results.output_folder(args.out)
+    results.output_folder(args.out)
     dataset = data.load("cifar10", args.data)
-    kept, held_out = data.held_out_split(dataset.y_train, HELD_OUT)
-    plan = {
-        "dataset": "cifar10",
-        "data_sha256": dataset.sha256,
-        "train_size": len(kept),
-        "held_out": HELD_OUT,
-        "recipe": recipe("compact", "cifar10", EPOCHS) | {"options": {"widths": WIDTHS}},
-    }
-    rows, correct = read_finished(out, plan) if args.resume else ([], [])
+    return Setup(args, device, dataset, *data.held_out_split(dataset.y_train, HELD_OUT))
+
+
+def main() -> None:
+    setup = start(cli.Parser(__doc__))
+    base = recipe("compact", "cifar10", EPOCHS) | {"options": {"widths": WIDTHS}}
+    plan = setup.plan | {"recipe": base}
+    rows, correct = setup.read_finished("ablation.json", plan), []
+    if rows:  # the arrays are written first
+        correct = list(results.read_npz(setup.out / "ablation.npz")["right"][: len(rows)])
 
     alternatives = [
         (choice, value, changes, SEEDS[0])
@@ -83,40 +135,22 @@ def main() -> None:
     for choice, value, changes, seed in (first, *alternatives, *others):
         if any((row["choice"], row["value"], row["seed"]) == (choice, value, seed) for row in rows):
             continue
-        row = {"choice": choice, "value": value, "changes": changes, "seed": seed}
-        recipe_now = plan["recipe"] | changes
-        measured, hits = train_and_score(plan, recipe_now, dataset, kept, held_out, seed, device)
-        rows.append(row := row | measured)
+        measured, hits = setup.train(base | changes, seed)
+        row = {"choice": choice, "value": value, "changes": changes, "seed": seed} | measured
+        rows.append(row)
         correct.append(hits)
         print(f"{choice}: {value}, seed {seed}: held out {row['accuracy']:.2%}", flush=True)
-        write(out, plan, rows, np.stack(correct), device, dataset)
-    write(out, plan, rows, np.stack(correct), device, dataset)
-    print(f"wrote {results.shown(out / 'ablation.json')}")
+        write(setup, plan, rows, np.stack(correct))
+    write(setup, plan, rows, np.stack(correct))
+    print(f"wrote {results.shown(setup.out / 'ablation.json')}")
 
 
-def train_and_score(
-    plan: dict, chosen: dict, dataset, kept: np.ndarray, held_out: np.ndarray, seed: int, device
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Trains with the recipe `chosen`: accuracy and cost, and `train.correct` of the held-out
-    images."""
-    changed = plan | {"arch": "compact", "recipe": chosen}
-    model, run = train.train_one(dataset, kept, held_out, changed, seed, device)
-    labels = dataset.y_train[held_out]
-    hits = train.correct(model.network, dataset.x_train[held_out], labels)
-    row = dict(zip(("accuracy", "accuracy_mirror"), hits.mean(1), strict=True))
-    row |= {"temperature": model.temperature, "parameters": run["parameters"]}
-    return row | {"train_flops": run["train_flops"], "seconds": run["row"]["seconds"]}, hits
-
-
-def write(out: Path, plan, rows: list[dict], correct: np.ndarray, device, dataset) -> None:
+def write(setup: Setup, plan: dict, rows: list[dict], correct: np.ndarray) -> None:
     """Writes the trainings so far, their comparison with the baseline, and the figure."""
     alternatives = compare(rows, correct)
-    content = plan | {"trainings": rows, "alternatives": alternatives}
-    origin = {"data_source": dataset.source, "data_sha256": dataset.sha256}
-    provenance = results.provenance(0, device, **origin)
-    results.write_npz(out / "ablation.npz", right=correct)
-    results.write_json(out / "ablation.json", content | {"provenance": provenance})
-    save(figures.ablation(rows, alternatives), out / "ablation.svg")
+    results.write_npz(setup.out / "ablation.npz", right=correct)
+    setup.write("ablation.json", plan | {"trainings": rows, "alternatives": alternatives})
+    save(figures.ablation(rows, alternatives), setup.out / "ablation.svg")
 
 
 def compare(rows: list[dict[str, Any]], correct: np.ndarray) -> list[dict[str, Any]]:
@@ -143,21 +177,6 @@ def compare(rows: list[dict[str, Any]], correct: np.ndarray) -> list[dict[str, A
             alternative |= {"train_flops_ratio": ratio, "against_baseline": against}
             compared.append(alternative)
     return compared
-
-
-def read_finished(out: Path, plan: dict[str, Any]) -> tuple[list[dict], list[np.ndarray]]:
-    """The trainings in OUT and their correct images; UserError if made with another plan."""
-    path = out / "ablation.json"
-    if not path.is_file():
-        return [], []
-    with results.reading(path):
-        content = results.read_json(path)
-        rows = content["trainings"]
-        correct = results.read_npz(out / "ablation.npz")["right"]
-    if {key: content.get(key) for key in plan} != results.plain(plan):
-        advice = "start without --resume, or with another --out"
-        raise cli.UserError(f"{path} was made with other settings or data: {advice}")
-    return rows, list(correct[: len(rows)])  # the arrays are written first
 
 
 if __name__ == "__main__":

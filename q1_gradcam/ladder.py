@@ -9,16 +9,15 @@ and evaluates it on the 5,000 held-out ones; the test set is not used. Writes OU
 ladder.svg after each training.
 """
 
-from pathlib import Path
 from typing import Any
 
-from common import cli, data, results
+from common import cli, results
 from common.figures import save
 
 import numpy as np
 
 from q1_gradcam import figures
-from q1_gradcam.ablate import HELD_OUT, train_and_score
+from q1_gradcam.ablate import start
 from q1_gradcam.recipes import recipe
 
 LADDER: dict[str, dict[str, Any]] = {  # name -> changes to the recipe of the row before
@@ -37,54 +36,32 @@ LADDER: dict[str, dict[str, Any]] = {  # name -> changes to the recipe of the ro
 
 
 def recipes() -> dict[str, dict[str, Any]]:
-    """The recipe of each row."""
+    """The recipe of each row, with the types that its results file has."""
     chosen, rows = recipe("compact", "cifar10"), {}
     for name, changes in LADDER.items():
         chosen = chosen | changes
-        rows[name] = chosen | {"epochs": len(chosen["sides"])}
+        rows[name] = results.plain(chosen | {"epochs": len(chosen["sides"])})
     return rows
 
 
 def main() -> None:
     parser = cli.Parser(__doc__)
-    parser.data_option()
-    default = results.OUTPUTS / "q1_gradcam"
-    text = "default: outputs/q1_gradcam"
-    parser.add_argument("--out", type=Path, default=default, metavar="DIR", help=text)
     text = "one training of each recipe for each seed (default: 0 1 2)"
-    parser.add_argument(
-        "--seeds", type=cli.seed, nargs="+", default=[0, 1, 2], metavar="N", help=text
-    )
-    text = "keep the trainings in OUT/ladder.json"
-    parser.add_argument("--resume", action="store_true", help=text)
-    parser.device_option()
-    args = parser.parse_args()
-    cli.keep_freed_memory()
-    device = cli.pick_device(args.device)
-    out = results.output_folder(args.out)
-    dataset = data.load("cifar10", args.data)
-    kept, held_out = data.held_out_split(dataset.y_train, HELD_OUT)
-    plan = {"dataset": "cifar10", "train_size": len(kept), "held_out": HELD_OUT}
-    path = out / "ladder.json"
-    trainings = []
-    if args.resume and path.is_file():
-        with results.reading(path):
-            trainings = results.read_json(path)["trainings"]
-    for seed in args.seeds:
+    add = parser.add_argument
+    add("--seeds", type=cli.seed, nargs="+", default=[0, 1, 2], metavar="N", help=text)
+    setup = start(parser)
+    trainings = setup.read_finished("ladder.json", setup.plan)
+    for seed in setup.args.seeds:
         for name, chosen in recipes().items():
-            chosen = results.plain(chosen)
             if any((t["recipe"], t["seed"]) == (chosen, seed) for t in trainings):
                 continue
-            print(f"{name}, seed {seed}")
-            row, _ = train_and_score(plan, chosen, dataset, kept, held_out, seed, device)
+            print(f"{name}, seed {seed}", flush=True)
+            row, _ = setup.train(chosen, seed)
             trainings.append({"recipe": chosen, "seed": seed} | row)
-            origin = {"data_source": dataset.source, "data_sha256": dataset.sha256}
-            provenance = results.provenance(seed, device, **origin)
             rows = summary(trainings)
-            content = plan | {"rows": rows, "trainings": trainings, "provenance": provenance}
-            results.write_json(path, content)
-            save(figures.ladder(rows), out / "ladder.svg")
-    print(f"wrote {results.shown(path)}")
+            setup.write("ladder.json", setup.plan | {"rows": rows, "trainings": trainings})
+            save(figures.ladder(rows), setup.out / "ladder.svg")
+    print(f"wrote {results.shown(setup.out / 'ladder.json')}")
 
 
 def summary(trainings: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -92,7 +69,7 @@ def summary(trainings: list[dict[str, Any]]) -> list[dict[str, Any]]:
     the row before on the seeds that both have."""
     rows, before = [], {}
     for name, chosen in recipes().items():
-        runs = {t["seed"]: t for t in trainings if t["recipe"] == results.plain(chosen)}
+        runs = {t["seed"]: t for t in trainings if t["recipe"] == chosen}
         if not runs:
             continue
         row = {"name": name, "seeds": sorted(runs), "epochs": len(chosen["sides"])}

@@ -9,7 +9,16 @@ import pytest
 import torch
 from test_metrics import half_white, lightness, rng
 
-from evaluation import compare, experiments, figures, ground_truth, mistakes, randomization, scoring
+from evaluation import (
+    compare,
+    experiments,
+    figures,
+    ground_truth,
+    mistakes,
+    overview,
+    randomization,
+    scoring,
+)
 from evaluation import explainers as explainers_module
 from evaluation.explainers import EXPLAINERS, Batch, Explainer
 from q2_lime import images
@@ -247,3 +256,18 @@ def test_the_marked_data_set_differs_in_training_images_of_one_class(cifar10):
     number = cifar10.classes.index(synthetic.MARKED_CLASS)
     assert changed.sum() == 4000 and (cifar10.y_train[changed] == number).all()
     assert planted.x_test is cifar10.x_test and planted.sha256 != cifar10.sha256
+
+
+def test_the_overview_says_where_the_peaks_are(setup, monkeypatch):
+    """The center map peaks at pixel (15, 15): on the first ground truth, far from the second."""
+    truths = np.zeros((2, 32, 32), bool)
+    truths[0, 15, 15] = truths[1, 0, 0] = True
+    image = setup.dataset.x_test[0]
+    chosen = [overview.sample("shape", setup, image, k, "disk", truths[k]) for k in (0, 1)]
+    monkeypatch.setattr(overview, "samples", lambda setup: (chosen, {}))
+    monkeypatch.setattr(overview, "METHODS", {"Center": ("center", -1)})
+    first, second = overview.overview(setup, 2)["images"]
+    assert (first["peaks"]["Center"]["row"], first["peaks"]["Center"]["column"]) == (15, 15)
+    assert first["peaks"]["Center"]["hit_exactly"] and not second["peaks"]["Center"]["hit"]
+    assert first["confidence"] == setup.predict(image[None]).max()
+    assert (setup.out / "methods.png").is_file()

@@ -1,4 +1,4 @@
-"""Receptive fields, against closed forms; the page with all methods."""
+"""Receptive fields, against closed forms."""
 
 import numpy as np
 import pytest

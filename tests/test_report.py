@@ -130,3 +130,20 @@ def test_claims_have_different_names():
 def test_the_table_in_the_readme_is_that_of_the_results():
     text = update_readme.README.read_text(encoding="utf-8")
     assert f"{update_readme.START}\n{update_readme.table()}\n{update_readme.END}" in text
+
+
+def test_the_measured_numbers_of_docs_scaling():
+    text = (results.ROOT / "docs/scaling.md").read_text(encoding="utf-8")
+    names = ("q1_gradcam/training", "q1_gradcam/resnet18/training", "evaluation/speed_gradcam")
+    *trainings, speed = (results.read_json(results.OUTPUTS / f"{name}.json") for name in names)
+    lime = results.read_json(results.OUTPUTS / "evaluation/speed_lime.json")
+    ours = lime["images"]["median"]["ours"]
+    flops = [f"{training['flops_per_image'] / 1e9:.2f} GFLOP" for training in trainings]
+    memory = [f"{training['peak_memory_bytes'] / 1e9:.1f} GB" for training in trainings]
+    times = [
+        f"{1000 * network['variants']['this project']['seconds'] / speed['images']:.2f} ms"
+        for network in speed["networks"]
+    ]
+    for row in (flops, memory, times):
+        assert f"| {row[0]} | {row[1]} |" in text
+    assert f"{ours['model_calls']:.0f} model calls and {ours['seconds']:.2f} s per" in text
