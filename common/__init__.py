@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 # has to come before matplotlib is imported.
 os.environ["MPLBACKEND"] = "Agg"
 ROOT = Path(__file__).resolve().parent.parent
+STARTED = time.monotonic()
 OUT_OF_MEMORY = "out of memory|allocate memory|failed to map segment"
 
 

@@ -270,7 +270,7 @@ def to_input(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
 
 @torch.inference_mode()
 def logits(
-    network: nn.Module, images: np.ndarray, batch: int = 500, mirror: bool = False
+    network: nn.Module, images: np.ndarray, batch: int = 100, mirror: bool = False
 ) -> Tensor:
     """Logits (N, K), on the CPU, of images (N, H, W, 3) uint8; `mirror` flips the images."""
     device = next(network.parameters()).device

@@ -19,8 +19,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from common import distributed
-from common.cli import ROOT, UserError, first_line, hardware, printable, progress
+from common import STARTED, distributed
+from common.cli import (
+    ROOT,
+    UserError,
+    first_line,
+    hardware,
+    peak_memory_bytes,
+    printable,
+    progress,
+)
 
 import numpy as np
 import torch
@@ -255,8 +263,16 @@ def git_state(root: Path = ROOT) -> dict[str, Any]:
 GIT_STATE = git_state()  # on import, since files may be edited while a script runs
 
 
+_last_time = STARTED
+
+
 def provenance(seed: int, device: torch.device, **origins: str) -> dict[str, Any]:
-    """How a result was made; `origins` are sources and hashes of the data and weights."""
+    """How a result was made; `origins` are sources and hashes of the data and weights.
+
+    `seconds` counts from the script's previous result, or from its start.
+    """
+    global _last_time
+    seconds, _last_time = time.monotonic() - _last_time, time.monotonic()
     script = Path(sys.argv[0]).resolve()
     name = script.relative_to(ROOT).as_posix() if script.is_relative_to(ROOT) else script.name
     start = ["torchrun", f"--nproc-per-node={distributed.size()}"]
@@ -269,5 +285,7 @@ def provenance(seed: int, device: torch.device, **origins: str) -> dict[str, Any
         "versions": {"python": platform.python_version()} | versions,
         "device": device.type,
         "hardware": hardware(device),
+        "seconds": seconds,
+        "peak_memory_bytes": peak_memory_bytes(),
         **origins,
     }
