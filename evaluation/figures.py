@@ -155,35 +155,35 @@ def stability(content: dict):
 
 
 def mistakes(content: dict):
-    """Confidence against faithfulness; means of the metrics for correct and wrong predictions."""
-    figure, axes = plt.subplots(
-        1, 2, figsize=(WIDTH, 2.8), layout="constrained", width_ratios=(1.2, 1)
-    )
-    panels = {
-        "faithfulness": "insertion - deletion,\nshare of confidence",
-        "gini": "sparseness (Gini)",
-        "discarded_share": "share discarded\nby the ReLU",
-        "rank_correlation_runner_up": "rank correlation with\nmap of runner-up",
+    """Small multiples: confidence against faithfulness of correct and of wrong predictions; the
+    mean of each measure for both."""
+    measures = {
         "average_drop": "average drop",
+        "gini": "sparseness (Gini)",
+        "discarded_share": "share discarded by ReLU",
+        "rank_correlation_runner_up": "correlation, runner-up",
     }
-    groups = (("correct", ACCENT, "o", -0.12), ("incorrect", INK, "^", 0.12))
-    for name, color, marker, offset in groups:
+    groups = {"correct": (ACCENT, "o"), "incorrect": (INK, "^")}
+    figure = plt.figure(figsize=(WIDTH, 3.6), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(2.2, 1))
+    scatters = above.subplots(1, 2, sharex=True, sharey=True)
+    panels = below.subplots(1, len(measures), sharey=True)
+    for place, (name, (color, marker)) in enumerate(groups.items()):
         rho = content["confidence_against_faithfulness"][name]
         style = {"color": color, "markersize": 2.5, "alpha": 0.6, "markeredgewidth": 0}
-        label = f"{name}: rank correlation {rho:.2f}"
-        axes[0].plot(*content["points"][name], marker, label=label, **style)
-        for place, key in enumerate(panels):
-            interval(axes[1], content[name][key], place + offset, color, marker)
-    axes[0].set(
-        xlabel="confidence in the predicted class",
-        ylabel="insertion - deletion AUC,\nas a share of the confidence",
-    )
-    handles = axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=2, fontsize=7, markerscale=2)
-    axes[1].set_yticks(range(len(panels)), panels.values())
-    axes[1].invert_yaxis()
-    axes[1].set_xlabel("mean, 95% interval")
-    grid(axes[1])
+        scatters[place].plot(*content["points"][name], marker, **style)
+        scatters[place].set_title(f"{name} predictions (rank correlation {rho:.2f})")
+        for ax, key in zip(panels, measures, strict=True):
+            interval(ax, content[name][key], place, color, marker)
+    scatters[0].set_ylabel("insertion - deletion AUC,\nas a share of the confidence")
+    above.supxlabel("confidence in the predicted class", fontsize=8)
+    panels[0].set_yticks(range(len(groups)), groups)
+    panels[0].set_ylim(1.5, -0.5)
+    for ax, label in zip(panels, measures.values(), strict=True):
+        ax.set_title(label)
+        ax.margins(x=0.15)
+        grid(ax)
+    below.supxlabel("mean, 95% interval", fontsize=8)
     return figure
 
 

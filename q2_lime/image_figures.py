@@ -3,9 +3,19 @@
 import textwrap
 from dataclasses import dataclass
 
-from common.figures import ACCENT as FOR
-from common.figures import FAINT, INK, WIDTH, axes_at, plt, shorten, show_image, text_at, to_gray
-from common.figures import SECOND as AGAINST
+from common.figures import (
+    ACCENT,
+    FAINT,
+    INK,
+    SECOND,
+    WIDTH,
+    axes_at,
+    plt,
+    shorten,
+    show_image,
+    text_at,
+    to_gray,
+)
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
@@ -14,6 +24,7 @@ from skimage.segmentation import find_boundaries
 
 from q2_lime import core, summary
 
+FOR, AGAINST = ACCENT, SECOND
 SIGNED = LinearSegmentedColormap.from_list("signed", [AGAINST, "#ffffff", FOR])
 TOP_K = 5  # segments that are marked
 MIN_SIDE = 256  # pixels per side at which borders are drawn, so that they stay thin
@@ -198,8 +209,8 @@ def ablation(rows: list[dict], recognized: dict[str, float] | None = None):
     for ax, (factor, group) in zip(axes.flat, groups.items(), strict=False):
         y = np.arange(len(group))
         for key, color, marker, shift in (
-            ("fidelity", FOR, "o", -0.12),
-            ("jaccard", AGAINST, "s", 0.12),
+            ("fidelity", ACCENT, "o", -0.12),
+            ("jaccard", INK, "s", 0.12),
         ):
             quartiles = np.clip([row[f"{key}_quartiles"] for row in group], -0.05, 1)
             ax.hlines(y + shift, *quartiles.T, color=color, linewidth=1)
@@ -218,8 +229,8 @@ def ablation(rows: list[dict], recognized: dict[str, float] | None = None):
         ax.axis("off")
     style = {"linestyle": "none", "markersize": 4}
     handles = [
-        plt.Line2D([], [], color=FOR, marker="o", label="held-out fidelity (R²)", **style),
-        plt.Line2D([], [], color=AGAINST, marker="s", label="top-5 overlap between seeds", **style),
+        plt.Line2D([], [], color=ACCENT, marker="o", label="held-out fidelity (R²)", **style),
+        plt.Line2D([], [], color=INK, marker="s", label="top-5 overlap between seeds", **style),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
@@ -240,8 +251,8 @@ def kernel(d: int, widths: tuple[float, ...], shown: float):
     (GLIME)."""
     figure, ax = plt.subplots(figsize=(5.6, 1.97), layout="constrained")
     k = np.arange(d + 1)
-    ax.bar(k - 0.17, binom.pmf(k, d, 0.5), 0.3, color=AGAINST, label="LIME package, ρ = 0.5")
-    ax.bar(k + 0.17, binom.pmf(k, d, shown), 0.3, color=FOR, label=f"GLIME, ρ = {shown:.2f}")
+    ax.bar(k - 0.17, binom.pmf(k, d, 0.5), 0.3, color=FAINT, label="LIME package, ρ = 0.5")
+    ax.bar(k + 0.17, binom.pmf(k, d, shown), 0.3, color=ACCENT, label=f"GLIME, ρ = {shown:.2f}")
     fine = np.linspace(0, d, 8 * d + 1)
     for width, style in zip(widths, (":", "-", "--"), strict=True):
         weights = np.exp(-((1 - np.sqrt(fine / d)) ** 2) / (2 * width**2))

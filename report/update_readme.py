@@ -1,4 +1,4 @@
-"""Writes the table of results in README.md, between its two markers, from the results files.
+"""Writes the tables in README.md that stand between markers, from the results files.
 
 python report/update_readme.py
 """
@@ -7,7 +7,27 @@ from common import results
 from common.cli import ROOT, Parser, UserError, run
 
 README = ROOT / "README.md"
-START, END = "<!-- results -->", "<!-- /results -->"
+# One row for each question: the results files of its command, and question, command, output,
+# section of the report.
+QUESTIONS = {
+    "q1_gradcam/evaluation.json": "1a. test accuracy | `python q1_gradcam/evaluate.py` | "
+    "[evaluation.json](outputs/q1_gradcam/evaluation.json), "
+    "[confusion.svg](outputs/q1_gradcam/confusion.svg) | 1.2",
+    "q1_gradcam/explanations.json": "1b. ten correct images per class, 1c. five misclassified "
+    "images per class | `python q1_gradcam/explain.py` | overviews of "
+    "[1b](outputs/q1_gradcam/figures/overview_correct.png) and "
+    "[1c](outputs/q1_gradcam/figures/overview_incorrect.png), "
+    "[two sheets per class](outputs/q1_gradcam/figures) | 1.4, 1.5",
+    "q2_lime/text/explanations.json": "2.1. LIME on 20newsgroups | `python "
+    "q2_lime/explain_text.py` | [overview](outputs/q2_lime/text/figures/overview_svm.png), "
+    "[one figure per post](outputs/q2_lime/text/figures) | 2.1",
+    "q2_lime/images/explanations.json": "2.2. LIME on an ImageNet model | `python "
+    "q2_lime/explain.py` | [overview](outputs/q2_lime/images/figures/overview.png), "
+    "[one figure per image](outputs/q2_lime/images/figures) | 2.2",
+    "evaluation/*.json": "comparison, reliability | `make trust` | "
+    "[outputs/evaluation](outputs/evaluation) | 3 to 5",
+}
+TRUST = ("python evaluation/run.py", "python evaluation/compare.py")  # the commands of `make trust`
 # One row for each results file: what, value, compared with.
 ROWS = {
     "q1_gradcam/evaluation": "CIFAR-10 test accuracy | {accuracy:.2%} | 95% interval "
@@ -39,8 +59,25 @@ ROWS = {
 }
 
 
-def table() -> str:
-    """The results as a Markdown table."""
+def questions() -> str:
+    """The questions of the assignment, with the cost of their commands."""
+    lines = ["| question | command | output | report | minutes | memory |"]
+    lines.append("| --- " * 6 + "|")
+    for pattern, cells in QUESTIONS.items():
+        origins = []
+        for path in sorted(results.OUTPUTS.glob(pattern)):
+            with results.reading(path):
+                origins.append(results.read_json(path)["provenance"])
+        if "*" in pattern:
+            origins = [origin for origin in origins if origin["command"] in TRUST]
+        minutes = sum(origin["seconds"] for origin in origins) / 60
+        memory = max(origin["peak_memory_bytes"] for origin in origins) / 1e9
+        lines.append(f"| {cells} | {minutes:.1f} | {memory:.1f} GB |")
+    return "\n".join(lines)
+
+
+def headlines() -> str:
+    """The main results, beside what they are compared with."""
     lines = ["| what | value | compared with | file |", "| --- | --- | --- | --- |"]
     for name, row in ROWS.items():
         path = results.OUTPUTS / f"{name}.json"
@@ -50,12 +87,19 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def updated(text: str) -> str:
+    """The text with new tables between `<!-- NAME -->` and `<!-- /NAME -->`."""
+    for name, table in {"questions": questions, "results": headlines}.items():
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        if text.count(start) != 1 or text.count(end) != 1:
+            raise UserError(f"README.md needs the markers {start} and {end} once each")
+        text = f"{text.split(start)[0]}{start}\n{table()}\n{end}{text.split(end)[1]}"
+    return text
+
+
 def main() -> None:
     Parser(__doc__).parse_args()
-    old = README.read_text(encoding="utf-8")
-    if old.count(START) != 1 or old.count(END) != 1:
-        raise UserError(f"README.md needs the markers {START} and {END} once each")
-    new = f"{old.split(START)[0]}{START}\n{table()}\n{END}{old.split(END)[1]}"
+    new = updated(README.read_text(encoding="utf-8"))
     results.write_whole(README, lambda file: file.write(new.encode()))
 
 

@@ -7,6 +7,7 @@ from common import data, metrics, models, results, synthetic
 import numpy as np
 import pytest
 import torch
+from conftest import call
 from test_metrics import half_white, lightness, rng
 
 from evaluation import (
@@ -17,6 +18,7 @@ from evaluation import (
     mistakes,
     overview,
     randomization,
+    run,
     scoring,
 )
 from evaluation import explainers as explainers_module
@@ -68,11 +70,11 @@ def test_a_new_explainer_appears_in_every_table_and_figure(setup, monkeypatch):
     tables += [faithful["against_lime"]["blur"]["methods"]]
     tables += [ground_truth.shapes(setup, 6)["methods"]]
     drawn = {"faithfulness": faithful}
-    for name, run in {
+    for name, experiment in {
         "randomization": experiments.randomization_test,
         "stability": experiments.stability,
     }.items():
-        drawn[name] = run(setup, 6)
+        drawn[name] = experiment(setup, 6)
         tables.append(drawn[name]["methods"])
     assert all(table["dummy"]["name"] == "Dummy" for table in tables)
     for name, content in drawn.items():
@@ -235,17 +237,17 @@ def test_marks_are_stamped_where_the_mask_says():
     assert changed.sum() == 8 and (labels[changed] == 4).all()
 
 
-def test_user_errors(script, tmp_path, shapes_model):
+def test_user_errors(tmp_path, shapes_model):
     for arguments in (
         ("--only", "beauty"),
         ("--images", "1"),
         ("--model", shapes_model),  # shortcut needs CIFAR-10
         ("--model", tmp_path / "none.pt"),
     ):
-        found = script("evaluation/run.py", *arguments, "--out", tmp_path)
+        found = call(run, *arguments, "--out", tmp_path)
         assert found.returncode == 2 and found.stderr.startswith("error:")
         assert found.stderr.count("\n") == 1
-    found = script("evaluation/compare.py", "--outputs", tmp_path)
+    found = call(compare, "--outputs", tmp_path)
     assert found.returncode == 2 and "explanations.json" in found.stderr
 
 

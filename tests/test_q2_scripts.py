@@ -6,10 +6,10 @@ from common import newsgroups
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, call
 from test_text import answers
 
-from q2_lime import core, linear, text, train_text
+from q2_lime import core, explain_text, linear, text, train_text
 
 OUT = ROOT / "outputs/q2_lime/text"
 
@@ -85,12 +85,12 @@ def test_user_texts(demo, script, tmp_path):
         (None, [], "can't read the text"),
     ],
 )
-def test_user_errors_give_one_line_and_status_2(demo, script, tmp_path, content, options, message):
+def test_user_errors_give_one_line_and_status_2(demo, tmp_path, content, options, message):
     path = tmp_path / "user.txt"
     if content is not None:
         path.write_bytes(content)
     places = ("--models", demo, "--text", path, "--out", tmp_path / "out")
-    ran = script("q2_lime/explain_text.py", *places, *options)
+    ran = call(explain_text, *places, *options)
     assert ran.returncode == 2 and message in ran.stderr, ran.stderr
     assert ran.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
 

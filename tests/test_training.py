@@ -173,9 +173,9 @@ def test_calibration_error_by_hand():
 
 @pytest.mark.slow
 def test_resnet18_learns():
-    """Twenty steps on forty images at a tenth of the learning rate halve the loss."""
+    """Twenty steps on sixteen images at a tenth of the learning rate halve the loss."""
     torch.manual_seed(0)
-    shapes = synthetic.make_shapes(40, seed=3)
+    shapes = synthetic.make_shapes(16, seed=3)
     x, y = models.to_input(shapes.images), torch.from_numpy(shapes.labels).long()
     chosen = recipes.recipe("resnet18", "cifar10")
     network = models.build("resnet18", 10, MEAN, STD, chosen["options"])

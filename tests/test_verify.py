@@ -6,7 +6,9 @@ from common.cli import UserError
 
 import numpy as np
 import pytest
+from conftest import call
 
+from q1_gradcam import evaluate
 from report.verify import command_of, differences
 
 
@@ -68,7 +70,7 @@ def test_files_that_are_no_results_are_user_errors(script, tmp_path):
 
 @pytest.mark.slow
 def test_a_falsified_number_is_found(script, shapes_model, tmp_path):
-    done = script("q1_gradcam/evaluate.py", "--model", shapes_model, "--out", tmp_path)
+    done = call(evaluate, "--model", shapes_model, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     good, bad = tmp_path / "evaluation.json", tmp_path / "bad/evaluation.json"
     content = json.loads(good.read_text())
