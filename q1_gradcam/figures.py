@@ -7,7 +7,6 @@ from common.figures import (
     DEAD,
     FAINT,
     INK,
-    SECOND,
     WIDTH,
     axes_at,
     color_bar,
@@ -41,7 +40,7 @@ def reliability(evaluation: dict):
     ax.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
     after = f"after (T = {evaluation['temperature']:.2f})"
     for key, color, style, label in (
-        ("reliability_as_trained", SECOND, "s--", "before (T = 1)"),
+        ("reliability_as_trained", INK, "s--", "before (T = 1)"),
         ("reliability", ACCENT, "o-", after),
     ):
         diagram = evaluation[key]
@@ -60,7 +59,7 @@ def training_curve(history: list[dict]):
     epochs, sides = [row["epoch"] for row in history], [row["side"] for row in history]
     for key, color, style, label in (
         ("held_out_accuracy", ACCENT, "o-", "single view"),
-        ("held_out_accuracy_mirror", SECOND, "s--", "averaged with the mirror image"),
+        ("held_out_accuracy_mirror", INK, "s--", "averaged with the mirror image"),
     ):
         values = [100 * row[key] for row in history]
         ax.plot(epochs, values, style, color=color, markersize=3, linewidth=1.2, label=label)
@@ -109,7 +108,7 @@ def ladder(rows: list[dict]):
     figure, ax = plt.subplots(figsize=(5.4, 2.8), layout="constrained")
     cost = [row["train_flops"] / 1e15 for row in rows]
     for key, color, style, label in (
-        ("accuracy_mirror", SECOND, "s", "averaged with the mirror image"),
+        ("accuracy_mirror", INK, "s", "averaged with the mirror image"),
         ("accuracy", ACCENT, "o", "single view"),
     ):
         mean, low, high = (
