@@ -77,6 +77,7 @@ def summary(trainings: list[dict[str, Any]]) -> list[dict[str, Any]]:
             gains = [runs[seed][key] - before[seed][key] for seed in common]
             row[key]["gain"] = np.mean(gains) if gains else None
         row["train_flops"] = next(iter(runs.values()))["train_flops"]
+        row["seconds"] = np.mean([run["seconds"] for run in runs.values()])
         rows.append(row)
         before = runs
     return rows

@@ -255,7 +255,7 @@ def test_the_ladder_compares_a_recipe_with_the_one_before_on_the_seeds_that_both
 
     def training(name, seed, accuracy):
         row = {"recipe": recipes[name], "seed": seed, "accuracy": accuracy, "train_flops": 1e15}
-        return row | {"accuracy_mirror": accuracy + 0.01}
+        return row | {"accuracy_mirror": accuracy + 0.01, "seconds": 60.0}
 
     rows = ladder.summary(
         [training(first, 0, 0.90), training(first, 1, 0.94), training(second, 1, 0.95)]
