@@ -36,18 +36,22 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
-def output_base(folder: Path, source: Path, request: dict, inputs: Iterable[Path]) -> Path:
+def output_base(
+    folder: Path, source: Path, request: dict, inputs: Iterable[Path], ending: str = ""
+) -> Path:
     """Where the results for a file go, without the suffix: `folder`/NAME, or NAME-HASH.
 
-    The result of the same `request` (settings and hashes of image and weights, stored in the JSON
-    file under that key) is replaced. No other file is, in particular none of the `inputs`.
+    NAME is the file's, with the `ending`. The result of the same `request` (settings and hashes of
+    input and model, stored in the JSON file under that key) is replaced. No other file is, in
+    particular none of the `inputs`.
     """
     request = results.plain(request)
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
     inputs = {path.resolve() for path in inputs}
     numbered = (f"-{digest}-{k}" for k in itertools.count(2))
+    name = file_name(source.stem[:MAX_STEM]) + ending
     for suffix in itertools.chain(("", f"-{digest}"), numbered):
-        base = folder / f"{file_name(source.stem[:MAX_STEM])}{suffix}"
+        base = folder / f"{name}{suffix}"
         there = [path for path in files_of(base) if os.path.lexists(path)]
         if not there or (_request(base) == request and not inputs & {p.resolve() for p in there}):
             return base
@@ -67,11 +71,15 @@ def files_of(base: Path) -> list[Path]:
 
 
 def write(
-    base: Path, figure, content: dict[str, Any], arrays: dict[str, np.ndarray] | None = None
+    base: Path,
+    figure,
+    content: dict[str, Any],
+    arrays: dict[str, np.ndarray] | None = None,
+    photographs: bool = True,
 ) -> str:
     """Writes the figure, the content and, if given, the arrays. Returns a line that says so."""
     png, text, npz = files_of(base)
-    save(figure, png, photographs=True)
+    save(figure, png, photographs)
     results.write_json(text, content)
     names = [results.shown(png), text.name]
     if arrays:

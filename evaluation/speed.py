@@ -185,10 +185,9 @@ def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: i
 
     def package_on_our_segments(k: int) -> tuple[np.ndarray, float, int]:
         segments = images.segment(enlarged, settings)
-        result = lime_package.explain_image(
-            enlarged, segments, settings.fill, model, [top], samples, k
-        )
-        return result.weights[:, 0], result.score, samples
+        explained = enlarged, segments, model, [top]
+        weights, score = lime_package.explain_image(*explained, samples, k)
+        return weights[:, 0], score, samples
 
     def ours(k: int, samples: int | None = None) -> tuple[np.ndarray, float, int]:
         segments = images.segment(enlarged, settings)

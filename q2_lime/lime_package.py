@@ -1,7 +1,5 @@
 """The `lime` package on this project's segments, for comparison with q2_lime/core.py."""
 
-from dataclasses import dataclass
-
 from common.imagenet import ImageModel
 
 import numpy as np
@@ -13,31 +11,22 @@ from q2_lime.images import predict
 IMAGE_SAMPLES = 1000  # the package's default
 
 
-@dataclass(frozen=True)
-class PackageExplanation:
-    """Weights (d, K), and the in-sample R^2 for the first class."""
-
-    weights: np.ndarray
-    score: float
-
-
 def explain_image(
     image: np.ndarray,
     segments: np.ndarray,
-    fill: str,
     model: ImageModel,
     classes: list[int],
     samples: int,
     seed: int,
-) -> PackageExplanation:
-    """Explains the probabilities of `classes` for an image, given segments (H, W) and a fill."""
+) -> tuple[np.ndarray, float]:
+    """Explains the probabilities of `classes` for an image with segments (H, W); the fill is the
+    mean. Returns weights (d, K), and the in-sample R^2 for the first class."""
     explainer = lime_image.LimeImageExplainer(random_state=seed)
     result = explainer.explain_instance(
         image,
         lambda batch: softmax(predict(model, batch), axis=1),
         labels=tuple(reversed(classes)),  # its `score` is that of the last label
         top_labels=None,
-        hide_color={"mean": None, "gray": 128, "black": 0}[fill],
         num_features=10**6,
         num_samples=samples,
         segmentation_fn=lambda _: segments,
@@ -47,4 +36,4 @@ def explain_image(
         for segment, weight in result.local_exp[label]:
             weights[segment, column] = weight
     score = result.score[classes[0]] if isinstance(result.score, dict) else result.score
-    return PackageExplanation(weights, float(score))
+    return weights, float(score)
