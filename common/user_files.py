@@ -3,9 +3,7 @@
 Each input has NAME.png, NAME.json and, on request, NAME.npz in a folder `user`.
 """
 
-import hashlib
 import itertools
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -39,23 +37,19 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
 def output_base(
     folder: Path, source: Path, request: dict, inputs: Iterable[Path], ending: str = ""
 ) -> Path:
-    """Where the results for a file go, without the suffix: `folder`/NAME, or NAME-HASH.
+    """Where the results for a file go, without the suffix: `folder`/NAME, or NAME-2, NAME-3, ...
 
     NAME is the file's, with the `ending`. The result of the same `request` (settings and hashes of
     input and model, stored in the JSON file under that key) is replaced. No other file is, in
     particular none of the `inputs`.
     """
-    request = results.plain(request)
-    digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
+    name, request = file_name(source.stem[:MAX_STEM]) + ending, results.plain(request)
     inputs = {path.resolve() for path in inputs}
-    numbered = (f"-{digest}-{k}" for k in itertools.count(2))
-    name = file_name(source.stem[:MAX_STEM]) + ending
-    for suffix in itertools.chain(("", f"-{digest}"), numbered):
-        base = folder / f"{name}{suffix}"
+    for number in itertools.count(1):
+        base = folder / (name if number == 1 else f"{name}-{number}")
         there = [path for path in files_of(base) if os.path.lexists(path)]
         if not there or (_request(base) == request and not inputs & {p.resolve() for p in there}):
             return base
-    raise AssertionError
 
 
 def _request(base: Path) -> Any:
@@ -67,6 +61,7 @@ def _request(base: Path) -> Any:
 
 
 def files_of(base: Path) -> list[Path]:
+    """The figure, the content and the arrays of a result."""
     return [base.with_name(base.name + suffix) for suffix in (".png", ".json", ".npz")]
 
 

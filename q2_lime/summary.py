@@ -54,19 +54,15 @@ def describe(sample: dict) -> list[str]:
         f"{sample['model_calls_total']:,} model calls and {sample['seconds_total']:.1f} s for"
         f" {seeds}; {state}."
     )
-    return lines + model_note(sample)
-
-
-def model_note(sample: dict) -> list[str]:
-    """A line if the model itself is wrong or unsure, which the verdict does not mean."""
     predicted = sample.get("mapped_class") or sample["predicted"]
-    wrong = sample["true"] and predicted != sample["true"]
-    unsure = bool(sample["probability"] < UNSURE)
-    if not wrong and not unsure:
-        return []
-    state = " and ".join(["wrong"] * bool(wrong) + ["unsure"] * unsure)
-    share = f" ({sample['probability']:.0%} for its first class)" if unsure else ""
-    return [f"The model itself is {state}{share}; the verdict is about the explanation."]
+    unsure = sample["probability"] < UNSURE
+    states = ["wrong"] if sample["true"] and predicted != sample["true"] else []
+    states += ["unsure"] if unsure else []
+    if states:  # which the verdict does not mean
+        share = f" ({sample['probability']:.0%} for its first class)" if unsure else ""
+        state = f"The model itself is {' and '.join(states)}{share}"
+        lines.append(f"{state}; the verdict is about the explanation.")
+    return lines
 
 
 def medians(samples: list[dict], *keys: str) -> dict[str, float | None]:

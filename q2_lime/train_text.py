@@ -31,6 +31,7 @@ from sklearn.svm import LinearSVC
 from q2_lime import linear
 
 VARIANTS = ("full", "stripped")
+SETTINGS = ("min_df", "stop_words", "C")
 FOLDS = 3
 GRID = {  # min_df and stop_words are searched with the SVM only
     "features__min_df": [1, 2],
@@ -66,7 +67,8 @@ def main() -> None:
             data = texts[variant], labels, groups
             grid = grids[variant] | {"model__C": GRID["model__C"][kind]}
             rows = search(pipeline(kind), grid, *data, args.seed)
-            best = {key: rows[0][key.split("__")[1]] for key in GRID}
+            settings = {name: rows[0][name] for name in SETTINGS}
+            best = dict(zip(GRID, settings.values(), strict=True))
             grids[variant] = {key: [value] for key, value in best.items()}
             models[kind, variant] = train(
                 pipeline(kind).set_params(**best),
@@ -75,7 +77,7 @@ def main() -> None:
                 classes=tuple(posts.classes),
                 stripped=variant == "stripped",
                 dataset=args.dataset,
-                settings={key: rows[0][key] for key in ("min_df", "stop_words", "C")},
+                settings=settings,
             )
             searches[f"{kind}_{variant}"] = rows
             print(f"{kind}, {variant} posts: best of {len(rows)} settings {rows[0]}", flush=True)
@@ -97,11 +99,8 @@ def main() -> None:
     content["provenance"] = results.provenance(args.seed, torch.device("cpu"), **origins)
     results.write_json(out / "evaluation.json", content)
     for kind, row in content["models"].items():
-        print(
-            f"{kind}: test accuracy {row['accuracy']:.2%} on full posts,"
-            f" {row['accuracy_stripped']:.2%} on stripped posts"
-            f" ({row['accuracy_full_on_stripped']:.2%} if trained on full posts)"
-        )
+        full, stripped = (f"{row[key]:.2%}" for key in ("accuracy", "accuracy_stripped"))
+        print(f"{kind}: test accuracy {full} on full posts, {stripped} on stripped posts")
     print(f"wrote {results.shown(out)}: evaluation.json, {len(models)} models")
 
 
@@ -154,10 +153,9 @@ def search(
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     tried = GridSearchCV(estimator, grid, cv=folds, refit=False, n_jobs=2)
     scores = tried.fit(texts, labels, groups=groups).cv_results_
-    columns = [scores[f"param_{key}"] for key in GRID]
-    columns += [scores["mean_test_score"], scores["std_test_score"]]
-    names = ("min_df", "stop_words", "C", "accuracy", "accuracy_std")
-    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    columns = {name: scores[f"param_{key}"] for name, key in zip(SETTINGS, GRID, strict=True)}
+    columns |= {"accuracy": scores["mean_test_score"], "accuracy_std": scores["std_test_score"]}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return results.plain(sorted(rows, key=lambda row: -row["accuracy"]))
 
 
