@@ -17,7 +17,6 @@ import numpy as np
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 UNSURE = 0.5  # the model is called unsure if its largest probability is below
-MAX_STEM = 50  # characters of a name that are kept: file systems allow 255 bytes
 
 
 def image_files(paths: Iterable[Path]) -> list[Path]:
@@ -43,7 +42,7 @@ def output_base(
     input and model, stored in the JSON file under that key) is replaced. No other file is, in
     particular none of the `inputs`.
     """
-    name, request = file_name(source.stem[:MAX_STEM]) + ending, results.plain(request)
+    name, request = file_name(source.stem) + ending, results.plain(request)
     inputs = {path.resolve() for path in inputs}
     for number in itertools.count(1):
         base = folder / (name if number == 1 else f"{name}-{number}")

@@ -147,10 +147,9 @@ def explain(
     weights, truth = found.weights[:, 0], model.contributions(body, list(post.words))[:, label]
     varied = np.ptp(truth) and np.ptp(weights)
     zones = post.zone_shares().argmax(1)
-    top = core.top_features(weights, SHOWN)
     words = [
         {"word": post.words[k], "weight": weights[k], "zone": newsgroups.ZONES[zones[k]]}
-        for k in top
+        for k in core.top_features(weights, SHOWN)
     ]
     sample = {
         "true": true,
