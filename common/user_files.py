@@ -3,9 +3,7 @@
 Each input has NAME.png, NAME.json and, on request, NAME.npz in a folder `user`.
 """
 
-import hashlib
 import itertools
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +17,6 @@ import numpy as np
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 UNSURE = 0.5  # the model is called unsure if its largest probability is below
-MAX_STEM = 50  # characters of a name that are kept: file systems allow 255 bytes
 
 
 def image_files(paths: Iterable[Path]) -> list[Path]:
@@ -36,22 +33,22 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
-def output_base(folder: Path, source: Path, request: dict, inputs: Iterable[Path]) -> Path:
-    """Where the results for a file go, without the suffix: `folder`/NAME, or NAME-HASH.
+def output_base(
+    folder: Path, source: Path, request: dict, inputs: Iterable[Path], ending: str = ""
+) -> Path:
+    """Where the results for a file go, without the suffix: `folder`/NAME, or NAME-2, NAME-3, ...
 
-    The result of the same `request` (settings and hashes of image and weights, stored in the JSON
-    file under that key) is replaced. No other file is, in particular none of the `inputs`.
+    NAME is the file's, with the `ending`. The result of the same `request` (settings and hashes of
+    input and model, stored in the JSON file under that key) is replaced. No other file is, in
+    particular none of the `inputs`.
     """
-    request = results.plain(request)
-    digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:8]
+    name, request = file_name(source.stem) + ending, results.plain(request)
     inputs = {path.resolve() for path in inputs}
-    numbered = (f"-{digest}-{k}" for k in itertools.count(2))
-    for suffix in itertools.chain(("", f"-{digest}"), numbered):
-        base = folder / f"{file_name(source.stem[:MAX_STEM])}{suffix}"
+    for number in itertools.count(1):
+        base = folder / (name if number == 1 else f"{name}-{number}")
         there = [path for path in files_of(base) if os.path.lexists(path)]
         if not there or (_request(base) == request and not inputs & {p.resolve() for p in there}):
             return base
-    raise AssertionError
 
 
 def _request(base: Path) -> Any:
@@ -63,15 +60,20 @@ def _request(base: Path) -> Any:
 
 
 def files_of(base: Path) -> list[Path]:
+    """The figure, the content and the arrays of a result."""
     return [base.with_name(base.name + suffix) for suffix in (".png", ".json", ".npz")]
 
 
 def write(
-    base: Path, figure, content: dict[str, Any], arrays: dict[str, np.ndarray] | None = None
+    base: Path,
+    figure,
+    content: dict[str, Any],
+    arrays: dict[str, np.ndarray] | None = None,
+    photographs: bool = True,
 ) -> str:
     """Writes the figure, the content and, if given, the arrays. Returns a line that says so."""
     png, text, npz = files_of(base)
-    save(figure, png, photographs=True)
+    save(figure, png, photographs)
     results.write_json(text, content)
     names = [results.shown(png), text.name]
     if arrays:

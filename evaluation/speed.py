@@ -26,10 +26,11 @@ from scipy.special import softmax
 from scipy.stats import hypergeom
 
 from q1_gradcam import gradcam, recipes
-from q2_lime import core, images, lime_package, stability
+from q2_lime import core, images, stability
 
 BATCH, ROUNDS = 128, 7
 TOP = 5
+PACKAGE_SAMPLES = 1000  # the default of the `lime` package
 
 
 def main() -> None:
@@ -166,10 +167,10 @@ def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: i
     """Explanations of one image with several seeds: model calls, time, fidelity, and the overlap
     of the top segments between seeds, beside that of random sets."""
     enlarged = images.resize(image, model.side, images.IMAGE_SETTINGS.resize)
-    top, samples = int(images.predict(model, enlarged[None]).argmax()), lime_package.IMAGE_SAMPLES
+    top, samples = int(images.predict(model, enlarged[None]).argmax()), PACKAGE_SAMPLES
     settings = images.IMAGE_SETTINGS
 
-    def package(k: int) -> tuple[np.ndarray, float, int]:
+    def package(k: int, segmentation=None) -> tuple[np.ndarray, float, int]:
         explainer = lime_image.LimeImageExplainer(random_state=k)
         result = explainer.explain_instance(
             enlarged,
@@ -178,17 +179,14 @@ def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: i
             top_labels=None,
             num_features=10**6,
             num_samples=samples,
+            segmentation_fn=segmentation,
         )
         weights = np.array([weight for _, weight in sorted(result.local_exp[top])])
         score = result.score[top] if isinstance(result.score, dict) else result.score
         return weights, float(score), samples
 
     def package_on_our_segments(k: int) -> tuple[np.ndarray, float, int]:
-        segments = images.segment(enlarged, settings)
-        result = lime_package.explain_image(
-            enlarged, segments, settings.fill, model, [top], samples, k
-        )
-        return result.weights[:, 0], result.score, samples
+        return package(k, lambda image: images.segment(image, settings))
 
     def ours(k: int, samples: int | None = None) -> tuple[np.ndarray, float, int]:
         segments = images.segment(enlarged, settings)

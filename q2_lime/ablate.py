@@ -1,4 +1,4 @@
-"""Varies the settings of LIME one at a time and measures fidelity, stability and time.
+"""Varies the settings of LIME one at a time and measures fidelity and stability.
 
     python q2_lime/ablate.py            about ten minutes on two CPU cores
 
@@ -7,7 +7,6 @@ results, whereas explain.py and explain_text.py explain test data. Writes
 OUT/{images,text}/ablation.json and OUT/images/{ablation,kernel}.svg.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -87,32 +86,25 @@ def main() -> None:
     ablate_images(args, device)
 
 
-def measure_all(factors: Factors, measure: Callable[..., dict]) -> list[dict]:
-    """`measure(**change)` for every value of every factor, as the rows of the results file."""
+def measure_all(factors: Factors, measure: Callable[..., list[dict]]) -> list[dict]:
+    """The rows of the results file, one for each value of each factor: medians over the inputs.
+
+    `measure(**change)` returns the scores of each input. A fidelity is NaN, and left out, if the
+    output is constant.
+    """
     rows, default = [], measure()
     for factor, values in factors.items():
         for value, change in values.items():
-            row = measure(**change) if change else default
-            is_default = not change or value == "0.85"
-            rows.append({"factor": factor, "value": value, "default": is_default} | row)
+            measured = measure(**change) if change else default
+            row = {"factor": factor, "value": value, "default": not change or value == "0.85"}
+            for key in measured[0]:
+                scores = [scores[key] for scores in measured]
+                row[key] = np.nanmedian(scores)
+                row[f"{key}_quartiles"] = np.nanpercentile(scores, [25, 75])
+            rows.append(row)
             numbers = f"fidelity {row['fidelity']:.3f}, overlap {row['jaccard']:.2f}"
             print(f"{factor} {value}: {numbers}", flush=True)
     return rows
-
-
-def summarize(measured: list[dict]) -> dict:
-    """Medians over inputs, with quartiles and all values of the scores.
-
-    Leaves out NaN, the fidelity if the output is constant.
-    """
-    row = {}
-    for key in measured[0]:
-        values = [of_input[key] for of_input in measured]
-        row[key] = float(np.nanmedian(values))
-        if key not in ("n_segments", "n_words", "seconds"):
-            row[f"{key}_quartiles"] = np.nanpercentile(values, [25, 75])
-            row[f"{key}_all"] = results.without_nan(values)
-    return row
 
 
 def draw(labels: np.ndarray, classes: tuple[str, ...], seed: int) -> list[int]:
@@ -121,11 +113,10 @@ def draw(labels: np.ndarray, classes: tuple[str, ...], seed: int) -> list[int]:
     return [int(rng.choice(np.flatnonzero(labels == k))) for k, rng in enumerate(rngs)]
 
 
-def write(args, half: str, device, rows: list[dict], content: dict, **origins: str) -> None:
+def write(args, half: str, device, content: dict, **origins: str) -> None:
     out = results.output_folder(args.out / half)
-    content |= {"split": "train", "n_seeds": N_SEEDS}
     content["provenance"] = results.provenance(args.seed, device, **origins)
-    results.write_json(out / "ablation.json", content | {"rows": rows})
+    results.write_json(out / "ablation.json", content)
     print(f"wrote {results.shown(out / 'ablation.json')}")
 
 
@@ -136,34 +127,27 @@ def ablate_images(args, device: torch.device) -> None:
     indices = draw(dataset.y_train, dataset.classes, args.seed)
     default = replace(images.SETTINGS, samples=128, held_out=64, seed=args.seed)
 
-    def measure(**change) -> dict:
+    def measure(**change) -> list[dict]:
         names = vars(images.IMAGE_SETTINGS).keys()
         of_image = {key: change.pop(key) for key in names & change.keys()}
-        settings = replace(default, **change)
-        task = replace(images.IMAGE_SETTINGS, **of_image), settings
-        measured = [measure_image(model, dataset.x_train[k], k, *task) for k in indices]
-        return summarize(measured) | {"samples": settings.samples}
+        task = replace(images.IMAGE_SETTINGS, **of_image), replace(default, **change)
+        return [measure_image(model, dataset.x_train[k], k, *task) for k in indices]
 
     rows = measure_all(IMAGE_FACTORS, measure)
     recognized = {how: accuracy(model, dataset, how, args.seed) for how in images.RESAMPLING}
-    shown = samplers.glime_probability(default.kernel_width)
+    shares = {str(w): effective_share(KERNEL_SEGMENTS, w) for w in KERNEL_WIDTHS}
     content = {
-        "model": model.name,
-        "indices": indices,
-        "image_settings": vars(images.IMAGE_SETTINGS),
-        "settings": vars(default),
         "recognized": recognized,
         "n_recognized_of": RECOGNIZED_OF,
-        "kernel": {
-            "n_segments": KERNEL_SEGMENTS,
-            "share_shown": shown,
-            "effective_share": {str(w): effective_share(KERNEL_SEGMENTS, w) for w in KERNEL_WIDTHS},
-        },
+        "indices": indices,
+        "kernel": {"n_segments": KERNEL_SEGMENTS, "effective_share": shares},
+        "rows": rows,
     }
     origins = {"data_sha256": dataset.sha256, "weights_sha256": model.sha256}
-    write(args, "images", device, rows, content, **origins)
+    write(args, "images", device, content, **origins)
     figure = image_figures.ablation(rows, recognized)
     save_figure(figure, args.out / "images/ablation.svg")
+    shown = samplers.glime_probability(default.kernel_width)
     figure = image_figures.kernel(KERNEL_SEGMENTS, KERNEL_WIDTHS, shown)
     save_figure(figure, args.out / "images/kernel.svg")
 
@@ -174,31 +158,25 @@ def measure_image(
     index: int,
     image_settings: images.ImageSettings,
     settings: core.Settings,
-) -> dict:
-    """Held-out fidelity, overlap between seeds, number of segments, seconds per explanation."""
+) -> dict[str, float]:
+    """Held-out fidelity, and overlap between seeds."""
     image = images.resize(image, model.side, image_settings.resize)
-    started = time.perf_counter()
     segments = images.segment(image, image_settings)
-    seconds, d = time.perf_counter() - started, int(segments.max()) + 1
+    d = int(segments.max()) + 1
     logits = images.masked_logits(model, image, segments, image_settings.fill)
     top = int(logits(np.ones((1, d), bool))[0].argmax())
     values = images.explained_values(logits, [top], image_settings.explained_value)
 
-    def draw_masks(n: int, *key) -> samplers.Sample:
+    def evaluated(n: int, *key) -> tuple[np.ndarray, ...]:
         rng = np.random.default_rng(cli.seed_for(settings.seed, "ablation", index, *key))
-        return core.draw(settings, n, d, rng)
+        masks, sample_weights = core.draw(settings, n, d, rng)
+        return masks, values(masks), sample_weights
 
-    started = time.perf_counter()
-    surrogates = []
-    for k in range(N_SEEDS):
-        masks, sample_weights = draw_masks(settings.samples, "masks", k)
-        surrogates.append(core.fit(masks, values(masks), sample_weights, settings.alpha))
-    seconds += (time.perf_counter() - started) / N_SEEDS
-    masks, sample_weights = draw_masks(settings.held_out, "held out")
-    fidelity = core.fidelity(surrogates[0], masks, values(masks), sample_weights)[0]
+    runs = [evaluated(settings.samples, "masks", k) for k in range(N_SEEDS)]
+    surrogates = [core.fit(*run, settings.alpha) for run in runs]
+    fidelity = core.fidelity(surrogates[0], *evaluated(settings.held_out, "held out"))[0]
     first, second = (surrogate.weights[:, 0] for surrogate in surrogates)
-    jaccard = stability.jaccard(first, second, settings.top_k)
-    return {"fidelity": fidelity, "jaccard": jaccard, "n_segments": d, "seconds": seconds}
+    return {"fidelity": fidelity, "jaccard": stability.jaccard(first, second, settings.top_k)}
 
 
 def accuracy(model: imagenet.ImageModel, dataset: data.Dataset, how: str, seed: int) -> float:
@@ -226,30 +204,27 @@ def ablate_text(args) -> None:
     parsed = [text.read(posts.train[k], model.vocabulary) for k in indices]
     default = replace(text.SETTINGS, samples=1000, seed=args.seed)
 
-    def measure(explained_value: str = "margin", **change) -> dict:
-        settings = replace(default, **change)
-        measured = []
+    def measure(explained_value: str = "margin", **change) -> list[dict]:
+        measured, settings = [], replace(default, **change)
         for index, post in zip(indices, parsed, strict=True):
             d = len(post.words)
             margins = text.answer_linear(post, model)
             top = int(margins(np.ones((1, d), bool))[0].argmax())
             values = text.explained_values(margins, model, [top], explained_value)
-            started = time.perf_counter()
             seeded = [replace(settings, seed=args.seed + k) for k in range(N_SEEDS)]
             runs = [core.explain(values, d, each, index) for each in seeded]
-            seconds = (time.perf_counter() - started) / N_SEEDS
             first, second = (run.weights[:, 0] for run in runs)
             truth = model.contributions(post.text, list(post.words))[:, top]
-            row = {"n_words": d, "fidelity": runs[0].fidelity[0], "seconds": seconds}
+            row = {"fidelity": runs[0].fidelity[0]}
             row["jaccard"] = stability.jaccard(first, second, settings.top_k)
             row["ground_truth_correlation"] = spearmanr(first, truth).statistic
             measured.append(row)
-        return summarize(measured)
+        return measured
 
     rows = measure_all(TEXT_FACTORS, measure)
-    content = {"model": "svm", "indices": indices, "settings": vars(default)}
+    content = {"indices": indices, "settings": vars(default), "rows": rows}
     origins = {"data_sha256": posts.sha256, "svm_sha256": results.sha256(file)}
-    write(args, "text", torch.device("cpu"), rows, content, **origins)
+    write(args, "text", torch.device("cpu"), content, **origins)
 
 
 if __name__ == "__main__":

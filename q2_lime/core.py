@@ -131,11 +131,6 @@ def leave_one_out(
     return (values - surrogate(masks)) / np.maximum(1 - leverage, 1e-6)[:, None]
 
 
-def effective_samples(sample_weights: np.ndarray) -> float:
-    """Kish's effective sample size (sum w)^2 / sum w^2."""
-    return float(sample_weights.sum() ** 2 / (sample_weights**2).sum())
-
-
 def expected_stability(
     masks: np.ndarray,
     sample_weights: np.ndarray,
@@ -195,18 +190,9 @@ class Explanation(Surrogate):
     expected_stability: float  # `similarity` of these weights with those of another run, 0 to 1
 
     @property
-    def surrogate_original(self) -> np.ndarray:
-        """The surrogate's values (K,) for the unmasked input."""
-        return self.weights.sum(0) + self.intercept
-
-    @property
     def model_calls(self) -> int:
         """Number of inputs evaluated: the masks and the unmasked input."""
         return len(self.masks) + 1
-
-    @property
-    def effective_samples(self) -> float:
-        return effective_samples(self.sample_weights)
 
 
 def evaluate(value_function: ValueFunction, masks: np.ndarray) -> np.ndarray:

@@ -24,7 +24,10 @@ import numpy as np
 from scipy.special import softmax
 
 from q2_lime import image_figures, images, stability, summary
-from q2_lime.samplers import SAMPLERS, glime_probability
+from q2_lime.samplers import glime_probability
+
+MEASURES = ("fidelity", "fidelity_baseline", "model_calls", "model_calls_total", "seconds_total")
+MEASURES += ("n_segments", "similarity", "jaccard", "surrogate_error", "whole_input_miss")
 
 
 def arguments() -> argparse.Namespace:
@@ -41,11 +44,8 @@ def arguments() -> argparse.Namespace:
     add("--save-maps", action="store_true", help="with --image: write NAME.npz too")
     text = "test images per class (default: 1)"
     add("--per-class", type=cli.positive, default=1, metavar="N", help=text)
-    text = "mask distribution (default: glime)"
-    add("--sampler", choices=tuple(SAMPLERS), default="glime", help=text)
     add("--segmentation", choices=images.SEGMENTATIONS, help="default: slic; grid for 32 x 32")
-    text = "for a grid: per side"
-    add("--n-segments", "--regions", type=cli.whole(1, 1000), metavar="N", help=text)
+    add("--n-segments", type=cli.whole(1, 1000), metavar="N", help="for a grid: per side")
     text = "masks to fit to (default: until the top segments are settled)"
     add("--samples", type=cli.positive, metavar="N", help=text)
     add("--fast", action="store_true", help="one seed: stability is not measured")
@@ -69,19 +69,11 @@ def arguments() -> argparse.Namespace:
             args.out = args.checkpoint.resolve().parent.parent / "q2_lime/classifier"
         if not args.image:
             defaults = {"segmentation": usual.segmentation, "n_segments": n_segments}
-            defaults |= {
-                "model": imagenet.DEFAULT,
-                "weights": None,
-                "sampler": "glime",
-                "per_class": 1,
-                "fast": False,
-            }
-            args.out = cli.out_folder(args.out, args, defaults | {"samples": None, "seed": 0})
-    args.image_settings = replace(
-        usual, segmentation=segmentation, n_segments=args.n_segments or n_segments
-    )
-    if args.sampler != "glime":  # the kernel width of the lime package; GLIME's is in its draw
-        settings = replace(settings, sampler=args.sampler, kernel_width=0.25)
+            defaults |= {"model": imagenet.DEFAULT, "weights": None, "per_class": 1}
+            defaults |= {"fast": False, "samples": None, "seed": 0}
+            args.out = cli.out_folder(args.out, args, defaults)
+    n_segments = args.n_segments or n_segments
+    args.image_settings = replace(usual, segmentation=segmentation, n_segments=n_segments)
     args.settings = replace(settings, samples=args.samples, seed=args.seed)
     args.n_seeds = 1 if args.fast else stability.N_SEEDS
     return args
@@ -118,19 +110,18 @@ def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset,
         named = f"test image {index}", true
         panel = explain_image(args, model, dataset.x_test[index], *named, "test", index)
         figure = f"figures/{cli.file_name(true)}_{index}.png"
-        sample = {"index": index} | panel.sample | {"figure": figure}
+        # Rounded first, so that the summary agrees with the numbers in the file.
+        sample = results.plain({"index": index} | panel.sample | {"figure": figure})
         panels.append(replace(panel, sample=sample))
         arrays[f"segments_{index}"] = panel.segments.astype(np.uint16)
         arrays[f"weights_{index}"] = panel.weights
         if dataset.ground_truth_test is not None:
             mask = dataset.ground_truth_test[index]
             scores.append(images.ground_truth_scores(panel.segments, panel.weights[:, 0], mask))
-        print(
-            f"{true} {index}: predicted {sample['predicted']}; {summary.one_line(sample)}",
-            flush=True,
-        )
+        said = f"predicted {sample['predicted']}; {summary.one_line(sample)}"
+        print(f"{true} {index}: {said}", flush=True)
 
-    out = args.out
+    out, samples = args.out, [panel.sample for panel in panels]
     written = [
         figures.save(image_figures.page(panel), out / panel.sample["figure"], photographs=True)
         for panel in panels
@@ -138,11 +129,7 @@ def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset,
     sheet = image_figures.overview(panels)
     written.append(figures.save(sheet, out / "figures/overview.png", photographs=True))
     results.write_npz(out / "explanations.npz", **arrays)
-    # Rounded first, so that the summary agrees with the numbers in the file.
-    samples = results.plain([panel.sample for panel in panels])
-    recognized = sum(sample["mapped_class"] == sample["true"] for sample in samples)
-    counts = {"n": len(samples), "n_recognized": recognized}
-    counts |= summary.summarize(samples)
+    counts = summarize(samples)
     content = description(args, model) | {"summary": counts}
     if scores:
         content["ground_truth"] = {k: np.mean([row[k] for row in scores]) for k in scores[0]}
@@ -151,11 +138,23 @@ def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset,
     figures.remove_stale(out, written)
     results.write_json(out / "explanations.json", content | {"samples": samples})
     print(
-        f"{recognized} of {len(samples)} images recognized; explanations:"
-        f" {counts['n_trustworthy']} reliable, {counts['n_undecided']} undecided,"
-        f" {counts['n_not_trustworthy']} not reliable"
+        "{n_recognized} of {n} images recognized; explanations: {n_trustworthy} reliable,"
+        " {n_undecided} undecided, {n_not_trustworthy} not reliable".format(**counts)
     )
     print(f"wrote {results.shown(out / 'explanations.json')} and {len(written)} figures")
+
+
+def summarize(samples: list[dict]) -> dict:
+    """Counts, the range of fidelity and medians over the images of a results file."""
+    fidelity = [sample["fidelity"] for sample in samples if sample["fidelity"] is not None]
+    return {
+        "n": len(samples),
+        "n_recognized": sum(sample["mapped_class"] == sample["true"] for sample in samples),
+        **summary.verdicts(samples),
+        "n_settled": sum(sample["settled"] for sample in samples),
+        "fidelity_range": [min(fidelity), max(fidelity)] if fidelity else None,
+        "median": summary.medians(samples, *MEASURES),
+    }
 
 
 def draw(dataset: data.Dataset, per_class: int, seed: int) -> list[int]:
@@ -213,14 +212,11 @@ def description(args, model: imagenet.ImageModel) -> dict:
     return {
         "model": model.name,
         "weights": model.source,
-        "folded": model.folded,
-        "engine": "builtin",  # not the `lime` package
         "image_settings": vars(args.image_settings),
         "settings": vars(args.settings) | {"share_shown": shown},
         "n_seeds": args.n_seeds,
         "thresholds": stability.THRESHOLDS,
         "interval_level": stability.LEVEL,
-        "selection": f"{args.per_class} of each class, drawn at random (seed {args.seed})",
         "relatives_only": [] if args.checkpoint else imagenet.RELATIVES_ONLY,
     }
 

@@ -8,7 +8,7 @@
 
 Posts are drawn at random from the test posts that still have words when stripped. Takes two minutes
 on 2 CPU cores. Writes OUT/explanations.json, OUT/leak.json and OUT/figures; for --text,
-OUT/user/NAME_HASH_KIND.{json,png}. OUT is the folder of the models, or OUT/other/OPTIONS if options
+OUT/user/NAME_KIND.{png,json}. OUT is the folder of the models, or OUT/other/OPTIONS if options
 differ from their defaults.
 """
 
@@ -29,7 +29,7 @@ from q2_lime import core, leak, linear, stability, summary, text, text_figures
 SOURCES = ("header", "footer")  # zones that name the source of a post
 SHOWN = 10  # top words in figures and results
 MEASURES = ("fidelity", "fidelity_baseline", "ground_truth_correlation")
-MEASURES += ("model_calls", "model_calls_total", "seconds", "seconds_total")
+MEASURES += ("model_calls_total", "seconds_total", "similarity")
 
 
 def arguments():
@@ -68,34 +68,25 @@ def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
     first = models[linear.KINDS[0]]
     posts = newsgroups.load(first.dataset, args.data)
     out = results.output_folder(args.out)
-    stripped = {
-        f"{kind}_stripped": linear.load(args.models / f"{kind}_stripped.npz") for kind in models
-    }
+    stripped = {f"{kind}_stripped": args.models / f"{kind}_stripped.npz" for kind in models}
+    stripped = {key: linear.load(path) for key, path in stripped.items()}
     calls = stability.max_calls(args.settings, args.n_seeds)
     print(f"{len(models)} models, one post of each class, at most {calls:,} model calls for each")
-    chosen, n_excluded = draw(posts, first, args.seed)
+    chosen = draw(posts, first, args.seed)
     panels: dict[str, list[text_figures.Panel]] = {kind: [] for kind in models}
     for kind, model in models.items():
         for index in chosen:
-            true = posts.classes[posts.y_test[index]]
-            name, body = f"post {index}", posts.test[index]
-            panel = explain(args, model, body, name, true, index)
+            true, name = posts.classes[posts.y_test[index]], f"post {index}"
+            panel = explain(args, model, posts.test[index], name, true, index)
             figure = {"figure": f"figures/{kind}_{cli.file_name(true)}.png"}
             sample = {"index": index, "model": kind} | panel.sample | figure
             panels[kind].append(replace(panel, sample=results.plain(sample)))
             print(f"{kind}, {name}, {true}: {summary.one_line(sample)}", flush=True)
     samples = [panel.sample for row in panels.values() for panel in row]
     leaks = results.plain(leak.compare(posts, models | stripped, args.seed))
-    leaks["summary"] = leak.summarize(leaks["models"], samples)
+    leaks["summary"] = leak.summarize(leaks["models"])
     provenance = origin(args, *models, data_sha256=posts.sha256)
-    rule = "test posts with two known words or more when stripped"
     content = {
-        "engine": "builtin",  # not the `lime` package
-        "value": "margin",
-        "sampler": args.settings.sampler,
-        "n_samples": args.samples or "auto",
-        "selection": f"one of each class by seed {args.seed}, from the {rule}",
-        "n_excluded": n_excluded,
         "n_seeds": args.n_seeds,
         "summary": summarize(samples),
         "provenance": provenance,
@@ -111,8 +102,8 @@ def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
     remove_stale(out, written)
     results.write_json(out / "explanations.json", content)
     for kind in models:
-        row = content["summary"][kind]["median"]
-        print(f"{kind}, medians: " + ", ".join(f"{k} {row[k]}" for k in (*MEASURES, "similarity")))
+        medians = content["summary"][kind]["median"].items()
+        print(f"{kind}, medians: " + ", ".join(f"{key} {value}" for key, value in medians))
     print(f"wrote {results.shown(out / 'explanations.json')} and {len(written)} figures")
 
 
@@ -122,18 +113,15 @@ def origin(args, *kinds: str, **more: str) -> dict:
     return results.provenance(args.seed, torch.device("cpu"), **hashes, **more)
 
 
-def draw(posts: newsgroups.Posts, model: linear.LinearModel, seed: int) -> tuple[list[int], int]:
-    """Draws one test post of each class from those with two known words or more when stripped.
-
-    Returns their indices, and the number of excluded posts.
-    """
+def draw(posts: newsgroups.Posts, model: linear.LinearModel, seed: int) -> list[int]:
+    """The index of a random test post of each class, with two known words or more when stripped."""
     words = [set(linear.WORD.findall(newsgroups.strip(body).lower())) for body in posts.test]
     enough = np.array([len(row & model.vocabulary.keys()) > 1 for row in words])
     chosen = []
     for k, name in enumerate(posts.classes):
         rng = np.random.default_rng(cli.seed_for(seed, "post", name))
         chosen.append(int(rng.choice(np.flatnonzero((np.array(posts.y_test) == k) & enough))))
-    return chosen, int((~enough).sum())
+    return chosen
 
 
 def explain(
@@ -160,12 +148,7 @@ def explain(
     varied = np.ptp(truth) and np.ptp(weights)
     zones = post.zone_shares().argmax(1)
     words = [
-        {
-            "word": post.words[k],
-            "weight": weights[k],
-            "zone": newsgroups.ZONES[zones[k]],
-            "ground_truth": truth[k],
-        }
+        {"word": post.words[k], "weight": weights[k], "zone": newsgroups.ZONES[zones[k]]}
         for k in core.top_features(weights, SHOWN)
     ]
     sample = {
@@ -191,7 +174,7 @@ def summarize(samples: list[dict]) -> dict:
         wrong = [s for s in rows if s["predicted"] != s["true"]]
         misleading = {w["word"] for s in wrong for w in s["words"] if w["weight"] > 0}
         source = {w["word"] for s in correct for w in s["words"] if w["zone"] in SOURCES}
-        by_kind[kind] = summary.verdicts(rows) | {
+        by_kind[kind] = {
             "n": len(rows),
             "n_correct": len(correct),
             "median": summary.medians(rows, *MEASURES),
@@ -204,24 +187,22 @@ def summarize(samples: list[dict]) -> dict:
 
 
 def explain_user_text(args, models: dict[str, linear.LinearModel]) -> None:
-    """Explains a user's text with each model."""
+    """Explains a user's text with each model, and writes NAME_KIND.png and NAME_KIND.json."""
     body, name = text.read_user_text(args.text)
-    digest = hashlib.sha256(body.encode()).hexdigest()[:8]  # tells files of the same name apart
-    stem = f"{'text' if args.text == '-' else cli.file_name(Path(args.text).stem)}_{digest}"
-    news_post, panels = text.is_news_post(body), {}
+    news_post, digest = text.is_news_post(body), hashlib.sha256(body.encode()).hexdigest()
+    path = Path("text" if args.text == "-" else args.text)
     for kind, model in models.items():
-        panels[kind] = explain(args, model, body, name, "", "own", body, news_post=news_post)
-    out = results.output_folder(args.out / "user")
-    for kind, panel in panels.items():
+        panel = explain(args, model, body, name, "", "own", body, news_post=news_post)
+        sample, provenance = panel.sample, origin(args, kind)
+        request = {"text_sha256": digest, "model_sha256": provenance[f"{kind}_sha256"]}
+        request |= {"settings": vars(args.settings), "n_seeds": args.n_seeds}
+        base = user_files.output_base(args.out / "user", path, request, [path], f"_{kind}")
+        content = {"model": kind, **sample, "request": request, "provenance": provenance}
         figure = text_figures.post(replace(panel, name=Path(name).name))
-        save_figure(figure, out / f"{stem}_{kind}.png")
-        content = {"model": kind, **panel.sample, "provenance": origin(args, kind)}
-        results.write_json(out / f"{stem}_{kind}.json", content)
-        words = ", ".join(f"{w['word']} {w['weight']:+.2f}" for w in panel.sample["words"][:5])
-        said = f"{panel.sample['predicted']} {panel.sample['probability']:.0%}; {words}"
-        rows = [(kind, said), ("LIME", summary.one_line(panel.sample))]
-        base = results.shown(out / f"{stem}_{kind}")
-        user_files.report(rows, f"wrote {base}.png and {stem}_{kind}.json")
+        written = user_files.write(base, figure, content, photographs=False)
+        words = ", ".join(f"{w['word']} {w['weight']:+.2f}" for w in sample["words"][:5])
+        said = f"{sample['predicted']} {sample['probability']:.0%}; {words}"
+        user_files.report([(kind, said), ("LIME", summary.one_line(sample))], written)
 
 
 if __name__ == "__main__":

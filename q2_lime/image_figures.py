@@ -3,19 +3,9 @@
 import textwrap
 from dataclasses import dataclass
 
-from common.figures import (
-    ACCENT,
-    FAINT,
-    INK,
-    SECOND,
-    WIDTH,
-    axes_at,
-    plt,
-    shorten,
-    show_image,
-    text_at,
-    to_gray,
-)
+from common.figures import ACCENT as FOR
+from common.figures import FAINT, INK, WIDTH, axes_at, plt, shorten, show_image, text_at, to_gray
+from common.figures import SECOND as AGAINST
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
@@ -24,7 +14,6 @@ from skimage.segmentation import find_boundaries
 
 from q2_lime import core, summary
 
-FOR, AGAINST = ACCENT, SECOND
 SIGNED = LinearSegmentedColormap.from_list("signed", [AGAINST, "#ffffff", FOR])
 TOP_K = 5  # segments that are marked
 MIN_SIDE = 256  # pixels per side at which borders are drawn, so that they stay thin
@@ -83,25 +72,12 @@ def top_segments_map(image: np.ndarray, segments: np.ndarray, weights: np.ndarra
     return shown
 
 
-def _heading(panel: Panel) -> str:
-    """The true and the predicted class, and the dataset's class that the prediction belongs to."""
-    true, predicted, mapped = (panel.sample[key] for key in ("true", "predicted", "mapped_class"))
-    text = f"{panel.name}{' (' + true + ')' if true else ''}:"
-    text += f" predicted {predicted}, {panel.sample['probability']:.0%}"
-    if not true:
-        return text
-    if mapped == predicted:  # the model has the dataset's classes
-        return text + (", correct" if predicted == true else ", incorrect")
-    return text + (f", a kind of {mapped}" if mapped else ", none of the ten classes")
-
-
 def _show(ax, image: np.ndarray, title: str = "") -> None:
     """Draws an image with a thin frame, because the edges of a pale one would not be visible."""
     show_image(ax, image, title)
     ax.set_anchor("N")
     ax.title.set_size(6.5)
-    for spine in ax.spines.values():
-        spine.set(visible=True, color=FAINT, linewidth=0.4)
+    ax.spines[:].set(visible=True, color=FAINT, linewidth=0.4)
 
 
 def _color_key(ax) -> None:
@@ -115,10 +91,16 @@ def _color_key(ax) -> None:
 def page(panel: Panel):
     """One image: original, segments, top segments, weights for the two most probable classes, the
     five most probable classes, and how reliable the explanation is."""
-    figure = plt.figure(figsize=(WIDTH, 3.5))
-    size = {"fontsize": 8.5, "fontweight": "bold"}
-    figure.text(0.008, 0.98, _heading(panel), va="top", **size)
-    names = [row["class"] for row in panel.sample["top5"]]
+    sample, figure = panel.sample, plt.figure(figsize=(WIDTH, 3.5))
+    true, predicted, mapped = (sample[key] for key in ("true", "predicted", "mapped_class"))
+    heading = f"{panel.name}{' (' + true + ')' if true else ''}:"
+    heading += f" predicted {predicted}, {sample['probability']:.0%}"
+    if true and mapped == predicted:  # the model has the dataset's classes
+        heading += ", correct" if predicted == true else ", incorrect"
+    elif true:
+        heading += f", a kind of {mapped}" if mapped else ", none of the ten classes"
+    figure.text(0.008, 0.98, heading, va="top", fontsize=8.5, fontweight="bold")
+    names, values = zip(*(row.values() for row in sample["top5"]), strict=True)
     first, second = (shorten(name, 16) for name in names[:2])
     height, width = panel.original.shape[:2]
     image, segments, weights = panel.image, panel.segments, panel.weights.T
@@ -133,7 +115,6 @@ def page(panel: Panel):
     for k, (shown, title) in enumerate(images):
         _show(figure.add_axes((0.008 + 0.199 * k, 0.46, 0.188, 0.407)), shown, title)
     bars = figure.add_axes((0.175, 0.13, 0.18, 0.283))
-    values = [row["probability"] for row in panel.sample["top5"]]
     bars.barh(range(5), values, color=[FOR, *(["#b9b9c2"] * 4)], height=0.7)
     bars.set_yticks(range(5), [shorten(name, 24) for name in names], fontsize=6.5)
     bars.invert_yaxis()
@@ -142,9 +123,8 @@ def page(panel: Panel):
     bars.tick_params(axis="y", length=0)
     for k, value in enumerate(values):
         bars.text(value + 0.02, k, f"{value:.0%}", va="center", fontsize=6.5)
-    lines = [line for text in summary.describe(panel.sample) for line in textwrap.wrap(text, 70)]
-    frame = {"facecolor": "none", "edgecolor": FAINT}
-    frame |= {"linewidth": 0.6, "boxstyle": "round,pad=0.5"}
+    lines = [line for text in summary.describe(sample) for line in textwrap.wrap(text, 70)]
+    frame = {"fc": "none", "ec": FAINT, "linewidth": 0.6, "boxstyle": "round,pad=0.5"}
     style = {"fontsize": 6.1, "va": "top", "linespacing": 1.25, "bbox": frame}
     figure.text(0.42, 0.425, "\n".join(lines), **style)
     _color_key(figure.add_axes((0.878, 0.31, 0.105, 0.03)))
@@ -157,24 +137,21 @@ def overview(panels: list[Panel]):
     A heading begins with a check mark if the prediction is correct, otherwise with a cross.
     """
     columns = 2 if len(panels) <= 12 else 3
-    rows = -(-len(panels) // columns)
     step = (WIDTH / columns - 0.09) / 3  # inches from one image to the next
     side, row_height = step - 0.04, step + 0.34
-    height = row_height * rows + 0.45
+    height = row_height * -(-len(panels) // columns) + 0.45
     size = 6.6 - 0.3 * columns
     figure = plt.figure(figsize=(WIDTH, height))
     for k, panel in enumerate(panels):
         row, column = divmod(k, columns)
         left, top = 0.05 + WIDTH / columns * column, row_height * row + 0.3
         shown = panel.image, panel.segments, panel.weights[:, 0]
-        maps = panel.image, top_segments_map(*shown), weight_map(*shown)
-        for n, image in enumerate(maps):
+        for n, image in enumerate((panel.image, top_segments_map(*shown), weight_map(*shown))):
             _show(axes_at(figure, left + step * n, top, side, side), image)
         sample = panel.sample
         true, predicted, mapped = (sample[key] for key in ("true", "predicted", "mapped_class"))
-        heading = (
-            f"{'✓' if mapped == true else '✗'} {true}: {predicted} {sample['probability']:.0%}"
-        )
+        mark = "✓" if mapped == true else "✗"
+        heading = f"{mark} {true}: {predicted} {sample['probability']:.0%}"
         if mapped not in (None, true, predicted):
             heading += f" (a kind of {mapped})"
         stable = sample["stability"]["similarity"] if sample["stability"] else np.nan
@@ -187,51 +164,36 @@ def overview(panels: list[Panel]):
     return figure
 
 
-def ablation(rows: list[dict], recognized: dict[str, float] | None = None):
-    """One panel per factor: fidelity and overlap for each value, medians with quartiles.
-
-    `recognized`, the accuracy for each resizing method, is shown in one more panel.
-    """
-    groups: dict[str, list[dict]] = {}
-    for row in rows:
-        groups.setdefault(row["factor"], []).append(row)
-    sizes = [len(group) for group in groups.values()] + ([len(recognized)] if recognized else [])
-    columns = 3
-    ratios = [max(sizes[i : i + columns]) + 1.2 for i in range(0, len(sizes), columns)]
-    figure, axes = plt.subplots(
-        len(ratios),
-        columns,
-        figsize=(WIDTH, 0.19 * sum(ratios) + 0.4),
-        layout="constrained",
-        squeeze=False,
-        gridspec_kw={"height_ratios": ratios},
-    )
-    for ax, (factor, group) in zip(axes.flat, groups.items(), strict=False):
+def ablation(rows: list[dict], recognized: dict[str, float]):
+    """One panel per factor: fidelity and overlap for each value, medians with quartiles; and one
+    with the accuracy for each resizing method, `recognized`."""
+    factors = dict.fromkeys(row["factor"] for row in rows)
+    groups = [[row for row in rows if row["factor"] == factor] for factor in factors]
+    sizes = [*map(len, groups), len(recognized)]
+    ratios = [max(sizes[i : i + 3]) + 1.2 for i in range(0, len(sizes), 3)]
+    style = {"figsize": (WIDTH, 0.19 * sum(ratios) + 0.4), "layout": "constrained"}
+    figure, axes = plt.subplots(len(ratios), 3, height_ratios=ratios, **style)
+    marks = {"fidelity": (FOR, "o", -0.12, "held-out fidelity (R²)")}
+    marks["jaccard"] = (INK, "s", 0.12, "top-5 overlap between seeds")
+    for ax, factor, group in zip(axes.flat, factors, groups, strict=False):
         y = np.arange(len(group))
-        for key, color, marker, shift in (
-            ("fidelity", ACCENT, "o", -0.12),
-            ("jaccard", INK, "s", 0.12),
-        ):
+        for key, (color, marker, shift, label) in marks.items():
             quartiles = np.clip([row[f"{key}_quartiles"] for row in group], -0.05, 1)
             ax.hlines(y + shift, *quartiles.T, color=color, linewidth=1)
             medians = np.clip([row[key] for row in group], -0.05, 1)
-            ax.plot(medians, y + shift, marker, color=color, markersize=4, clip_on=False)
+            style = {"color": color, "markersize": 4, "clip_on": False, "label": label}
+            ax.plot(medians, y + shift, marker, **style)
         _categories(ax, factor, [row["value"] for row in group])
         for tick, row in zip(ax.get_yticklabels(), group, strict=True):
             tick.set_fontweight("bold" if row["default"] else "normal")
-    if recognized:
-        ax = axes.flat[len(groups)]
-        ax.barh(range(len(recognized)), recognized.values(), color="#b9b9c2", height=0.6)
-        for k, share in enumerate(recognized.values()):
-            ax.text(share + 0.03, k, f"{share:.0%}", va="center", fontsize=6.5)
-        _categories(ax, "resize: images recognized", list(recognized))
+    ax = axes.flat[len(groups)]
+    ax.barh(range(len(recognized)), recognized.values(), color="#b9b9c2", height=0.6)
+    for k, share in enumerate(recognized.values()):
+        ax.text(share + 0.03, k, f"{share:.0%}", va="center", fontsize=6.5)
+    _categories(ax, "resize: images recognized", list(recognized))
     for ax in axes.flat[len(sizes) :]:
         ax.axis("off")
-    style = {"linestyle": "none", "markersize": 4}
-    handles = [
-        plt.Line2D([], [], color=ACCENT, marker="o", label="held-out fidelity (R²)", **style),
-        plt.Line2D([], [], color=INK, marker="s", label="top-5 overlap between seeds", **style),
-    ]
+    handles = axes.flat[0].get_legend_handles_labels()[0]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
@@ -252,7 +214,7 @@ def kernel(d: int, widths: tuple[float, ...], shown: float):
     figure, ax = plt.subplots(figsize=(5.6, 1.97), layout="constrained")
     k = np.arange(d + 1)
     ax.bar(k - 0.17, binom.pmf(k, d, 0.5), 0.3, color=FAINT, label="LIME package, ρ = 0.5")
-    ax.bar(k + 0.17, binom.pmf(k, d, shown), 0.3, color=ACCENT, label=f"GLIME, ρ = {shown:.2f}")
+    ax.bar(k + 0.17, binom.pmf(k, d, shown), 0.3, color=FOR, label=f"GLIME, ρ = {shown:.2f}")
     fine = np.linspace(0, d, 8 * d + 1)
     for width, style in zip(widths, (":", "-", "--"), strict=True):
         weights = np.exp(-((1 - np.sqrt(fine / d)) ** 2) / (2 * width**2))

@@ -174,16 +174,11 @@ def explained_values(
 def ground_truth_scores(
     segments: np.ndarray, weights: np.ndarray, ground_truth: np.ndarray
 ) -> dict[str, float]:
-    """Compares an explanation with the pixels that decide the class.
+    """Compares the weights (d,) of segments (H, W) with the pixels (H, W) that decide the class.
 
-    Args:
-        segments: (H, W); weights: (d,) for the class; ground_truth: (H, W) bool.
-
-    Returns:
-        relevance_mass: share of the positive weight on the ground truth, if the weight of a segment
-        is spread evenly over its pixels; its baseline is the share of the area.
-        top_segment_hit: 1 if the segment of largest weight lies on the ground truth; its baseline
-        is the share of segments that do.
+    `relevance_mass` is the share of the positive weight on these pixels, if the weight of a segment
+    is spread evenly over its pixels; its baseline is the share of the area. `top_segment_hit` is 1
+    if the segment of largest weight lies on them; its baseline is the share of segments that do.
     """
     flat, inside = segments.ravel(), ground_truth.ravel().astype(float)
     sizes = np.bincount(flat, minlength=len(weights))

@@ -28,7 +28,6 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from q2_lime import core
-from q2_lime.samplers import glime_probability
 
 N_SEEDS = 5  # explanations of each input that are compared, including the one that is shown
 # Fidelity and stability should be at least, the others at most this. All but the first two are in
@@ -55,7 +54,6 @@ REMOVAL_DEVIATIONS, REMOVAL_SHARE = 3.0, 2 / 3
 LEVEL = 0.99  # of the interval of fidelity; over 90% of them cover R^2 on 2,000 other masks
 REPEATS = 1000  # of the bootstrap
 VERDICTS = ("reliable", "undecided", "not reliable")
-AGREEMENT = ("similarity", "jaccard", "rank_correlation", "sign_agreement")
 
 
 @dataclass(frozen=True)
@@ -128,15 +126,10 @@ def explain(
         "fidelity_interval": limits,
         "fidelity_baseline": baseline,
         "fidelity_masks": len(masks),
-        "fidelity_covers": covers(settings, held_out=bool(pool)),
         "model_calls": first.model_calls,
         "model_calls_total": first.model_calls + sum(len(part[0]) for part in pool) + 2,
         "settled": first.settled,
         "expected_stability": first.expected_stability,
-        "effective_samples": first.effective_samples,
-        "original": first.original,
-        "surrogate_original": first.surrogate_original,
-        "spread": spread,
         "leading": leading,
         "removals": removals,
         "unchanged": unchanged,
@@ -206,16 +199,6 @@ def max_calls(settings: core.Settings, n_seeds: int = N_SEEDS) -> int:
     """The largest number of model calls that `explain` can make."""
     n = settings.samples or settings.max_samples
     return n + (max(n * (n_seeds - 1), settings.held_out) if n_seeds > 1 else 0) + 3
-
-
-def covers(settings: core.Settings, held_out: bool) -> str:
-    """On which masks fidelity is measured, in words."""
-    share = ""
-    if settings.sampler == "glime":
-        shown = glime_probability(settings.kernel_width)
-        share = f", which shows each part with probability {shown:.2f}"
-    how = "masks of the other seeds" if held_out else "the masks fitted to, each left out in turn"
-    return f"{how}, drawn by the sampler {settings.sampler}{share}; not masks that hide most parts"
 
 
 def interval(

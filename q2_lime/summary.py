@@ -1,7 +1,5 @@
 """Explanations in words, for figures and terminals, and summaries of many explanations."""
 
-from typing import Any
-
 from common.user_files import UNSURE
 
 import numpy as np
@@ -56,58 +54,35 @@ def describe(sample: dict) -> list[str]:
         f"{sample['model_calls_total']:,} model calls and {sample['seconds_total']:.1f} s for"
         f" {seeds}; {state}."
     )
-    return lines + model_note(sample)
-
-
-def model_note(sample: dict) -> list[str]:
-    """A line if the model itself is wrong or unsure, which the verdict does not mean."""
     predicted = sample.get("mapped_class") or sample["predicted"]
-    wrong = sample["true"] and predicted != sample["true"]
-    unsure = bool(sample["probability"] < UNSURE)
-    if not wrong and not unsure:
-        return []
-    state = " and ".join(["wrong"] * bool(wrong) + ["unsure"] * unsure)
-    share = f" ({sample['probability']:.0%} for its first class)" if unsure else ""
-    return [f"The model itself is {state}{share}; the verdict is about the explanation."]
+    unsure = sample["probability"] < UNSURE
+    states = ["wrong"] if sample["true"] and predicted != sample["true"] else []
+    states += ["unsure"] if unsure else []
+    if states:  # which the verdict does not mean
+        share = f" ({sample['probability']:.0%} for its first class)" if unsure else ""
+        state = f"The model itself is {' and '.join(states)}{share}"
+        lines.append(f"{state}; the verdict is about the explanation.")
+    return lines
 
 
 def medians(samples: list[dict], *keys: str) -> dict[str, float | None]:
-    """Medians of `keys` and of the measures of agreement over samples of a results file.
+    """Medians over samples of a results file: of their values, of the agreement between seeds, and
+    of `surrogate_error` and `whole_input_miss`, the error at the unmasked input.
 
     Missing values are left out; the median of no values is None.
     """
-    rows = {key: [sample[key] for sample in samples] for key in keys}
-    for key in stability.AGREEMENT:
-        rows[key] = [sample["stability"][key] for sample in samples if sample["stability"]]
-    known = {key: [value for value in row if value is not None] for key, row in rows.items()}
-    return {key: float(np.median(row)) if row else None for key, row in known.items()}
+    rows = []
+    for sample in samples:
+        whole = sample["removals"]["whole_input"]
+        error = abs(whole["model"] - whole["surrogate"])
+        errors = {"surrogate_error": error, "whole_input_miss": whole["miss"]}
+        rows.append(sample | (sample["stability"] or {}) | errors)
+    known = {key: [row[key] for row in rows if row.get(key) is not None] for key in keys}
+    return {key: float(np.median(values)) if values else None for key, values in known.items()}
 
 
-def verdicts(samples: list[dict], name: str = "true") -> dict[str, Any]:
-    """Numbers of explanations by verdict, and the `name` of those that are not reliable."""
-    named = {
-        verdict: [sample[name] for sample in samples if sample["verdict"] == verdict]
-        for verdict in stability.VERDICTS
-    }
-    return {
-        "n_trustworthy": len(named["reliable"]),
-        "n_undecided": len(named["undecided"]),
-        "n_not_trustworthy": len(named["not reliable"]),
-        "undecided": named["undecided"],
-        "not_trustworthy": named["not reliable"],
-    }
-
-
-def summarize(samples: list[dict]) -> dict[str, Any]:
-    """Counts, the range of fidelity and medians over the images of a results file."""
-    fidelity = [sample["fidelity"] for sample in samples if sample["fidelity"] is not None]
-    keys = ("fidelity", "fidelity_baseline", "model_calls", "model_calls_total")
-    keys += ("seconds", "seconds_total", "n_segments")
-    errors = [abs(s["original"][0] - s["surrogate_original"][0]) for s in samples]
-    misses = [s["removals"]["whole_input"]["miss"] for s in samples]
-    return verdicts(samples) | {
-        "n_settled": sum(sample["settled"] for sample in samples),
-        "fidelity_range": [min(fidelity), max(fidelity)] if fidelity else None,
-        "median": medians(samples, *keys)
-        | {"surrogate_error": float(np.median(errors)), "whole_input_miss": np.median(misses)},
-    }
+def verdicts(samples: list[dict]) -> dict[str, int]:
+    """Numbers of explanations by verdict."""
+    found = [sample["verdict"] for sample in samples]
+    names = ("n_trustworthy", "n_undecided", "n_not_trustworthy")
+    return {name: found.count(v) for name, v in zip(names, stability.VERDICTS, strict=True)}

@@ -32,49 +32,43 @@ class Post:
     text: str  # see `clean`
     words: tuple[str, ...]  # (d) distinct, in lower case, in order of appearance
     spans: tuple[tuple[int, int, int], ...]  # (start, end, index into `words`) of all occurrences
-    zones: tuple[str, ...]  # of every occurrence, one of `newsgroups.ZONES`
     parts: tuple[tuple[int, int, str], ...]  # (start, end, zone), covering the whole text
 
     def zone_shares(self) -> np.ndarray:
         """Share of each word's occurrences in each zone of `newsgroups.ZONES`, (d, 4)."""
         counts = np.zeros((len(self.words), len(newsgroups.ZONES)))
-        for (_, _, word), zone in zip(self.spans, self.zones, strict=True):
-            counts[word, newsgroups.ZONES.index(zone)] += 1
+        zones = [zone for start, end, zone in self.parts for _ in range(start, end)]
+        for start, _, word in self.spans:
+            counts[word, newsgroups.ZONES.index(zones[start])] += 1
         return counts / counts.sum(1, keepdims=True)
 
 
 def read(
     text: str, known: Collection[str] | None = None, name: str = "the text", news_post: bool = True
 ) -> Post:
-    """Finds the words of a text.
+    """Finds the words of a text, or only those in `known`; `name` is for error messages.
 
-    Args:
-        known: keep only these words; None keeps all.
-        name: of the text in error messages.
-        news_post: whether the text has header, quotes and footer; otherwise all of it is body.
-
-    Raises UserError if it is empty, or has fewer than two (known) words or more than MAX_WORDS.
+    If it is no `news_post`, with header, quotes and footer, all of it is body. Raises UserError if
+    it is empty, or has fewer than two (known) words or more than MAX_WORDS.
     """
     if not text.strip():
         raise UserError(f"{name} is empty: there is nothing to explain")
     text = clean(text)
     parts = newsgroups.zones(text) if news_post else [(0, len(text), "body")]
-    zone_at = [zone for start, end, zone in parts for _ in range(start, end)]
     # Lower case can be longer than the original: the Turkish dotted capital I has two characters.
     places = [place for place, letter in enumerate(text) for _ in letter.lower()] + [len(text)]
     numbers: dict[str, int] = {}
-    spans, zones = [], []
+    spans = []
     for match in WORD.finditer(text.lower()):
         if known is None or match.group() in known:
             start, end = places[match.start()], places[match.end()]
             spans.append((start, end, numbers.setdefault(match.group(), len(numbers))))
-            zones.append(zone_at[start])
     if len(numbers) < 2:
         kind = "words" if known is None else "words that the model knows"
         raise UserError(f"{name} has {len(numbers) or 'no'} {kind}: at least two are needed")
     if len(numbers) > MAX_WORDS:
         raise UserError(f"{name} has {len(numbers):,} different words: at most {MAX_WORDS:,} work")
-    return Post(text, tuple(numbers), tuple(spans), tuple(zones), tuple(parts))
+    return Post(text, tuple(numbers), tuple(spans), tuple(parts))
 
 
 def clean(text: str) -> str:

@@ -35,8 +35,9 @@ class Panel:
 
 def post(panel: Panel):
     """One post: how reliable its explanation is, word weights, class probabilities, the text."""
-    lines, words, top5 = page_lines(panel), panel.sample["words"], panel.sample["top5"]
-    notes, truth = summary.describe(panel.sample), panel.sample["ground_truth_correlation"]
+    lines, sample = page_lines(panel), panel.sample
+    words, top5, truth = (sample[key] for key in ("words", "top5", "ground_truth_correlation"))
+    notes = summary.describe(sample)
     if truth is not None:
         notes.append(f"Rank correlation with the ground truth (coefficient x TF-IDF): {truth:.2f}")
     notes = [line for note in notes for line in textwrap.wrap(note, 125)]
@@ -47,7 +48,10 @@ def post(panel: Panel):
     chart_top = top + heights[column]
     heights[column] += 0.16 * len(top5) + 0.3
     figure = plt.figure(figsize=(WIDTH, top + max(heights)))
-    text_at(figure, 0.08, 0.08, _outcome(panel), fontsize=8.5, fontweight="bold")
+    name, true, predicted = printable(shorten(panel.name, 45)), sample["true"], sample["predicted"]
+    correct = "" if not true else ", correct" if true == predicted else f", true: {true}"
+    heading = f"{name}: predicted {predicted} ({sample['probability']:.0%}){correct}"
+    text_at(figure, 0.08, 0.08, heading, fontsize=8.5, fontweight="bold")
     text_at(figure, 0.08, 0.28, "\n".join(notes), fontsize=6.6, linespacing=1.3)
     _key(figure, top - 0.22)
     _page(axes_at(figure, PAGE_LEFT, top, PAGE_WIDTH, LINE_HEIGHT * len(lines)), lines, panel)
@@ -78,13 +82,6 @@ def overview(panels: list[Panel]):
         ax = axes_at(figure, left + 0.75, top + 0.27, 0.93, 0.68)
         _word_bars(ax, panel.sample["words"][:6], size=5.6)
     return figure
-
-
-def _outcome(panel: Panel) -> str:
-    true, sample = panel.sample["true"], panel.sample
-    correct = "" if not true else ", correct" if true == sample["predicted"] else f", true: {true}"
-    name = printable(shorten(panel.name, 45))
-    return f"{name}: predicted {sample['predicted']} ({sample['probability']:.0%}){correct}"
 
 
 def _key(figure, top: float) -> None:

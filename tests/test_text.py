@@ -241,15 +241,12 @@ def test_the_planted_leak_is_found(posts, model):
 
 
 def test_summary_of_the_leak_by_hand():
-    names = ("header", "quote", "footer", "body")
-    shares = {"a": (0, 0, 0.6, 0.4), "b": (0, 0, 0.1, 0.9), "c": (0, 0, 0.2, 0.8)}
-    full = {name: dict(zip(names, row, strict=True)) for name, row in shares.items()}
-    stripped = dict.fromkeys(full, {"footer": 0, "body": 1.0})
+    full = {name: {"body": share} for name, share in (("a", 0.4), ("b", 0.9), ("c", 0.8))}
+    stripped = dict.fromkeys(full, {"body": 1.0})
     models = {
         "svm": {"outside_body": 0.3, "per_class": full},
         "svm_stripped": {"outside_body": 0.1, "per_class": stripped},
     }
-    summary = leak.summarize(models, [])["svm"]
+    summary = leak.summarize(models)["svm"]
     assert summary["p_value"] == pytest.approx(2 / 2**3)  # three of three, two-sided
     assert summary["outside_body_drop"] == pytest.approx(0.2)
-    assert (summary["footer_class"], summary["median_footer_share"]) == ("a", 0.2)
