@@ -12,7 +12,6 @@ from common.results import download, sha256, shown
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 DEFAULT = "mobilenet_v2"
@@ -79,12 +78,6 @@ def load(
     x = torch.randn(2, 3, model.side, model.side, generator=torch.Generator().manual_seed(0))
     folded = folding.fold(network, x) if fold else None
     return replace(model, network=(folded or network).to(device), folded=folded is not None)
-
-
-def fit(model: ImageModel, image: np.ndarray) -> np.ndarray:
-    """The model's input: the central square of an image (H, W, 3), resized to (side, side, 3)."""
-    resampling = Image.Resampling.LANCZOS if model.side == 32 else Image.Resampling.BICUBIC
-    return np.asarray(ImageOps.fit(Image.fromarray(image), (model.side, model.side), resampling))
 
 
 def to_input(model: ImageModel, images: np.ndarray, device: torch.device) -> Tensor:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from common import cli, data, imagenet, metrics, models, results, statistics
-from common.data import fit_image
 from common.figures import WIDTH, plt, save, show_image, show_map
 
 import numpy as np
@@ -95,7 +94,7 @@ def on_imagenet(args, dataset, index, explained, stored, device):
     if [explained["provenance"][key] for key in hashes] != [model.sha256, dataset.sha256]:
         raise cli.UserError("the weights or images have changed: run q2_lime/explain.py again")
     how = explained["image_settings"]["resize"]
-    resized = np.stack([images.resize(dataset.x_test[k], model.side, how) for k in index])
+    resized = np.stack([data.fit_image(dataset.x_test[k], model.side, how) for k in index])
 
     def predict(x: np.ndarray) -> np.ndarray:
         return softmax(images.predict(model, x), axis=1)
@@ -196,7 +195,7 @@ def sheet(originals: np.ndarray, maps: dict[str, np.ndarray], samples: list[dict
     bound = sorted(sample["rank_correlation"] for sample in samples)[:N_LEAST_SIMILAR][-1]
     for k, sample in enumerate(samples):
         column = axes[3 * (k // ACROSS) : 3 * (k // ACROSS) + 3, k % ACROSS]
-        image = originals[k] if len(originals[k]) <= SMALL else fit_image(originals[k], SMALL)
+        image = originals[k] if len(originals[k]) <= SMALL else data.fit_image(originals[k], SMALL)
         title = f"{sample['true']}, predicted\n{sample['explained']} {sample['confidence']:.0%}"
         show_image(column[0], image, title)
         for ax, key in zip(column[1:], maps, strict=True):

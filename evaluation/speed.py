@@ -165,7 +165,7 @@ def images_per_second(model: imagenet.ImageModel, layout: torch.memory_format) -
 def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: int) -> dict:
     """Explanations of one image with several seeds: model calls, time, fidelity, and the overlap
     of the top segments between seeds, beside that of random sets."""
-    enlarged = images.resize(image, model.side, images.IMAGE_SETTINGS.resize)
+    enlarged = data.fit_image(image, model.side, images.IMAGE_SETTINGS.resize)
     top, samples = int(images.predict(model, enlarged[None]).argmax()), lime_package.IMAGE_SAMPLES
     settings = images.IMAGE_SETTINGS
 

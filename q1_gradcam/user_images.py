@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import imagenet, models, results, user_files
+from common import data, imagenet, models, results, user_files
 from common.cli import UserError
 
 import numpy as np
@@ -90,7 +90,8 @@ def explain(c: Classifier, image: np.ndarray, target: str, method: str = "gradca
     if target not in known:
         few = ", ".join([*known[:12], *["..."] * (len(known) > 12)])
         raise UserError(f"unknown class {target!r}: choose {few}")
-    pixels = imagenet.fit(c.model, image)
+    side = c.model.side
+    pixels = data.fit_image(image, side, "lanczos" if side == 32 else "bicubic")
     x = to_input(c.model, c.network, pixels[None])
     with torch.inference_mode():
         logits = c.model.network(x).cpu().double()

@@ -133,7 +133,7 @@ def image_cases(args) -> Iterator[Case]:
     model = imagenet.load(file=imagenet.local_weights(args.data, imagenet.DEFAULT), device=device)
     rng = np.random.default_rng(cli.seed_for(args.seed, "verdict images"))
     for k in rng.choice(len(dataset.x_train), args.images, replace=False):
-        image = images.resize(dataset.x_train[k], model.side, images.IMAGE_SETTINGS.resize)
+        image = data.fit_image(dataset.x_train[k], model.side, images.IMAGE_SETTINGS.resize)
         segments, fill = images.segment(image, images.IMAGE_SETTINGS), images.IMAGE_SETTINGS.fill
         logits, d = images.masked_logits(model, image, segments, fill), int(segments.max()) + 1
         top = int(logits(np.ones((1, d), bool))[0].argmax())

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from common import folding, imagenet
+from common import data, folding, imagenet
 from common.cli import UserError
 
 import numpy as np
@@ -114,7 +114,7 @@ def test_the_padding_improves_the_predictions(cifar10, imagenet_model):
     plain = zoo.mobilenet_v2(weights=None)
     plain.load_state_dict(torch.load(file, weights_only=True)["state_dict"])
     chosen = np.random.default_rng(0).choice(10000, 100, replace=False)
-    inputs = np.stack([images.resize(cifar10.x_test[i], 224, "bicubic") for i in chosen])
+    inputs = np.stack([data.fit_image(cifar10.x_test[i], 224, "bicubic") for i in chosen])
     kinds = [imagenet.CIFAR_TO_IMAGENET[cifar10.classes[cifar10.y_test[i]]] for i in chosen]
 
     def share(model):

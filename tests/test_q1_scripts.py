@@ -10,7 +10,6 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 from q1_gradcam import evaluate, explain, gradcam, train, user_images
-from q2_lime import images
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +157,7 @@ def test_an_imagenet_model_is_explained_at_full_size(imagenet_model, tmp_path):
     assert "airliner 8" in done.stdout and "features.18 (7x7), peak at" in done.stdout, done.stderr
     arrays = results.read_npz(tmp_path / "user/airplane.npz")
     assert arrays["image"].shape == (224, 224, 3) and arrays["map"].shape == (7, 7)
-    expected = images.resize(data.read_image(options[1]), 224, "bicubic")
+    expected = data.fit_image(data.read_image(options[1]), 224, "bicubic")
     assert np.array_equal(arrays["image"], expected), "the same pixels as for LIME"
     file = imagenet.local_weights(ROOT / "data", "mobilenet_v2")
     done = call(explain, *options, "--weights", file, "--layer", "features.17.conv.2")
