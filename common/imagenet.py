@@ -80,8 +80,9 @@ def load(
     return replace(model, network=(folded or network).to(device), folded=folded is not None)
 
 
-def to_input(model: ImageModel, images: np.ndarray, device: torch.device) -> Tensor:
+def to_input(model: ImageModel, images: np.ndarray) -> Tensor:
     """Images (N, side, side, 3) uint8, normalized for the model: (N, 3, side, side)."""
+    device = next(model.network.parameters()).device
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (model.mean, model.std))
     return (models.to_input(images, device) - mean) / std
 
@@ -180,9 +181,8 @@ CIFAR_TO_IMAGENET: dict[str, tuple[int, ...]] = {
     "truck": (555, 569, 675, 864, 867),
 }
 RELATIVES_ONLY = ("deer",)
-CIFAR_CLASS = {k: name for name, numbers in CIFAR_TO_IMAGENET.items() for k in numbers}
 
 
 def cifar_class(number: int) -> str | None:
     """The CIFAR-10 class to which an ImageNet class belongs, or None."""
-    return CIFAR_CLASS.get(number)
+    return next((name for name, numbers in CIFAR_TO_IMAGENET.items() if number in numbers), None)

@@ -136,16 +136,13 @@ def compare(predict, batch: Batch, maps, index, true, names, seed: int) -> dict[
         sample |= {key: similar[key][i] for key in ("rank_correlation", "top_overlap")}
         sample |= {f"{m}_{area}": scored[m][area][i] for m in maps for area in scoring.AREAS}
         samples.append(sample | {"preferred": preferred(sample)})
-    least = np.argsort(similar["rank_correlation"])[:N_LEAST_SIMILAR]
     choices = [sample["preferred"] for sample in samples]
     return {
         "n": len(index),
         "top": TOP,
         "margin": MARGIN,
         "images": samples,
-        "least_similar": np.array(index)[least],
         "summary": summarize(similar),
-        "lime_against_gradcam": scoring.duel(scored["lime"], scored["gradcam"], scoring.AREAS),
         "preferred": {name: choices.count(name) for name in ("gradcam", "lime", "neither")},
     }
 

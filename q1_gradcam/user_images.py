@@ -7,6 +7,7 @@ from typing import Any
 
 from common import data, imagenet, models, results, user_files
 from common.cli import UserError
+from common.figures import DEAD, WIDTH, axes_at, color_bar, plt, show_image, text_at
 
 import numpy as np
 import torch
@@ -61,11 +62,7 @@ def load(
 def layer_maps(model: imagenet.ImageModel, network: nn.Module) -> dict[str, torch.Tensor]:
     """`layers.feature_maps` for a gray image."""
     gray = np.full((1, model.side, model.side, 3), 128, np.uint8)
-    return layers.feature_maps(network, to_input(model, network, gray))
-
-
-def to_input(model: imagenet.ImageModel, network: nn.Module, pixels: np.ndarray) -> torch.Tensor:
-    return imagenet.to_input(model, pixels, next(network.parameters()).device)
+    return layers.feature_maps(network, imagenet.to_input(model, gray))
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ def explain(c: Classifier, image: np.ndarray, target: str, method: str = "gradca
         raise UserError(f"unknown class {target!r}: choose {few}")
     side = c.model.side
     pixels = data.fit_image(image, side, "lanczos" if side == 32 else "bicubic")
-    x = to_input(c.model, c.network, pixels[None])
+    x = imagenet.to_input(c.model, pixels[None])
     with torch.inference_mode():
         logits = c.model.network(x).cpu().double()
     probabilities = logits.softmax(1)[0]
@@ -133,7 +130,7 @@ def explain(c: Classifier, image: np.ndarray, target: str, method: str = "gradca
         "contrast": contrast,
     }
     strength = min(max(evidence, FAINTEST), 1)
-    note = "no contrast:\nnothing to\nlocate" if flat else figures.DEAD if dead else ""
+    note = "no contrast:\nnothing to\nlocate" if flat else DEAD if dead else ""
     return Explained(pixels, raw, k, strength, note, results.plain(content))
 
 
@@ -162,7 +159,7 @@ def row(e: Explained) -> tuple[str, str]:
 
 
 def figure(e: Explained):
-    """The image, its map, and what the map adds up to."""
+    """The image and its map; on the right, what the map adds up to and the color bar."""
     content = e.content
     lines = [f"{row['class']} {row['probability']:.0%}" for row in content["top5"]]
     share = content["map_share_of_logit"]
@@ -173,4 +170,14 @@ def figure(e: Explained):
         lines.append(f"colors at {e.strength:.0%}: {content['probability']:.0%} probable")
     at = f" at {content['layer']}" if content["layer"] else ""
     title = f"{display_name(content['method'])}{at}: {content['explained']}"
-    return figures.single(e.pixels, e.raw, title, lines, e.strength, e.note)
+    side, top = 2.45, 0.2
+    plot = plt.figure(figsize=(WIDTH, side + top + 0.05))
+    left, right = (axes_at(plot, x, top, side, side) for x in (0.02, side + 0.1))
+    height, width = e.pixels.shape[:2]
+    show_image(left, e.pixels, f"model input, {width} x {height}")
+    figures.show_raw(right, e.pixels, e.raw, title, e.strength, e.note)
+    text_at(plot, 2 * side + 0.25, top, "\n".join(lines), fontsize=7, linespacing=1.5)
+    height = plot.get_size_inches()[1]
+    box = ((2 * side + 0.28) / WIDTH, 0.36 / height, 1.75 / WIDTH, 0.1 / height)
+    color_bar(plot, box, e.strength)
+    return plot

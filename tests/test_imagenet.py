@@ -87,13 +87,13 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path):
 
 
 def test_imagenet_classes_of_the_ten_classes():
-    names = {k: _IMAGENET_CATEGORIES[k] for k in imagenet.CIFAR_CLASS}
     expected = {404: "airliner", 817: "sports car", 7: "cock", 24: "great grey owl"}
     expected |= {80: "black grouse", 100: "black swan", 127: "white stork", 146: "albatross"}
     expected |= {281: "tabby", 285: "Egyptian cat", 351: "hartebeest", 353: "gazelle"}
     expected |= {151: "Chihuahua", 268: "Mexican hairless", 30: "bullfrog", 32: "tailed frog"}
     expected |= {339: "sorrel", 403: "aircraft carrier", 914: "yawl", 867: "trailer truck"}
-    assert all(names[k] == name for k, name in expected.items())
+    assert all(_IMAGENET_CATEGORIES[k] == name for k, name in expected.items())
+    assert all(imagenet.cifar_class(k) for k in expected)
     assert imagenet.cifar_class(717) is None and imagenet.cifar_class(281) == "cat"
     assert [len(imagenet.CIFAR_TO_IMAGENET[name]) for name in ("bird", "dog")] == [59, 118]
 

@@ -163,7 +163,7 @@ def test_an_imagenet_model_is_explained_at_full_size(imagenet_model, tmp_path):
     done = call(explain, *options, "--weights", file, "--layer", "features.17.conv.2")
     assert done.returncode == 0, done.stderr
     plain = imagenet.load(file=file, fold=False)
-    x = imagenet.to_input(plain, expected[None], torch.device("cpu"))
+    x = imagenet.to_input(plain, expected[None])
     raw = gradcam.explain(plain.network, x, "features.17.conv.2").raw[0].numpy()
     [second] = (tmp_path / "user").glob("airplane-*.npz")
     assert np.abs(results.read_npz(second)["map"] - raw).max() <= 1e-5 * np.abs(raw).max()
