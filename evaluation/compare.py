@@ -66,12 +66,12 @@ def main() -> None:
         stored = results.read_npz(explained_path.with_suffix(".npz"))
         found = {"imagenet": on_imagenet(args, dataset, index, explained, stored, device)}
     found["classifier"] = on_classifier(model, dataset, index, seed)
+    true = [dataset.classes[dataset.y_test[k]] for k in index]
     many = scoring.draw(len(dataset.y_test), LIME_IMAGES["faithfulness"], seed, "test pictures")
-    _, _, maps, _ = on_classifier(model, dataset, many.tolist(), seed)
+    *_, maps = on_classifier(model, dataset, many.tolist(), seed)
     content: dict[str, Any] = {}
-    for name, (predict, batch, maps_, row) in found.items():
-        true = [dataset.classes[dataset.y_test[k]] for k in index]
-        content[name] = row | compare(predict, batch, maps_, index, true, row.pop("names"), seed)
+    for name, (row, classes, predict, batch, maps_) in found.items():
+        content[name] = row | compare(predict, batch, maps_, true, classes, seed)
         save(sheet(batch.images, maps_, content[name]["images"]), out / f"{name}.png", True)
     content["many"] = {"n": len(many)} | summarize(agreement(maps["gradcam"], maps["lime"], seed))
     origin = results.provenance(
@@ -88,7 +88,11 @@ def main() -> None:
 
 
 def on_imagenet(args, dataset, index, explained, stored, device):
-    """Maps for the ImageNet model and its predicted classes: Grad-CAM, and LIME as stored."""
+    """Maps for the ImageNet model and its predicted classes: Grad-CAM, and LIME as stored.
+
+    Returns network and layer, the names of the classes, a function from images to probabilities,
+    the images, and the maps (N, H, W) of each method.
+    """
     name, hashes = explained["model"], ("weights_sha256", "data_sha256")
     model = imagenet.load(name, imagenet.local_weights(args.data, name), fold=False, device=device)
     if [explained["provenance"][key] for key in hashes] != [model.sha256, dataset.sha256]:
@@ -100,17 +104,16 @@ def on_imagenet(args, dataset, index, explained, stored, device):
         return softmax(images.predict(model, x), axis=1)
 
     batch = Batch(resized, predict(resized).argmax(1), index)
-    x, target = imagenet.to_input(model, resized, device), torch.from_numpy(batch.targets)
+    x, target = imagenet.to_input(model, resized), torch.from_numpy(batch.targets)
     layer = layers.last_stage(model.network, layers.feature_maps(model.network, x[:1]))
     raw = gradcam.explain(model.network, x, layer, target).raw.cpu().numpy()
     lime = np.stack([stored[f"weights_{k}"][:, 0][stored[f"segments_{k}"]] for k in index])
     maps = {"gradcam": enlarge(raw, resized.shape[1:3]), "lime": lime}
-    row = {"network": name, "layer": layer}
-    return predict, batch, maps, row | {"names": [model.categories[k] for k in batch.targets]}
+    return {"network": name, "layer": layer}, model.categories, predict, batch, maps
 
 
 def on_classifier(model: models.Model, dataset: data.Dataset, index: list[int], seed: int):
-    """Maps for the network of Question 1 and its predicted classes."""
+    """Maps for the network of Question 1 and its predicted classes; returns as `on_imagenet`."""
     predict = metrics.predictor(model.network, model.temperature)
     chosen = dataset.x_test[index]
     batch = Batch(chosen, predict(chosen).argmax(1), index)
@@ -119,10 +122,10 @@ def on_classifier(model: models.Model, dataset: data.Dataset, index: list[int], 
         for key in ("gradcam", "lime")
     }
     row = {"network": model.arch, "layer": model.layer}
-    return predict, batch, maps, row | {"names": [model.classes[k] for k in batch.targets]}
+    return row, model.classes, predict, batch, maps
 
 
-def compare(predict, batch: Batch, maps, index, true, names, seed: int) -> dict[str, Any]:
+def compare(predict, batch: Batch, maps, true, classes, seed: int) -> dict[str, Any]:
     """Agreement of the two maps of each image, and which one deletion and insertion prefer."""
     similar = agreement(maps["gradcam"], maps["lime"], seed)
     scored = {
@@ -131,14 +134,15 @@ def compare(predict, batch: Batch, maps, index, true, names, seed: int) -> dict[
     }
     confidence = predict(batch.images)[np.arange(len(batch)), batch.targets]
     samples = []
-    for i, k in enumerate(index):
-        sample = {"index": k, "true": true[i], "explained": names[i], "confidence": confidence[i]}
+    for i, k in enumerate(batch.keys):
+        sample = {"index": k, "true": true[i], "explained": classes[batch.targets[i]]}
+        sample["confidence"] = confidence[i]
         sample |= {key: similar[key][i] for key in ("rank_correlation", "top_overlap")}
         sample |= {f"{m}_{area}": scored[m][area][i] for m in maps for area in scoring.AREAS}
         samples.append(sample | {"preferred": preferred(sample)})
     choices = [sample["preferred"] for sample in samples]
     return {
-        "n": len(index),
+        "n": len(batch),
         "top": TOP,
         "margin": MARGIN,
         "images": samples,
@@ -184,9 +188,7 @@ def sheet(originals: np.ndarray, maps: dict[str, np.ndarray], samples: list[dict
     """Image, Grad-CAM and LIME below each other, five images across; the least similar in bold."""
     blocks = -(-len(originals) // ACROSS)
     size = (WIDTH, 4.6 * blocks)
-    figure, axes = plt.subplots(
-        3 * blocks, ACROSS, figsize=size, layout="constrained", squeeze=False
-    )
+    figure, axes = plt.subplots(3 * blocks, ACROSS, figsize=size, layout="constrained")
     for ax in axes.flat:
         ax.axis("off")
     bound = sorted(sample["rank_correlation"] for sample in samples)[:N_LEAST_SIMILAR][-1]
@@ -197,10 +199,10 @@ def sheet(originals: np.ndarray, maps: dict[str, np.ndarray], samples: list[dict
         show_image(column[0], image, title)
         for ax, key in zip(column[1:], maps, strict=True):
             show_map(ax, image, positive(maps[key][k : k + 1])[0], EXPLAINERS[key].name)
-        names = {key: EXPLAINERS[key].name for key in maps} | {"neither": "neither"}
+        choice = sample["preferred"]
         text = (
             f"rank corr. {sample['rank_correlation']:.2f}, top {sample['top_overlap']:.2f}\n"
-            f"preferred: {names[sample['preferred']]}"
+            f"preferred: {EXPLAINERS[choice].name if choice in maps else choice}"
         )
         weight = "bold" if sample["rank_correlation"] <= bound else "normal"
         style = {"ha": "center", "va": "top", "fontsize": 7, "fontweight": weight}

@@ -19,11 +19,10 @@ TOP = 0.2  # share of the area
 def explain(args, device) -> None:
     """Explains the images args.image and writes OUT/user/NAME.png and NAME.json."""
     paths = user_files.image_files(args.image)
-    first = data.read_image(paths[0])  # so that a mistake is found early
+    data.read_image(paths[0])  # so that a mistake is found early
     classifier = user_images.load(args.model, args.weights, None, args.data, device)
     for path in paths:
-        image = first if path == paths[0] else data.read_image(path)
-        gradcam = user_images.explain(classifier, image, args.target)
+        gradcam = user_images.explain(classifier, data.read_image(path), args.target)
         digest, model = results.sha256(path), classifier.model
         segments, weights, lime = explain_with_lime(model, gradcam, path.name, digest)
         agreement = agree(gradcam.raw, weights[segments])
@@ -35,12 +34,15 @@ def explain(args, device) -> None:
         content |= {"agreement": agreement, "request": request}
         content["provenance"] = results.provenance(0, device)
         arrays = {"gradcam": gradcam.raw, "segments": segments, "lime_weights": weights}
-        arrays = arrays if args.save_maps else None
-        rows = [(path.name, user_images.prediction(gradcam.content)), user_images.row(gradcam)]
-        rows.append(("LIME", f"{lime['n_segments']} segments, {summary.one_line(lime)}"))
-        rows.append(("agreement", agreement_text(agreement)))
-        drawn = figure(gradcam, segments, weights, rows[1:])
-        user_files.report(rows, user_files.write(base, drawn, content, arrays))
+        rows = [
+            user_images.row(gradcam),
+            ("LIME", f"{lime['n_segments']} segments, {summary.one_line(lime)}"),
+            ("agreement", agreement_text(agreement)),
+        ]
+        drawn = figure(gradcam, segments, weights, rows)
+        written = user_files.write(base, drawn, content, arrays if args.save_maps else None)
+        first = path.name, user_images.prediction(gradcam.content)
+        user_files.report([first, *rows], written)
 
 
 def explain_with_lime(
