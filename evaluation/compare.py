@@ -73,7 +73,7 @@ def main() -> None:
     for name, (row, classes, predict, batch, maps_) in found.items():
         content[name] = row | compare(predict, batch, maps_, true, classes, seed)
         save(sheet(batch.images, maps_, content[name]["images"]), out / f"{name}.png", True)
-    content["many"] = {"n": len(many)} | summarize(agreement(maps["gradcam"], maps["lime"], seed))
+    content["many"] = {"n": len(many)} | agreement(maps, seed)[1]
     origin = results.provenance(
         seed,
         device,
@@ -127,7 +127,7 @@ def on_classifier(model: models.Model, dataset: data.Dataset, index: list[int], 
 
 def compare(predict, batch: Batch, maps, true, classes, seed: int) -> dict[str, Any]:
     """Agreement of the two maps of each image, and which one deletion and insertion prefer."""
-    similar = agreement(maps["gradcam"], maps["lime"], seed)
+    similar, summary = agreement(maps, seed)
     scored = {
         key: scoring.faithfulness(predict, scoring.FILL, seed, these, batch)
         for key, these in maps.items()
@@ -137,7 +137,7 @@ def compare(predict, batch: Batch, maps, true, classes, seed: int) -> dict[str, 
     for i, k in enumerate(batch.keys):
         sample = {"index": k, "true": true[i], "explained": classes[batch.targets[i]]}
         sample["confidence"] = confidence[i]
-        sample |= {key: similar[key][i] for key in ("rank_correlation", "top_overlap")}
+        sample |= {key: values[i] for key, values in similar.items()}
         sample |= {f"{m}_{area}": scored[m][area][i] for m in maps for area in scoring.AREAS}
         samples.append(sample | {"preferred": preferred(sample)})
     choices = [sample["preferred"] for sample in samples]
@@ -146,7 +146,7 @@ def compare(predict, batch: Batch, maps, true, classes, seed: int) -> dict[str, 
         "top": TOP,
         "margin": MARGIN,
         "images": samples,
-        "summary": summarize(similar),
+        "summary": summary,
         "preferred": {name: choices.count(name) for name in ("gradcam", "lime", "neither")},
     }
 
@@ -161,27 +161,21 @@ def preferred(sample: dict[str, Any]) -> str:
     return "lime" if min(gains) >= least else "gradcam" if max(gains) <= -least else "neither"
 
 
-def agreement(a: np.ndarray, b: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Rank correlation and overlap of the top areas (N,) of maps a and b (N, H, W); as a baseline
-    the same with b's map of the next image."""
+def agreement(maps: dict[str, np.ndarray], seed: int) -> tuple[dict[str, np.ndarray], dict]:
+    """The `similarity` of Grad-CAM and LIME, maps (N, H, W) of the same images.
+
+    Also returns means with intervals, and the comparison with a baseline: LIME's map of the next
+    image.
+    """
     rng = np.random.default_rng(cli.seed_for(seed, "agreement"))
-    other = np.roll(b, 1, axis=0)
-    return {
-        "rank_correlation": metrics.rank_correlation(a, b),
-        "rank_correlation_baseline": metrics.rank_correlation(a, other),
-        "top_overlap": metrics.top_overlap(a, b, TOP, rng),
-        "top_overlap_baseline": metrics.top_overlap(a, other, TOP, rng),
-    }
-
-
-def summarize(found: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Means with intervals of `agreement`, and each measure compared with its baseline."""
-    against = {
-        key: statistics.compare_paired(found[key], found[f"{key}_baseline"], True)
-        for key in ("rank_correlation", "top_overlap")
-    }
-    means = {key: statistics.mean_interval(values) for key, values in found.items()}
-    return means | {"against_baseline": against}
+    similar = side_by_side.similarity(maps["gradcam"], maps["lime"], rng)
+    other = side_by_side.similarity(maps["gradcam"], np.roll(maps["lime"], 1, axis=0), rng)
+    summary: dict[str, Any] = {}
+    for key in similar:
+        summary[key] = statistics.mean_interval(similar[key])
+        summary[f"{key}_baseline"] = statistics.mean_interval(other[key])
+    against = {key: statistics.compare_paired(similar[key], other[key], True) for key in similar}
+    return similar, summary | {"against_baseline": against}
 
 
 def sheet(originals: np.ndarray, maps: dict[str, np.ndarray], samples: list[dict]):

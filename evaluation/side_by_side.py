@@ -67,15 +67,18 @@ def explain_with_lime(
 def agree(raw: np.ndarray, lime: np.ndarray) -> dict[str, float | None]:
     """Agreement of a Grad-CAM map (h, w) and a LIME map (H, W): rank correlation, and overlap of
     the top areas, which is about TOP / (2 - TOP) for unrelated maps."""
-    gradcam, lime = enlarge(raw[None], lime.shape), lime[None]
     rng = np.random.default_rng(seed_for(0, "agreement"))
-    return results.without_nan(
-        {
-            "rank_correlation": float(metrics.rank_correlation(gradcam, lime)[0]),
-            "top_overlap": float(metrics.top_overlap(gradcam, lime, TOP, rng)[0]),
-            "top_overlap_by_chance": TOP / (2 - TOP),
-        }
-    )
+    similar = similarity(enlarge(raw[None], lime.shape), lime[None], rng)
+    row = {key: float(values[0]) for key, values in similar.items()}
+    return results.without_nan(row | {"top_overlap_by_chance": TOP / (2 - TOP)})
+
+
+def similarity(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Rank correlation and overlap of the top areas (N,) of maps a and b (N, H, W)."""
+    return {
+        "rank_correlation": metrics.rank_correlation(a, b),
+        "top_overlap": metrics.top_overlap(a, b, TOP, rng),
+    }
 
 
 def agreement_text(found: dict[str, float | None]) -> str:

@@ -208,12 +208,11 @@ def write_sheets(
         if row["kind"] == "incorrect":
             maps.append((explained.raw_true[k], explained.labels[k]))
         roles = {row["true"]: "true", row["predicted"]: "predicted"}
-        titles = [f"#{row['index']}\n{row['true']}"]
-        for _, c in maps:
+        tiles = [(dataset.x_test[row["index"]], f"#{row['index']}\n{row['true']}")]
+        for raw, c in maps:
             role = roles.get(classes[c], "explained")
-            titles.append(f"{role}\n{classes[c]} {explained.confidence[k, c]:.0%}")
-        panel = figures.Panel(dataset.x_test[row["index"]], [raw for raw, _ in maps], titles)
-        panels[row["kind"]].setdefault(row["true"], []).append(panel)
+            tiles.append((raw, f"{role}\n{classes[c]} {explained.confidence[k, c]:.0%}"))
+        panels[row["kind"]].setdefault(row["true"], []).append(tiles)
 
     written = []
     for kind, by_class in panels.items():

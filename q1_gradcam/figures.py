@@ -1,7 +1,5 @@
 """Figures of Question 1: test accuracy, training, recipe choices, sheets of explanations."""
 
-from dataclasses import dataclass
-
 from common.figures import (
     ACCENT,
     DEAD,
@@ -121,24 +119,14 @@ def ladder(rows: list[dict]):
     return figure
 
 
-@dataclass(frozen=True)
-class Panel:
-    """An explained image (H, W, 3) uint8, its signed maps (h, w), and titles of two lines for both.
-
-    The second line names the class.
-    """
-
-    image: np.ndarray
-    maps: list[np.ndarray]
-    titles: list[str]
-
-
-def sheet(rows: list[list[Panel]], columns: int, note: str, names: list[str] | None = None):
+def sheet(rows: list[list], columns: int, note: str, names: list[str] | None = None):
     """Rows of images, each next to its maps; below, a note and the color bar.
 
-    `names` appear to the left of the rows. Titles then leave out the true class.
+    A row consists of lists of tiles: an image (H, W, 3) uint8 and its signed maps (h, w), each with
+    a title of two lines, of which the second names the class. `names` appear to the left of the
+    rows. Titles then leave out the true class.
     """
-    named, tiles = names is not None, len(rows[0][0].titles)
+    named, tiles = names is not None, len(rows[0][0])
     left, right, gap, bottom = 0.72 if named else 0.0, 0.08, 0.1, 0.5
     titles = 0.15 if named and tiles == 2 else 0.26
     tile = (WIDTH - left - right - gap * (columns - 1)) / (columns * tiles)
@@ -148,16 +136,16 @@ def sheet(rows: list[list[Panel]], columns: int, note: str, names: list[str] | N
         y = height - (r + 1) * (tile + titles)
         figure.text((left - 0.06) / WIDTH, (y + tile / 2) / height, name, ha="right", va="center")
         for column, panel in enumerate(row):
-            for k, title in enumerate(panel.titles):
+            for k, (values, title) in enumerate(panel):
                 x, side = left + column * (tiles * tile + gap) + k * tile + 0.01, tile - 0.02
                 ax = figure.add_axes((x / WIDTH, y / height, side / WIDTH, side / height))
                 if named:
                     number, _, short = title.partition("\n")
                     title = number if k == 0 else short if tiles == 2 else title
                 if k == 0:
-                    show_image(ax, panel.image, title)
+                    show_image(ax, values, title)
                 else:
-                    show_raw(ax, panel.image, panel.maps[k - 1], title)
+                    show_raw(ax, panel[0][0], values, title)
                 ax.title.set_fontsize(6)
     figure.text(0, 0.05 / height, note, fontsize=6.5, color=FAINT)
     color_bar(figure, (1 - 1.8 / WIDTH, 0.36 / height, 1.65 / WIDTH, 0.08 / height))

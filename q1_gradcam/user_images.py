@@ -108,6 +108,7 @@ def explain(c: Classifier, image: np.ndarray, target: str, method: str = "gradca
     chance = max(math.log(max(len(probabilities) - 1, 1)), math.log(2))
     evidence = 1 + float(torch.logit(probabilities[k], eps=1e-12)) / chance
     order = probabilities.argsort(descending=True)[:TOP].tolist()
+    of_layer = method in gradcam.LAYER_METHODS
     dead, flat = bool(maps.dead[0]), contrast < NO_CONTRAST
     content = {
         "model": c.model.name,
@@ -121,9 +122,7 @@ def explain(c: Classifier, image: np.ndarray, target: str, method: str = "gradca
         "map_size": raw.shape,
         "logit": logit,
         "map_sum": raw.sum(),
-        "map_share_of_logit": raw.sum() / logit
-        if logit and method in gradcam.LAYER_METHODS
-        else None,
+        "map_share_of_logit": raw.sum() / logit if of_layer and logit else None,
         "peak_xy": None if dead else peak,  # pixels of the user's image
         "area_above_half": 0 if dead else (fine > fine.max() / 2).float().mean(),
         "dead": dead,
