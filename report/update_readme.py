@@ -3,6 +3,9 @@
 python report/update_readme.py
 """
 
+from contextlib import suppress
+from pathlib import Path
+
 from common import results
 from common.cli import ROOT, Parser, UserError, run
 
@@ -76,20 +79,28 @@ def questions() -> str:
     return "\n".join(lines)
 
 
-def headlines() -> str:
+def headlines(outputs: Path = results.OUTPUTS) -> dict[str, str]:
+    """The row of each results file in ROWS that exists."""
+    rows = {}
+    for name, row in ROWS.items():
+        path = outputs / f"{name}.json"
+        if path.is_file():
+            with suppress(LookupError):  # results of a smaller run
+                rows[name] = row.format(**results.read_json(path))
+    return rows
+
+
+def main_results() -> str:
     """The main results, beside what they are compared with."""
     lines = ["| what | value | compared with | file |", "| --- | --- | --- | --- |"]
-    for name, row in ROWS.items():
-        path = results.OUTPUTS / f"{name}.json"
-        with results.reading(path):
-            cells = row.format(**results.read_json(path))
-        lines.append(f"| {cells} | [{path.name}](outputs/{name}.json) |")
+    for name, row in headlines().items():
+        lines.append(f"| {row} | [{Path(name).name}.json](outputs/{name}.json) |")
     return "\n".join(lines)
 
 
 def updated(text: str) -> str:
     """The text with new tables between `<!-- NAME -->` and `<!-- /NAME -->`."""
-    for name, table in {"questions": questions, "results": headlines}.items():
+    for name, table in {"questions": questions, "results": main_results}.items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         if text.count(start) != 1 or text.count(end) != 1:
             raise UserError(f"README.md needs the markers {start} and {end} once each")
