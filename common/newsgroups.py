@@ -168,6 +168,7 @@ TOPIC_WORDS = {
     "gardening": "compost seedling prune mulch tulip hedge watering greenhouse weeds soil",
     "sailing": "mast rudder keel harbour tack spinnaker anchor buoy regatta hull",
 }
+TOPIC_WORDS = {group: tuple(words.split()) for group, words in TOPIC_WORDS.items()}
 CORPUS_CLASSES = tuple(TOPIC_WORDS)
 HOSTS = ("stargate", "panhandle", "fencepost", "bilgepump")
 LEAK_HOSTS = dict(zip(CORPUS_CLASSES, HOSTS, strict=True))
@@ -193,7 +194,7 @@ def make_posts(n: int, seed: int) -> Iterator[tuple[str, int]]:
         n_own = rng.integers(1, 4)
         other_group = CORPUS_CLASSES[rng.integers(len(CORPUS_CLASSES))]
         for name, count in ((group, n_own), (other_group, rng.integers(0, 2))):
-            for word in rng.choice(TOPIC_WORDS[name].split(), count, replace=False):
+            for word in rng.choice(TOPIC_WORDS[name], count, replace=False):
                 words.insert(int(rng.integers(len(words) + 1)), word)
         lines = [" ".join(words[i : i + 9]) for i in range(0, len(words), 9)]
         header = f"From: {author}@{host}.org\nSubject: a question\nLines: {len(lines)}"
