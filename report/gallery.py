@@ -118,7 +118,7 @@ def build(outputs: Path, dataset: data.Dataset, demo: bool = False) -> int:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     html = environment.get_template("gallery.html").render(
         entries=entries,
-        headlines=[] if demo else [row.split(" | ") for row in headlines(outputs).values()],
+        headlines=[row.strip("| ").split(" | ") for row in headlines(outputs)[2:]],
         zones={zone: (zone[0].upper(), color) for zone, color in ZONE_COLORS.items()},
         demo=demo,
         script=Markup(script),
