@@ -122,18 +122,14 @@ def _from_file(path: Path) -> ImageModel:
         mean, std = (tuple(float(v) for v in content[key]) for key in ("mean", "std"))
         side, padding = int(content["input_size"]), content["padding"]
         values = (torch.tensor([*mean, *std]), *network.state_dict().values())
-        fits = len(categories) == 1000 and len(mean) == len(std) == 3 and min(std) > 0
-        fits &= all(map(str.isprintable, categories))
         finite = all(value.isfinite().all() for value in values)
-        if not (fits and finite and side >= 32 and side % 32 == 0):
-            raise ValueError(
-                "needs 1000 printable categories, three means, three positive standard deviations, "
-                "finite weights and an input size that is a multiple of 32"
-            )
+        named = len(categories) == 1000 and all(map(str.isprintable, categories))
+        if not (finite and named and len(mean) == len(std) == 3 and min(std) > 0):
+            raise ValueError("it needs 1000 categories, three means and positive deviations")
+        if side < 32 or side % 32 or padding not in ("torch", "tf_same"):
+            raise ValueError(f"unsuitable input size {side} or padding {padding!r}")
         if padding == "tf_same":
             pad_as_tensorflow(network)
-        elif padding != "torch":
-            raise ValueError(f"padding {padding!r} is neither 'torch' nor 'tf_same'")
     except KeyError as error:
         raise UserError(f"{path} is not an ImageNet checkpoint: it lacks {error}") from None
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:

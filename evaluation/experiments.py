@@ -63,7 +63,6 @@ def faithfulness(setup: Setup, n: int) -> dict[str, Any]:
         "fill": FILL,
         "layer": trial.layer,
         "target": "predicted class",
-        "accuracy": (batch.targets == setup.dataset.y_test[batch.keys]).mean(),
         "methods": {},
         "other_fills": {},
         "input_gradient_against_gradcam": {},

@@ -22,18 +22,14 @@ VEHICLES = ("airplane", "automobile", "ship", "truck")  # the other classes of C
 UNCERTAIN = (0.45, 0.95)  # mean confidence of the bins that are summarized separately
 
 
-def arguments():
+def main() -> None:
     parser = cli.Parser(__doc__)
     default = results.OUTPUTS / "q1_gradcam/model.pt"
     parser.add_argument("--model", type=Path, default=default, metavar="FILE")
     parser.data_option()
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the checkpoint's folder")
     parser.device_option()
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = arguments()
+    args = parser.parse_args()
     device = cli.pick_device(args.device)
     model = models.load(args.model, device)
     out = results.output_folder(args.out or args.model.parent)

@@ -54,9 +54,8 @@ def load(
         network, default = model.network, None
     if layer:
         layers.find_layer(network, layer)
-    elif default is None:
-        default = layers.last_stage(network, layer_maps(model, network))
-    return Classifier(model, network, layer or default)
+    layer = layer or default or layers.last_stage(network, layer_maps(model, network))
+    return Classifier(model, network, layer)
 
 
 def layer_maps(model: imagenet.ImageModel, network: nn.Module) -> dict[str, torch.Tensor]:
