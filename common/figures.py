@@ -66,8 +66,7 @@ def remove_stale(out: Path, written: list[Path]) -> None:
     except UserError:
         return
     for path in listed - {path.resolve() for path in written}:
-        inside = path.is_relative_to((out / "figures").resolve())
-        if inside and path.suffix in (".png", ".svg"):
+        if path.is_relative_to((out / "figures").resolve()) and path.suffix in (".png", ".svg"):
             path.unlink(missing_ok=True)
 
 

@@ -138,26 +138,14 @@ def _from_file(path: Path) -> ImageModel:
     return ImageModel(network, arch, source, mean, std, side, categories, sha256(path))
 
 
-class SamePadding(nn.Module):
-    """A 3 x 3 convolution of stride 2, padded at the bottom and right only, as in TensorFlow."""
-
-    def __init__(self, convolution: nn.Conv2d):
-        super().__init__()
-        self.convolution = convolution
-        convolution.padding = (0, 0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.convolution(F.pad(x, (0, 1, 0, 1)))
-
-
 def pad_as_tensorflow(network: nn.Module) -> None:
-    """Wraps all convolutions of stride 2 in SamePadding, in place, for weights from TensorFlow."""
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d) and child.stride == (2, 2):
-                if child.kernel_size != (3, 3):
-                    raise ValueError("padding 'tf_same' is implemented for 3 x 3 kernels only")
-                setattr(parent, name, SamePadding(child))
+    """Lets convolutions of stride 2 pad only at the bottom and right, in place, as in TensorFlow."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+            if module.kernel_size != (3, 3):
+                raise ValueError("padding 'tf_same' is implemented for 3 x 3 kernels only")
+            module.padding = (0, 0)
+            module.register_forward_pre_hook(lambda _, inputs: F.pad(inputs[0], (0, 1, 0, 1)))
 
 
 # The ImageNet classes that belong to each CIFAR-10 class. ImageNet has no deer; hartebeest, impala

@@ -34,15 +34,12 @@ def explain(args, device) -> None:
         content |= {"agreement": agreement, "request": request}
         content["provenance"] = results.provenance(0, device)
         arrays = {"gradcam": gradcam.raw, "segments": segments, "lime_weights": weights}
-        rows = [
-            user_images.row(gradcam),
-            ("LIME", f"{lime['n_segments']} segments, {summary.one_line(lime)}"),
-            ("agreement", agreement_text(agreement)),
-        ]
-        drawn = figure(gradcam, segments, weights, rows)
+        rows = user_images.rows(gradcam, path.name)
+        rows.append(("LIME", f"{lime['n_segments']} segments, {summary.one_line(lime)}"))
+        rows.append(("agreement", agreement_text(agreement)))
+        drawn = figure(gradcam, segments, weights, rows[1:])
         written = user_files.write(base, drawn, content, arrays if args.save_maps else None)
-        first = path.name, user_images.prediction(gradcam.content)
-        user_files.report([first, *rows], written)
+        user_files.report(rows, written)
 
 
 def explain_with_lime(

@@ -266,9 +266,7 @@ def explain_user_images(args, device) -> None:
         content = {"image": path.name, **content, "request": request, "provenance": origins}
         arrays = {"map": explained.raw, "image": explained.pixels} if args.save_maps else None
         written = user_files.write(base, user_images.figure(explained), content, arrays)
-        user_files.report(
-            [(path.name, user_images.prediction(content)), user_images.row(explained)], written
-        )
+        user_files.report(user_images.rows(explained, path.name), written)
 
 
 if __name__ == "__main__":

@@ -132,28 +132,24 @@ def explain(c: Classifier, image: np.ndarray, target: str, method: str = "gradca
     return Explained(pixels, raw, k, strength, note, results.plain(content))
 
 
-def prediction(content: dict[str, Any]) -> str:
-    """The two most probable classes, for the summary."""
-    names, values = zip(*[row.values() for row in content["top5"]], strict=True)
-    return user_files.prediction(names, values)
-
-
 def display_name(method: str) -> str:
     return "Grad-CAM" if method == "gradcam" else method
 
 
-def row(e: Explained) -> tuple[str, str]:
-    """Label and text of the map, for the summary."""
+def rows(e: Explained, name: str) -> list[tuple[str, str]]:
+    """Label and text of the prediction for the image `name` and of its map, for the summary."""
     content = e.content
+    names, values = zip(*[row.values() for row in content["top5"]], strict=True)
+    first = name, user_files.prediction(names, values)
     label = display_name(content["method"])
     where = f"{content['layer'] or 'input'} ({'x'.join(map(str, content['map_size']))})"
     if e.note:
-        return label, f"{where}, {' '.join(e.note.split())}"
+        return [first, (label, f"{where}, {' '.join(e.note.split())}")]
     (x, y), area = content["peak_xy"], content["area_above_half"]
     text = f"{where}, peak at ({x}, {y}), {area:.0%} of the image above half of it"
     if content["explained"] != content["top5"][0]["class"]:
         text += f", for {content['explained']}"
-    return label, text
+    return [first, (label, text)]
 
 
 def figure(e: Explained):

@@ -175,7 +175,7 @@ def test_unsure_and_improbable_classes_are_not_drawn_as_bright(shapes_model):
     clear = data.load_shapes().x_test[0]
     first, second = (user_images.explain(c, clear, target) for target in ("predicted", "second"))
     assert first.strength == 1 and second.strength < 0.5
-    assert not first.content["unsure"] and "(unsure" not in user_images.prediction(first.content)
+    assert not first.content["unsure"] and "(unsure" not in user_images.rows(first, "x")[0][1]
     assert "(unsure: below 50%)" in user_files.prediction(["a", "b"], [0.4, 0.3])
     assert "no contrast" in user_images.explain(c, np.full_like(clear, 9), "predicted").note
 
