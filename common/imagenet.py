@@ -139,7 +139,7 @@ def _from_file(path: Path) -> ImageModel:
 
 
 def pad_as_tensorflow(network: nn.Module) -> None:
-    """Lets convolutions of stride 2 pad only at the bottom and right, in place, as in TensorFlow."""
+    """Pads convolutions of stride 2 only at the bottom and right, in place, as in TensorFlow."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
             if module.kernel_size != (3, 3):
