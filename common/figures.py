@@ -140,8 +140,7 @@ def show_map(ax, image: np.ndarray, level: np.ndarray, title: str = "", note: st
     gray = to_gray(image)
     if note:
         show_image(ax, 0.5 + 0.4 * gray, title, cmap="gray", vmin=0, vmax=1)
-        place = {"transform": ax.transAxes, "ha": "center", "va": "center"}
-        ax.text(0.5, 0.5, note, fontsize=7, **place)
+        ax.text(0.5, 0.5, note, fontsize=7, ha="center", va="center", transform=ax.transAxes)
     else:
         height, width = gray.shape
         finer = 8 if max(height, width) <= 64 else 2  # smooth colors on small images
@@ -150,8 +149,7 @@ def show_map(ax, image: np.ndarray, level: np.ndarray, title: str = "", note: st
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         show_image(ax, blend(fine, smooth), title, extent=extent, interpolation=None)
         x, y = (np.linspace(-0.5, n - 0.5, finer * n) for n in (width, height))
-        half = [0.5 * smooth.max()]
-        ax.contour(x, y, smooth, levels=half, colors="white", linewidths=0.7)
+        ax.contour(x, y, smooth, levels=[0.5 * smooth.max()], colors="white", linewidths=0.7)
 
 
 def enlarge(level: np.ndarray, size: tuple[int, int]) -> np.ndarray:

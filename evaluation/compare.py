@@ -24,7 +24,6 @@ from scipy.special import softmax
 
 from evaluation import scoring, side_by_side
 from evaluation.explainers import EXPLAINERS, LIME_IMAGES, Batch, enlarge, positive
-from evaluation.side_by_side import TOP
 from q1_gradcam import gradcam, layers
 from q2_lime import images
 
@@ -143,7 +142,6 @@ def compare(predict, batch: Batch, maps, true, classes, seed: int) -> dict[str, 
     choices = [sample["preferred"] for sample in samples]
     return {
         "n": len(batch),
-        "top": TOP,
         "margin": MARGIN,
         "images": samples,
         "summary": summary,

@@ -36,7 +36,10 @@ def explain(args, device) -> None:
         arrays = {"gradcam": gradcam.raw, "segments": segments, "lime_weights": weights}
         rows = user_images.rows(gradcam, path.name)
         rows.append(("LIME", f"{lime['n_segments']} segments, {summary.one_line(lime)}"))
-        rows.append(("agreement", agreement_text(agreement)))
+        rank, overlap, chance = agreement.values()
+        text = f"rank correlation {'undefined' if rank is None else format(rank, '.2f')}, overlap "
+        text += f"of the top {TOP:.0%} of the area {overlap:.2f} (by chance {chance:.2f})"
+        rows.append(("agreement", text))
         drawn = figure(gradcam, segments, weights, rows[1:])
         written = user_files.write(base, drawn, content, arrays if args.save_maps else None)
         user_files.report(rows, written)
@@ -76,15 +79,6 @@ def similarity(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> dict[s
         "rank_correlation": metrics.rank_correlation(a, b),
         "top_overlap": metrics.top_overlap(a, b, TOP, rng),
     }
-
-
-def agreement_text(found: dict[str, float | None]) -> str:
-    rank = found["rank_correlation"]
-    return (
-        f"rank correlation {'undefined' if rank is None else format(rank, '.2f')}, overlap of the "
-        f"top {TOP:.0%} of the area {found['top_overlap']:.2f} (by chance "
-        f"{found['top_overlap_by_chance']:.2f})"
-    )
 
 
 def figure(gradcam: user_images.Explained, segments: np.ndarray, weights: np.ndarray, rows):

@@ -127,13 +127,11 @@ def mistakes(matrix: np.ndarray, names: tuple[str, ...]) -> dict:
 def uncertain(diagram: dict[str, list]) -> dict:
     """Mean confidence and accuracy over the bins whose mean confidence lies within UNCERTAIN."""
     low, high = UNCERTAIN
-    content = {"low": low, "high": high}
-    confidence, accuracy = (np.array(diagram[key], float) for key in ("confidence", "accuracy"))
-    within = (confidence > low) & (confidence < high)
-    count = np.array(diagram["count"])[within]
-    content["n"] = n = count.sum()
+    rows = np.array([diagram[key] for key in ("confidence", "accuracy", "count")], float)
+    confidence, accuracy, count = rows[:, (rows[0] > low) & (rows[0] < high)]
+    content = {"low": low, "high": high, "n": int(count.sum())}
     for key, values in (("confidence", confidence), ("accuracy", accuracy)):
-        content[key] = values[within] @ count / n if n else None
+        content[key] = values @ count / content["n"] if content["n"] else None
     return content
 
 

@@ -127,9 +127,8 @@ def main() -> None:
     content |= {"provenance": origins(args, dataset, device), "samples": rows}
     results.write_json(out / "explanations.json", content)
 
-    correct, incorrect = explained.correct.sum(), (~explained.correct).sum()
-    counts = f"{correct} correct and {incorrect} incorrect images"
-    dead = sum(row["dead"] for row in rows)
+    correct, dead = explained.correct.sum(), sum(row["dead"] for row in rows)
+    counts = f"{correct} correct and {len(rows) - correct} incorrect images"
     print(f"explained {counts} with {args.method}; dead maps: {dead}")
     if "pointing_game" in content:
         share, baseline = content["pointing_game"], content["pointing_game_baseline"]

@@ -68,6 +68,7 @@ def layer_maps(model: imagenet.ImageModel, network: nn.Module) -> dict[str, torc
 class Explained:
     """One explained image."""
 
+    name: str  # of the method
     pixels: np.ndarray  # (side, side, 3) uint8, the model's input
     raw: np.ndarray  # (h, w) signed map
     target: int  # the explained class
@@ -129,11 +130,8 @@ def explain(c: Classifier, image: np.ndarray, target: str, method: str = "gradca
     }
     strength = min(max(evidence, FAINTEST), 1)
     note = "no contrast:\nnothing to\nlocate" if flat else DEAD if dead else ""
-    return Explained(pixels, raw, k, strength, note, results.plain(content))
-
-
-def display_name(method: str) -> str:
-    return "Grad-CAM" if method == "gradcam" else method
+    name = "Grad-CAM" if method == "gradcam" else method
+    return Explained(name, pixels, raw, k, strength, note, results.plain(content))
 
 
 def rows(e: Explained, name: str) -> list[tuple[str, str]]:
@@ -141,15 +139,14 @@ def rows(e: Explained, name: str) -> list[tuple[str, str]]:
     content = e.content
     names, values = zip(*[row.values() for row in content["top5"]], strict=True)
     first = name, user_files.prediction(names, values)
-    label = display_name(content["method"])
     where = f"{content['layer'] or 'input'} ({'x'.join(map(str, content['map_size']))})"
     if e.note:
-        return [first, (label, f"{where}, {' '.join(e.note.split())}")]
+        return [first, (e.name, f"{where}, {' '.join(e.note.split())}")]
     (x, y), area = content["peak_xy"], content["area_above_half"]
     text = f"{where}, peak at ({x}, {y}), {area:.0%} of the image above half of it"
     if content["explained"] != content["top5"][0]["class"]:
         text += f", for {content['explained']}"
-    return [first, (label, text)]
+    return [first, (e.name, text)]
 
 
 def figure(e: Explained):
@@ -163,7 +160,7 @@ def figure(e: Explained):
     if e.strength < 1:
         lines.append(f"colors at {e.strength:.0%}: {content['probability']:.0%} probable")
     at = f" at {content['layer']}" if content["layer"] else ""
-    title = f"{display_name(content['method'])}{at}: {content['explained']}"
+    title = f"{e.name}{at}: {content['explained']}"
     side, top = 2.45, 0.2
     plot = plt.figure(figsize=(WIDTH, side + top + 0.05))
     left, right = (axes_at(plot, x, top, side, side) for x in (0.02, side + 0.1))

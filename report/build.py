@@ -26,18 +26,9 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 # chapters/NAME.typ in order. A chapter needs every results file that it reads with r("NAME").
 CHAPTERS = (
-    "introduction",
-    "question1",
-    "question2",
-    "comparison",
-    "trust",
-    "network",
-    "hyperparameters",
-    "limits",
-    "conclusion",
-    "reproducibility",
-    "sheets",
-)
+    "introduction question1 question2 comparison trust network hyperparameters limits conclusion "
+    "reproducibility sheets"
+).split()
 # PNG figures would make the PDF several times larger.
 JPEG_WIDTH, JPEG_QUALITY = 1300, 75
 
@@ -53,7 +44,7 @@ def main() -> None:
     args.outputs = args.outputs or results.OUTPUTS / ("demo" if args.demo else "")
     args.out = args.out or (args.outputs if args.demo else HERE) / "report.pdf"
 
-    needed = {name: files_of(name) for name in (("demo",) if args.demo else CHAPTERS)}
+    needed = {name: files_of(name) for name in (["demo"] if args.demo else CHAPTERS)}
     contents = read_results(args.outputs, {file for files in needed.values() for file in files})
     state: dict = {"chapters": {}, "missing": []}
     for name, files in needed.items():
