@@ -147,9 +147,9 @@ def explain_all(args, model: models.Model, dataset: data.Dataset, layer, out: Pa
     """Explains the predicted class of every test image; the processes of torchrun share the work.
 
     Writes all.npz, with `map` (N, h, w), signed, and `index`, `label`, `predicted`, `confidence`
-    (calibrated) and `dead`, each (N,); and a summary, all.json. Until then, the maps are in a file
-    beside them, so that their number is not limited by the memory. With several machines, its
-    folder must be shared.
+    (calibrated) and `dead`, each (N,); and a summary, all.json. The maps are collected in a file
+    beside them that is deleted at the end, so that their number is not limited by the memory. With
+    several machines, its folder must be shared.
     """
     images, path = dataset.x_test, out / "all.npz"
     network = gradcam.prepare(model.network, models.to_input(images[:2], device), layer)
