@@ -189,7 +189,10 @@ def read_image(path: str | Path) -> np.ndarray:
         raise UserError(f"{path} is a damaged image ({first_line(error)})") from None
 
 
-def fit_image(image: np.ndarray, side: int) -> np.ndarray:
-    """The central square of an image (H, W, 3), resized to side x side."""
-    square = ImageOps.fit(Image.fromarray(image), (side, side), Image.Resampling.LANCZOS)
-    return np.asarray(square)
+def fit_image(image: np.ndarray, side: int, resampling: str = "lanczos") -> np.ndarray:
+    """The central square of an image (H, W, 3) uint8, resized to (side, side, 3).
+
+    `resampling` is the name of a filter of Pillow, for example "bicubic".
+    """
+    method = Image.Resampling[resampling.upper()]
+    return np.asarray(ImageOps.fit(Image.fromarray(image), (side, side), method))

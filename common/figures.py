@@ -66,8 +66,7 @@ def remove_stale(out: Path, written: list[Path]) -> None:
     except UserError:
         return
     for path in listed - {path.resolve() for path in written}:
-        inside = path.is_relative_to((out / "figures").resolve())
-        if inside and path.suffix in (".png", ".svg"):
+        if path.is_relative_to((out / "figures").resolve()) and path.suffix in (".png", ".svg"):
             path.unlink(missing_ok=True)
 
 
@@ -128,29 +127,29 @@ def overlay(image: np.ndarray, raw: np.ndarray) -> np.ndarray:
     return (255 * blend(to_gray(image), enlarge(level, image.shape[:2]))).round().astype(np.uint8)
 
 
-def show_image(ax, image: np.ndarray, title: str = "") -> None:
-    """Draws an image (H, W, 3) uint8 without interpolation."""
-    ax.imshow(image, interpolation="nearest")
-    _bare(ax, title)
+def show_image(ax, image: np.ndarray, title: str = "", **options) -> None:
+    """Draws an image (H, W, 3) uint8; `options` of `imshow` replace the lack of interpolation."""
+    ax.imshow(image, **{"interpolation": "nearest"} | options)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title, fontsize=7, pad=2.5)
+    ax.spines[:].set_visible(False)
 
 
 def show_map(ax, image: np.ndarray, level: np.ndarray, title: str = "", note: str = "") -> None:
     """Draws a map (h, w) in 0 to 1 over an image (H, W, 3), or the note instead of the map."""
     gray = to_gray(image)
     if note:
-        ax.imshow(0.5 + 0.4 * gray, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        place = {"transform": ax.transAxes, "ha": "center", "va": "center"}
-        ax.text(0.5, 0.5, note, fontsize=7, **place)
+        show_image(ax, 0.5 + 0.4 * gray, title, cmap="gray", vmin=0, vmax=1)
+        ax.text(0.5, 0.5, note, fontsize=7, ha="center", va="center", transform=ax.transAxes)
     else:
         height, width = gray.shape
         finer = 8 if max(height, width) <= 64 else 2  # smooth colors on small images
         fine = np.kron(gray, np.ones((finer, finer)))
         smooth = enlarge(level, fine.shape)
-        ax.imshow(blend(fine, smooth), extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+        show_image(ax, blend(fine, smooth), title, extent=extent, interpolation=None)
         x, y = (np.linspace(-0.5, n - 0.5, finer * n) for n in (width, height))
-        half = [0.5 * smooth.max()]
-        ax.contour(x, y, smooth, levels=half, colors="white", linewidths=0.7)
-    _bare(ax, title)
+        ax.contour(x, y, smooth, levels=[0.5 * smooth.max()], colors="white", linewidths=0.7)
 
 
 def enlarge(level: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -171,9 +170,3 @@ def color_bar(figure, box: tuple[float, float, float, float], strength: float = 
     ax.set_xlabel("share of the map's maximum", size=7)
     ax.axvline(0.5, color="white", linewidth=0.8)
     ax.tick_params(length=2, labelsize=7)
-
-
-def _bare(ax, title: str) -> None:
-    ax.set(xticks=[], yticks=[])
-    ax.set_title(title, fontsize=7, pad=2.5)
-    ax.spines[:].set_visible(False)

@@ -12,7 +12,6 @@ from common.results import download, sha256, shown
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 DEFAULT = "mobilenet_v2"
@@ -81,14 +80,9 @@ def load(
     return replace(model, network=(folded or network).to(device), folded=folded is not None)
 
 
-def fit(model: ImageModel, image: np.ndarray) -> np.ndarray:
-    """The model's input: the central square of an image (H, W, 3), resized to (side, side, 3)."""
-    resampling = Image.Resampling.LANCZOS if model.side == 32 else Image.Resampling.BICUBIC
-    return np.asarray(ImageOps.fit(Image.fromarray(image), (model.side, model.side), resampling))
-
-
-def to_input(model: ImageModel, images: np.ndarray, device: torch.device) -> Tensor:
+def to_input(model: ImageModel, images: np.ndarray) -> Tensor:
     """Images (N, side, side, 3) uint8, normalized for the model: (N, 3, side, side)."""
+    device = next(model.network.parameters()).device
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (model.mean, model.std))
     return (models.to_input(images, device) - mean) / std
 
@@ -128,18 +122,14 @@ def _from_file(path: Path) -> ImageModel:
         mean, std = (tuple(float(v) for v in content[key]) for key in ("mean", "std"))
         side, padding = int(content["input_size"]), content["padding"]
         values = (torch.tensor([*mean, *std]), *network.state_dict().values())
-        fits = len(categories) == 1000 and len(mean) == len(std) == 3 and min(std) > 0
-        fits &= all(map(str.isprintable, categories))
         finite = all(value.isfinite().all() for value in values)
-        if not (fits and finite and side >= 32 and side % 32 == 0):
-            raise ValueError(
-                "needs 1000 printable categories, three means, three positive standard deviations, "
-                "finite weights and an input size that is a multiple of 32"
-            )
+        named = len(categories) == 1000 and all(map(str.isprintable, categories))
+        if not (finite and named and len(mean) == len(std) == 3 and min(std) > 0):
+            raise ValueError("it needs 1000 categories, three means and positive deviations")
+        if side < 32 or side % 32 or padding not in ("torch", "tf_same"):
+            raise ValueError(f"unsuitable input size {side} or padding {padding!r}")
         if padding == "tf_same":
             pad_as_tensorflow(network)
-        elif padding != "torch":
-            raise ValueError(f"padding {padding!r} is neither 'torch' nor 'tf_same'")
     except KeyError as error:
         raise UserError(f"{path} is not an ImageNet checkpoint: it lacks {error}") from None
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -148,26 +138,14 @@ def _from_file(path: Path) -> ImageModel:
     return ImageModel(network, arch, source, mean, std, side, categories, sha256(path))
 
 
-class SamePadding(nn.Module):
-    """A 3 x 3 convolution of stride 2, padded at the bottom and right only, as in TensorFlow."""
-
-    def __init__(self, convolution: nn.Conv2d):
-        super().__init__()
-        self.convolution = convolution
-        convolution.padding = (0, 0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.convolution(F.pad(x, (0, 1, 0, 1)))
-
-
 def pad_as_tensorflow(network: nn.Module) -> None:
-    """Wraps all convolutions of stride 2 in SamePadding, in place, for weights from TensorFlow."""
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d) and child.stride == (2, 2):
-                if child.kernel_size != (3, 3):
-                    raise ValueError("padding 'tf_same' is implemented for 3 x 3 kernels only")
-                setattr(parent, name, SamePadding(child))
+    """Pads convolutions of stride 2 only at the bottom and right, in place, as in TensorFlow."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+            if module.kernel_size != (3, 3):
+                raise ValueError("padding 'tf_same' is implemented for 3 x 3 kernels only")
+            module.padding = (0, 0)
+            module.register_forward_pre_hook(lambda _, inputs: F.pad(inputs[0], (0, 1, 0, 1)))
 
 
 # The ImageNet classes that belong to each CIFAR-10 class. ImageNet has no deer; hartebeest, impala
@@ -187,9 +165,8 @@ CIFAR_TO_IMAGENET: dict[str, tuple[int, ...]] = {
     "truck": (555, 569, 675, 864, 867),
 }
 RELATIVES_ONLY = ("deer",)
-CIFAR_CLASS = {k: name for name, numbers in CIFAR_TO_IMAGENET.items() for k in numbers}
 
 
 def cifar_class(number: int) -> str | None:
     """The CIFAR-10 class to which an ImageNet class belongs, or None."""
-    return CIFAR_CLASS.get(number)
+    return next((name for name, numbers in CIFAR_TO_IMAGENET.items() if number in numbers), None)

@@ -60,7 +60,7 @@ def load_20newsgroups(folder: str | Path) -> Posts:
     """
     own = Path(folder) / "20newsgroups.json.gz"
     cache = Path(folder) / "scikit_learn_data/20news-bydate_py3.pkz"
-    readers = {own: _from_json, cache: _from_scikit_learn}
+    readers = {own: lambda x: json.loads(gzip.decompress(x)), cache: _from_scikit_learn}
     file = next((file for file in readers if file.is_file()), None)
     if file is None:
         archive = own.with_name("20news-bydate.tar.gz")
@@ -81,10 +81,6 @@ def load_20newsgroups(folder: str | Path) -> Posts:
         reason = f"is damaged or not 20newsgroups ({first_line(error)})"
         raise UserError(f"{shown(file)} {reason}: {advice}") from None
     return Posts(CLASSES, x_train, y_train, x_test, y_test, digest.hexdigest())
-
-
-def _from_json(content: bytes) -> list[list]:
-    return json.loads(gzip.decompress(content))
 
 
 def _from_archive(file: Path) -> list[list]:

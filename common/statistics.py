@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest, false_discovery_control, t, ttest_ind
+from scipy.stats import binomtest, false_discovery_control, t
 
 RESAMPLES = 2000
 LEVEL = 0.05  # of significance; intervals cover 95%
@@ -46,19 +46,6 @@ def compare_paired(
     verdict = "ties" if p >= LEVEL else "beats" if better else "loses"
     reference = mean_interval(baseline)["mean"]
     return {"baseline": reference, "difference": difference, "p": p, "verdict": verdict}
-
-
-def compare_independent(first: np.ndarray, second: np.ndarray) -> dict[str, float | None]:
-    """Difference of the means of two independent groups, first - second, with Welch's 95% interval.
-
-    Returns `mean, low, high`; all are None if a group has fewer than two finite values.
-    """
-    first, second = _finite(first), _finite(second)
-    if min(len(first), len(second)) < 2:
-        return dict.fromkeys(("mean", "low", "high"))
-    interval = ttest_ind(first, second, equal_var=False).confidence_interval(1 - LEVEL)
-    mean = float(first.mean() - second.mean())
-    return {"mean": mean, "low": float(interval.low), "high": float(interval.high)}
 
 
 def control_false_discoveries(content: Any) -> dict[str, int]:

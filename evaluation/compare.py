@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from common import cli, data, imagenet, metrics, models, results, statistics
-from common.data import fit_image
 from common.figures import WIDTH, plt, save, show_image, show_map
 
 import numpy as np
@@ -25,7 +24,6 @@ from scipy.special import softmax
 
 from evaluation import scoring, side_by_side
 from evaluation.explainers import EXPLAINERS, LIME_IMAGES, Batch, enlarge, positive
-from evaluation.side_by_side import TOP
 from q1_gradcam import gradcam, layers
 from q2_lime import images
 
@@ -67,14 +65,14 @@ def main() -> None:
         stored = results.read_npz(explained_path.with_suffix(".npz"))
         found = {"imagenet": on_imagenet(args, dataset, index, explained, stored, device)}
     found["classifier"] = on_classifier(model, dataset, index, seed)
+    true = [dataset.classes[dataset.y_test[k]] for k in index]
     many = scoring.draw(len(dataset.y_test), LIME_IMAGES["faithfulness"], seed, "test pictures")
-    _, _, maps, _ = on_classifier(model, dataset, many.tolist(), seed)
+    *_, maps = on_classifier(model, dataset, many.tolist(), seed)
     content: dict[str, Any] = {}
-    for name, (predict, batch, maps_, row) in found.items():
-        true = [dataset.classes[dataset.y_test[k]] for k in index]
-        content[name] = row | compare(predict, batch, maps_, index, true, row.pop("names"), seed)
+    for name, (row, classes, predict, batch, maps_) in found.items():
+        content[name] = row | compare(predict, batch, maps_, true, classes, seed)
         save(sheet(batch.images, maps_, content[name]["images"]), out / f"{name}.png", True)
-    content["many"] = {"n": len(many)} | summarize(agreement(maps["gradcam"], maps["lime"], seed))
+    content["many"] = {"n": len(many)} | agreement(maps, seed)[1]
     origin = results.provenance(
         seed,
         device,
@@ -89,29 +87,32 @@ def main() -> None:
 
 
 def on_imagenet(args, dataset, index, explained, stored, device):
-    """Maps for the ImageNet model and its predicted classes: Grad-CAM, and LIME as stored."""
+    """Maps for the ImageNet model and its predicted classes: Grad-CAM, and LIME as stored.
+
+    Returns network and layer, the names of the classes, a function from images to probabilities,
+    the images, and the maps (N, H, W) of each method.
+    """
     name, hashes = explained["model"], ("weights_sha256", "data_sha256")
     model = imagenet.load(name, imagenet.local_weights(args.data, name), fold=False, device=device)
     if [explained["provenance"][key] for key in hashes] != [model.sha256, dataset.sha256]:
         raise cli.UserError("the weights or images have changed: run q2_lime/explain.py again")
     how = explained["image_settings"]["resize"]
-    resized = np.stack([images.resize(dataset.x_test[k], model.side, how) for k in index])
+    resized = np.stack([data.fit_image(dataset.x_test[k], model.side, how) for k in index])
 
     def predict(x: np.ndarray) -> np.ndarray:
         return softmax(images.predict(model, x), axis=1)
 
     batch = Batch(resized, predict(resized).argmax(1), index)
-    x, target = imagenet.to_input(model, resized, device), torch.from_numpy(batch.targets)
+    x, target = imagenet.to_input(model, resized), torch.from_numpy(batch.targets)
     layer = layers.last_stage(model.network, layers.feature_maps(model.network, x[:1]))
     raw = gradcam.explain(model.network, x, layer, target).raw.cpu().numpy()
     lime = np.stack([stored[f"weights_{k}"][:, 0][stored[f"segments_{k}"]] for k in index])
     maps = {"gradcam": enlarge(raw, resized.shape[1:3]), "lime": lime}
-    row = {"network": name, "layer": layer}
-    return predict, batch, maps, row | {"names": [model.categories[k] for k in batch.targets]}
+    return {"network": name, "layer": layer}, model.categories, predict, batch, maps
 
 
 def on_classifier(model: models.Model, dataset: data.Dataset, index: list[int], seed: int):
-    """Maps for the network of Question 1 and its predicted classes."""
+    """Maps for the network of Question 1 and its predicted classes; returns as `on_imagenet`."""
     predict = metrics.predictor(model.network, model.temperature)
     chosen = dataset.x_test[index]
     batch = Batch(chosen, predict(chosen).argmax(1), index)
@@ -120,33 +121,30 @@ def on_classifier(model: models.Model, dataset: data.Dataset, index: list[int], 
         for key in ("gradcam", "lime")
     }
     row = {"network": model.arch, "layer": model.layer}
-    return predict, batch, maps, row | {"names": [model.classes[k] for k in batch.targets]}
+    return row, model.classes, predict, batch, maps
 
 
-def compare(predict, batch: Batch, maps, index, true, names, seed: int) -> dict[str, Any]:
+def compare(predict, batch: Batch, maps, true, classes, seed: int) -> dict[str, Any]:
     """Agreement of the two maps of each image, and which one deletion and insertion prefer."""
-    similar = agreement(maps["gradcam"], maps["lime"], seed)
+    similar, summary = agreement(maps, seed)
     scored = {
         key: scoring.faithfulness(predict, scoring.FILL, seed, these, batch)
         for key, these in maps.items()
     }
     confidence = predict(batch.images)[np.arange(len(batch)), batch.targets]
     samples = []
-    for i, k in enumerate(index):
-        sample = {"index": k, "true": true[i], "explained": names[i], "confidence": confidence[i]}
-        sample |= {key: similar[key][i] for key in ("rank_correlation", "top_overlap")}
+    for i, k in enumerate(batch.keys):
+        sample = {"index": k, "true": true[i], "explained": classes[batch.targets[i]]}
+        sample["confidence"] = confidence[i]
+        sample |= {key: values[i] for key, values in similar.items()}
         sample |= {f"{m}_{area}": scored[m][area][i] for m in maps for area in scoring.AREAS}
         samples.append(sample | {"preferred": preferred(sample)})
-    least = np.argsort(similar["rank_correlation"])[:N_LEAST_SIMILAR]
     choices = [sample["preferred"] for sample in samples]
     return {
-        "n": len(index),
-        "top": TOP,
+        "n": len(batch),
         "margin": MARGIN,
         "images": samples,
-        "least_similar": np.array(index)[least],
-        "summary": summarize(similar),
-        "lime_against_gradcam": scoring.duel(scored["lime"], scored["gradcam"], scoring.AREAS),
+        "summary": summary,
         "preferred": {name: choices.count(name) for name in ("gradcam", "lime", "neither")},
     }
 
@@ -161,50 +159,42 @@ def preferred(sample: dict[str, Any]) -> str:
     return "lime" if min(gains) >= least else "gradcam" if max(gains) <= -least else "neither"
 
 
-def agreement(a: np.ndarray, b: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Rank correlation and overlap of the top areas (N,) of maps a and b (N, H, W); as a baseline
-    the same with b's map of the next image."""
+def agreement(maps: dict[str, np.ndarray], seed: int) -> tuple[dict[str, np.ndarray], dict]:
+    """The `similarity` of Grad-CAM and LIME, maps (N, H, W) of the same images.
+
+    Also returns means with intervals, and the comparison with a baseline: LIME's map of the next
+    image.
+    """
     rng = np.random.default_rng(cli.seed_for(seed, "agreement"))
-    other = np.roll(b, 1, axis=0)
-    return {
-        "rank_correlation": metrics.rank_correlation(a, b),
-        "rank_correlation_baseline": metrics.rank_correlation(a, other),
-        "top_overlap": metrics.top_overlap(a, b, TOP, rng),
-        "top_overlap_baseline": metrics.top_overlap(a, other, TOP, rng),
-    }
-
-
-def summarize(found: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Means with intervals of `agreement`, and each measure compared with its baseline."""
-    against = {
-        key: statistics.compare_paired(found[key], found[f"{key}_baseline"], True)
-        for key in ("rank_correlation", "top_overlap")
-    }
-    means = {key: statistics.mean_interval(values) for key, values in found.items()}
-    return means | {"against_baseline": against}
+    similar = side_by_side.similarity(maps["gradcam"], maps["lime"], rng)
+    other = side_by_side.similarity(maps["gradcam"], np.roll(maps["lime"], 1, axis=0), rng)
+    summary: dict[str, Any] = {}
+    for key in similar:
+        summary[key] = statistics.mean_interval(similar[key])
+        summary[f"{key}_baseline"] = statistics.mean_interval(other[key])
+    against = {key: statistics.compare_paired(similar[key], other[key], True) for key in similar}
+    return similar, summary | {"against_baseline": against}
 
 
 def sheet(originals: np.ndarray, maps: dict[str, np.ndarray], samples: list[dict]):
     """Image, Grad-CAM and LIME below each other, five images across; the least similar in bold."""
     blocks = -(-len(originals) // ACROSS)
     size = (WIDTH, 4.6 * blocks)
-    figure, axes = plt.subplots(
-        3 * blocks, ACROSS, figsize=size, layout="constrained", squeeze=False
-    )
+    figure, axes = plt.subplots(3 * blocks, ACROSS, figsize=size, layout="constrained")
     for ax in axes.flat:
         ax.axis("off")
     bound = sorted(sample["rank_correlation"] for sample in samples)[:N_LEAST_SIMILAR][-1]
     for k, sample in enumerate(samples):
         column = axes[3 * (k // ACROSS) : 3 * (k // ACROSS) + 3, k % ACROSS]
-        image = originals[k] if len(originals[k]) <= SMALL else fit_image(originals[k], SMALL)
+        image = originals[k] if len(originals[k]) <= SMALL else data.fit_image(originals[k], SMALL)
         title = f"{sample['true']}, predicted\n{sample['explained']} {sample['confidence']:.0%}"
         show_image(column[0], image, title)
         for ax, key in zip(column[1:], maps, strict=True):
             show_map(ax, image, positive(maps[key][k : k + 1])[0], EXPLAINERS[key].name)
-        names = {key: EXPLAINERS[key].name for key in maps} | {"neither": "neither"}
+        choice = sample["preferred"]
         text = (
             f"rank corr. {sample['rank_correlation']:.2f}, top {sample['top_overlap']:.2f}\n"
-            f"preferred: {names[sample['preferred']]}"
+            f"preferred: {EXPLAINERS[choice].name if choice in maps else choice}"
         )
         weight = "bold" if sample["rank_correlation"] <= bound else "normal"
         style = {"ha": "center", "va": "top", "fontsize": 7, "fontweight": weight}

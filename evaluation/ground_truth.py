@@ -1,6 +1,6 @@
 """Do maps point at the ground truth, where it is known? Built-in shapes and a planted mark."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,15 +25,7 @@ def pointing(trial: Trial, ground_truth: np.ndarray, classes, path: Path) -> dic
     score = partial(scoring.on_ground_truth, ground_truth)
     rows, _ = scoring.table(trial, EXPLAINERS, score, GROUND_TRUTH)
     figures.examples(trial, ground_truth, classes, path)
-    content = {"n": len(trial.batch), "layer": trial.layer, "larger_is_better": GROUND_TRUTH}
-    return content | {"methods": rows}
-
-
-def extreme(rows: dict[str, Any], best: Callable, *kinds: str) -> dict[str, Any]:
-    """The method of the given kinds with the smallest or largest pointing game score."""
-    scores = {key: rows[key]["pointing_game"]["mean"] for key in methods(*kinds)}
-    key = best(scores, key=scores.get)
-    return {"method": key, "name": rows[key]["name"], "mean": scores[key]}
+    return {"n": len(trial.batch), "layer": trial.layer, "methods": rows}
 
 
 def shapes(setup: Setup, n: int) -> dict[str, Any]:
@@ -47,8 +39,6 @@ def shapes(setup: Setup, n: int) -> dict[str, Any]:
     content = pointing(setup.trial(batch, "shapes"), truth, known.classes, setup.out / "shapes.png")
     return content | {
         "accuracy": len(correct) / len(known.y_test),
-        "ground_truth_share_of_area": truth.mean(),
-        "summary": {"lowest_pointing_game": extreme(content["methods"], min, "layer", "pixels")},
         "hashes": hashes | {"shapes_sha256": known.sha256},
     }
 
@@ -66,12 +56,8 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
     images, where = synthetic.stamp_each(dataset.x_test[index], index, setup.seed)
 
     def accuracies(setup: Setup) -> dict[str, float]:
-        clean = setup.predict(dataset.x_test).argmax(1)
-        correct = clean == dataset.y_test
         return {
-            "accuracy": correct.mean(),
-            "accuracy_of_class": correct[dataset.y_test == number].mean(),
-            "predicts_class_unmarked": (clean[index] == number).mean(),
+            "accuracy": (setup.predict(dataset.x_test).argmax(1) == dataset.y_test).mean(),
             "predicts_class_marked": (setup.predict(images).argmax(1) == number).mean(),
         }
 
@@ -121,8 +107,6 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
         "class": synthetic.MARKED_CLASS,
         "share_of_class_marked": synthetic.MARKED_SHARE,
         "mark_share_of_area": where.mean(),
-        "n_marked": len(index),
-        "untrained_means": "the twin trained without marks, for the same class",
         "hashes": hashes,
     }
 
@@ -174,9 +158,6 @@ def lime_on_other_segments(model, batch: Batch, masks: np.ndarray, setup: Setup)
     few, rows = EXPLAINERS["lime"].select(batch, "shortcut"), {}
     for name, segmentation, n in (("8 x 8", "grid", 8), ("5 x 5", "grid", 5), ("SLIC", "slic", 40)):
         chosen = replace(SMALL_IMAGE_SETTINGS, segmentation=segmentation, n_segments=n)
-        maps, explanations = lime_explanations(model, few, setup.seed, chosen)
-        rows[name] = {
-            "n_segments": np.median([len(e.weights) for e in explanations]),
-            "pointing_game": [hit(maps, masks, t).mean() for t in TOLERANCES],
-        }
+        maps, _ = lime_explanations(model, few, setup.seed, chosen)
+        rows[name] = {"pointing_game": [hit(maps, masks, t).mean() for t in TOLERANCES]}
     return {"n": len(few), "pixels": TOLERANCES, "segments": rows}

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from common import cli, metrics, results
-from common.statistics import compare_independent, mean_interval
+from common.statistics import mean_interval
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -46,11 +46,10 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
     true_class = similarity(maps, gradcam(batch, dataset.y_test[index]))
     right, wrong = groups["correct"], groups["incorrect"]
     is_wrong = np.repeat((0, 1), [len(right["gini"]), len(wrong["gini"])])
-    auroc = {
-        key: roc_auc_score(is_wrong, np.nan_to_num(np.concatenate([right[key], wrong[key]])))
-        for key in right
-    }
-    separation = {key: max(value, 1 - value) for key, value in auroc.items()}
+    separation = {}
+    for key in right:
+        auroc = roc_auc_score(is_wrong, np.nan_to_num(np.concatenate([right[key], wrong[key]])))
+        separation[key] = max(auroc, 1 - auroc)
     of_map = ("faithfulness", "gini", "discarded_share", "rank_correlation_runner_up")
     means = {
         name: {key: mean_interval(values) for key, values in group.items()}
@@ -61,8 +60,6 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
         "fill": FILL,
         "layer": model.layer,
         **means,
-        "difference": {key: compare_independent(wrong[key], right[key]) for key in right},
-        "auroc": auroc,
         "confidence_against_faithfulness": {
             name: spearmanr(group["confidence"], group["faithfulness"]).statistic
             for name, group in groups.items()
@@ -83,18 +80,13 @@ def networks(setup: Setup, n: int) -> dict[str, Any]:
     if other.model.arch == model.arch:
         raise cli.UserError("networks compares another network with ResNet-18: choose its --model")
     predicted = [s.predict(dataset.x_test).argmax(1) for s in (setup, other)]
-    right = [p == dataset.y_test for p in predicted]
-    both = np.flatnonzero(right[0] & right[1])
+    both = np.flatnonzero((np.array(predicted) == dataset.y_test).all(0))
     index = both[scoring.draw(len(both), n, setup.seed, "networks")]
     batch = Batch(dataset.x_test[index], predicted[0][index], index.tolist())
     maps = [enlarge(_gradcam(s, batch, batch.targets)) for s in (setup, other)]
     return {
         "n": len(index),
-        "archs": [s.model.arch for s in (setup, other)],
         "layers": [model.layer, other.model.layer],
-        "accuracy": [r.mean() for r in right],
-        "same_prediction": (predicted[0] == predicted[1]).mean(),
-        "both_wrong": (~right[0] & ~right[1]).mean(),
         "maps": similarity(*maps),
         "hashes": hashes,
     }

@@ -19,11 +19,10 @@ TOP = 0.2  # share of the area
 def explain(args, device) -> None:
     """Explains the images args.image and writes OUT/user/NAME.png and NAME.json."""
     paths = user_files.image_files(args.image)
-    first = data.read_image(paths[0])  # so that a mistake is found early
+    data.read_image(paths[0])  # so that a mistake is found early
     classifier = user_images.load(args.model, args.weights, None, args.data, device)
     for path in paths:
-        image = first if path == paths[0] else data.read_image(path)
-        gradcam = user_images.explain(classifier, image, args.target)
+        gradcam = user_images.explain(classifier, data.read_image(path), args.target)
         digest, model = results.sha256(path), classifier.model
         segments, weights, lime = explain_with_lime(model, gradcam, path.name, digest)
         agreement = agree(gradcam.raw, weights[segments])
@@ -35,12 +34,15 @@ def explain(args, device) -> None:
         content |= {"agreement": agreement, "request": request}
         content["provenance"] = results.provenance(0, device)
         arrays = {"gradcam": gradcam.raw, "segments": segments, "lime_weights": weights}
-        arrays = arrays if args.save_maps else None
-        rows = [(path.name, user_images.prediction(gradcam.content)), user_images.row(gradcam)]
+        rows = user_images.rows(gradcam, path.name)
         rows.append(("LIME", f"{lime['n_segments']} segments, {summary.one_line(lime)}"))
-        rows.append(("agreement", agreement_text(agreement)))
+        rank, overlap, chance = agreement.values()
+        text = f"rank correlation {'undefined' if rank is None else format(rank, '.2f')}, overlap "
+        text += f"of the top {TOP:.0%} of the area {overlap:.2f} (by chance {chance:.2f})"
+        rows.append(("agreement", text))
         drawn = figure(gradcam, segments, weights, rows[1:])
-        user_files.report(rows, user_files.write(base, drawn, content, arrays))
+        written = user_files.write(base, drawn, content, arrays if args.save_maps else None)
+        user_files.report(rows, written)
 
 
 def explain_with_lime(
@@ -65,24 +67,18 @@ def explain_with_lime(
 def agree(raw: np.ndarray, lime: np.ndarray) -> dict[str, float | None]:
     """Agreement of a Grad-CAM map (h, w) and a LIME map (H, W): rank correlation, and overlap of
     the top areas, which is about TOP / (2 - TOP) for unrelated maps."""
-    gradcam, lime = enlarge(raw[None], lime.shape), lime[None]
     rng = np.random.default_rng(seed_for(0, "agreement"))
-    return results.without_nan(
-        {
-            "rank_correlation": float(metrics.rank_correlation(gradcam, lime)[0]),
-            "top_overlap": float(metrics.top_overlap(gradcam, lime, TOP, rng)[0]),
-            "top_overlap_by_chance": TOP / (2 - TOP),
-        }
-    )
+    similar = similarity(enlarge(raw[None], lime.shape), lime[None], rng)
+    row = {key: float(values[0]) for key, values in similar.items()}
+    return results.without_nan(row | {"top_overlap_by_chance": TOP / (2 - TOP)})
 
 
-def agreement_text(found: dict[str, float | None]) -> str:
-    rank = found["rank_correlation"]
-    return (
-        f"rank correlation {'undefined' if rank is None else format(rank, '.2f')}, overlap of the "
-        f"top {TOP:.0%} of the area {found['top_overlap']:.2f} (by chance "
-        f"{found['top_overlap_by_chance']:.2f})"
-    )
+def similarity(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Rank correlation and overlap of the top areas (N,) of maps a and b (N, H, W)."""
+    return {
+        "rank_correlation": metrics.rank_correlation(a, b),
+        "top_overlap": metrics.top_overlap(a, b, TOP, rng),
+    }
 
 
 def figure(gradcam: user_images.Explained, segments: np.ndarray, weights: np.ndarray, rows):

@@ -135,38 +135,19 @@ def gradcam_row(arch: str, device: torch.device) -> dict[str, Any]:
 def speed_lime(args, device: torch.device) -> dict[str, Any]:
     """LIME on enlarged CIFAR-10 test images, the first of each class."""
     dataset = data.load_cifar10(args.data)
-    file = imagenet.local_weights(args.data, imagenet.DEFAULT)
-    model, plain = imagenet.load(file=file), imagenet.load(file=file, fold=False)
-    speed = {
-        "as_it_comes": images_per_second(plain, torch.contiguous_format),
-        "channels_last": images_per_second(plain, torch.channels_last),
-        "folded_too": images_per_second(model, torch.channels_last),
-    }
-    cli.keep_freed_memory()  # for everything from here on, the package included
-    speed["memory_kept_too"] = images_per_second(model, torch.channels_last)
+    model = imagenet.load(file=imagenet.local_weights(args.data, imagenet.DEFAULT))
+    cli.keep_freed_memory()  # for the package, too
     index = [int(np.flatnonzero(dataset.y_test == k % 10)[0]) for k in range(args.images)]
     rows = [image_row(dataset.x_test[k], k, model, args.seed) for k in index]
     hashes = {"data_sha256": dataset.sha256, "weights_sha256": model.sha256}
-    return {
-        "images": {"model": model.name, "rows": rows, "median": medians(rows)},
-        "images_per_second": speed,
-        "hashes": hashes,
-    }
-
-
-def images_per_second(model: imagenet.ImageModel, layout: torch.memory_format) -> float:
-    """Images per second of a network in batches of 64."""
-    network = model.network.to(memory_format=layout)
-    x = torch.randn(64, 3, model.side, model.side).to(memory_format=layout)
-    with torch.inference_mode():
-        network(x)
-        return 64 / min(timed(lambda: network(x))[1] for _ in range(4))
+    median = medians(rows)
+    return {"images": {"model": model.name, "rows": rows, "median": median}, "hashes": hashes}
 
 
 def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: int) -> dict:
     """Explanations of one image with several seeds: model calls, time, fidelity, and the overlap
     of the top segments between seeds, beside that of random sets."""
-    enlarged = images.resize(image, model.side, images.IMAGE_SETTINGS.resize)
+    enlarged = data.fit_image(image, model.side, images.IMAGE_SETTINGS.resize)
     top, samples = int(images.predict(model, enlarged[None]).argmax()), PACKAGE_SAMPLES
     settings = images.IMAGE_SETTINGS
 

@@ -1,6 +1,5 @@
-"""The cost of training: floating-point operations, speed of the hardware, memory."""
+"""The cost of training: floating-point operations, memory, time."""
 
-import time
 from typing import Any
 
 from common import cli
@@ -28,17 +27,6 @@ def count_flops(network: torch.nn.Module, sides: list[int]) -> tuple[int, dict[i
     return forward.get_total_flops() // 2, training
 
 
-def matrix_product_speed(device: torch.device, precision: torch.dtype) -> float:
-    """FLOP/s of a 4096 x 4096 matrix product, as a reference for the speed of training."""
-    a = torch.rand(4096, 4096, device=device).to(precision)
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        (a @ a)[0, 0].item()
-        times.append(time.perf_counter() - start)
-    return 2 * 4096**3 / min(times)
-
-
 def peak_memory(device: torch.device) -> int | None:
     """The peak GPU memory, or the peak resident size of the process, in bytes."""
     return torch.cuda.max_memory_allocated() if device.type == "cuda" else cli.peak_memory_bytes()
@@ -57,8 +45,6 @@ def gain_of_full_size(history: list[dict[str, Any]]) -> dict[str, Any]:
         for side in (small, full)
     )
     return {
-        "smallest_side": small,
-        "first_full_epoch": history[k]["epoch"],
         "accuracy_before": before,
         "accuracy_after": after,
         "gain": after - before,

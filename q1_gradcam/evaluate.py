@@ -22,18 +22,14 @@ VEHICLES = ("airplane", "automobile", "ship", "truck")  # the other classes of C
 UNCERTAIN = (0.45, 0.95)  # mean confidence of the bins that are summarized separately
 
 
-def arguments():
+def main() -> None:
     parser = cli.Parser(__doc__)
     default = results.OUTPUTS / "q1_gradcam/model.pt"
     parser.add_argument("--model", type=Path, default=default, metavar="FILE")
     parser.data_option()
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the checkpoint's folder")
     parser.device_option()
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = arguments()
+    args = parser.parse_args()
     device = cli.pick_device(args.device)
     model = models.load(args.model, device)
     out = results.output_folder(args.out or args.model.parent)
@@ -60,8 +56,8 @@ def main() -> None:
     error = content["expected_calibration_error"]
     before = content["expected_calibration_error_as_trained"]
     print(f"expected calibration error {error:.1%} (before the temperature {before:.1%})")
-    pairs = [f"{p['true']} as {p['predicted']} ({p['count']})" for p in content["most_confused"]]
-    print(f"most confused: {', '.join(pairs[:3])}")
+    pair = content["mistakes"]["most_confused_pair"]
+    print(f"most confused: {' and '.join(pair['classes'])}, {pair['count']} times")
     print(f"wrote {results.shown(out / 'evaluation.json')} and {len(drawn)} figures beside it")
 
 
@@ -91,34 +87,22 @@ def evaluate(model: models.Model, dataset: data.Dataset) -> dict:
         "per_class_interval": dict(zip(names, intervals, strict=True)),
         "classes_by_accuracy": sorted(names, key=per_class.get),
         "confusion_matrix": matrix,
-        "most_confused": most_confused(matrix, names, ~np.eye(len(names), dtype=bool)),
         "mistakes": mistakes(matrix, names),
         "temperature": model.temperature,
         "expected_calibration_error": expected_calibration_error(diagram),
         "expected_calibration_error_as_trained": expected_calibration_error(diagram_as_trained),
-        "mean_confidence": calibrated.mean(),
         "reliability": diagram,
         "reliability_as_trained": diagram_as_trained,
         "uncertain": uncertain(diagram),
     }
 
 
-def most_confused(matrix: np.ndarray, names: tuple[str, ...], among: np.ndarray) -> list[dict]:
-    """The ten most frequent mistakes `among` (K, K) bool; `share`: of the true class's images."""
-    rows, counts = [], matrix * among
-    for cell in np.argsort(-counts, axis=None, kind="stable")[:10]:
-        true, predicted = np.unravel_index(cell, matrix.shape)
-        if n := counts[true, predicted]:
-            row = {"true": names[true], "predicted": names[predicted], "count": n}
-            rows.append(row | {"share": n / matrix[true].sum()})
-    return rows
-
-
 def mistakes(matrix: np.ndarray, names: tuple[str, ...]) -> dict:
     """The number of mistakes, and the pair of classes that is confused most often, either way.
 
     For CIFAR-10 also: the share of mistakes within the animals or within the vehicles, the same if
-    all wrong classes were equally likely, and the most frequent mistake across.
+    all wrong classes were equally likely, and the most frequent mistake across, with its share of
+    the true class.
     """
     n = matrix.sum() - np.trace(matrix)
     mutual = np.triu(matrix + matrix.T, 1)
@@ -132,20 +116,22 @@ def mistakes(matrix: np.ndarray, names: tuple[str, ...]) -> dict:
         pairs = len(names) * (len(names) - 1)
         content["within_kind"] = 1 - matrix[across].sum() / max(n, 1)
         content["within_kind_by_chance"] = 1 - across.sum() / pairs
-        content["most_across"] = next(iter(most_confused(matrix, names, across)), None)
+        counts = matrix * across
+        true, predicted = np.unravel_index(counts.argmax(), counts.shape)
+        count = counts[true, predicted]
+        most = {"true": names[true], "predicted": names[predicted], "count": count}
+        content["most_across"] = most | {"share": count / matrix[true].sum()}
     return content
 
 
 def uncertain(diagram: dict[str, list]) -> dict:
     """Mean confidence and accuracy over the bins whose mean confidence lies within UNCERTAIN."""
     low, high = UNCERTAIN
-    content = {"low": low, "high": high}
-    confidence, accuracy = (np.array(diagram[key], float) for key in ("confidence", "accuracy"))
-    within = (confidence > low) & (confidence < high)
-    count = np.array(diagram["count"])[within]
-    content["n"] = n = count.sum()
+    rows = np.array([diagram[key] for key in ("confidence", "accuracy", "count")], float)
+    confidence, accuracy, count = rows[:, (rows[0] > low) & (rows[0] < high)]
+    content = {"low": low, "high": high, "n": int(count.sum())}
     for key, values in (("confidence", confidence), ("accuracy", accuracy)):
-        content[key] = values[within] @ count / n if n else None
+        content[key] = values @ count / content["n"] if content["n"] else None
     return content
 
 

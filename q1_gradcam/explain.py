@@ -17,17 +17,21 @@ with --save-maps, NAME.npz; with --all, OUT/all.json and OUT/all.npz. OUT is the
 that are not the default ones.
 """
 
+import os
 from pathlib import Path
 
 from common import cli, data, distributed, models, results, user_files
 from common.figures import remove_stale, save
+
+import numpy as np
+import torch
 
 from q1_gradcam import figures, gradcam, samples, user_images
 from q1_gradcam.layers import find_layer
 
 DEFAULT = results.OUTPUTS / "q1_gradcam/model.pt"
 COLUMNS = {"correct": 5, "incorrect": 3}  # images in a row of a sheet
-RULE = "drawn at random from all test images of each class that qualify"
+SHARD = 16 * gradcam.BATCH  # images that a process explains at a time with --all
 DEFAULTS = {"method": "gradcam", "layer": None, "target": "predicted"}
 DEFAULTS |= {"correct": 10, "incorrect": 5, "seed": 0}
 
@@ -97,36 +101,35 @@ def main() -> None:
     index, qualifying = samples.draw(predicted, dataset.y_test, model.classes, wanted, args.seed)
     options = (args.method, layer, args.target)
     explained = samples.explain(model, dataset, index, logits[index], *options)
-    rows = samples.describe(explained, args.method, model.classes)
-    dead = {kind: sum(r["dead"] for r in rows if r["kind"] == kind) for kind in samples.KINDS}
+    rows = samples.describe(explained, model.classes)
     content = {
         "method": args.method,
         "layer": explained.layer,
         "map_size": explained.raw.shape[1:],
         "target": args.target,
-        "temperature": model.temperature,
-        "rule": f"{RULE} (seed {args.seed}): {args.correct} correct, {args.incorrect} incorrect",
+        "rule": "drawn at random from all test images of each class that qualify "
+        f"(seed {args.seed}): {args.correct} correct, {args.incorrect} incorrect",
         "qualifying": qualifying,
         "maps": "explanations.npz",
-        "dead": dead,
         **samples.summarize(explained),
     }
     if dataset.ground_truth_test is not None:
         content |= samples.pointing(explained, dataset.ground_truth_test)
 
-    written = write_sheets(explained, rows, dataset, model.classes, out / "figures")
+    where = f" at {explained.layer}" if explained.layer else ""
+    note = "{}{}, {} x {}".format(args.method, where, *explained.raw.shape[1:])
+    written = write_sheets(explained, rows, dataset, model.classes, note, out / "figures")
     if args.method == "gradcam":
         written.append(write_worked_example(model, dataset, explained, out / "figures"))
     arrays = {"index": explained.index, "map": explained.raw, "map_true": explained.raw_true}
     results.write_npz(out / "explanations.npz", **arrays)
-    provenance = origins(args, dataset, device)
     remove_stale(out, written)
-    content |= {"provenance": provenance, "samples": rows}
+    content |= {"provenance": origins(args, dataset, device), "samples": rows}
     results.write_json(out / "explanations.json", content)
 
-    correct, incorrect = explained.correct.sum(), (~explained.correct).sum()
-    counts = f"{correct} correct and {incorrect} incorrect images"
-    print(f"explained {counts} with {args.method}; dead maps: {sum(dead.values())}")
+    correct, dead = explained.correct.sum(), sum(row["dead"] for row in rows)
+    counts = f"{correct} correct and {len(rows) - correct} incorrect images"
+    print(f"explained {counts} with {args.method}; dead maps: {dead}")
     if "pointing_game" in content:
         share, baseline = content["pointing_game"], content["pointing_game_baseline"]
         print(f"maximum on the shape: {share:.0%} (on the shape of another image: {baseline:.0%})")
@@ -141,22 +144,61 @@ def origins(args, dataset: data.Dataset, device) -> dict:
 
 
 def explain_all(args, model: models.Model, dataset: data.Dataset, layer, out: Path, device) -> None:
-    """Writes the maps of all test images to all.npz and a summary to all.json."""
-    path = out / "all.npz"
-    with samples.explained_all(model, dataset, args.method, layer, path) as arrays:
+    """Explains the predicted class of every test image; the processes of torchrun share the work.
+
+    Writes all.npz, with `map` (N, h, w), signed, and `index`, `label`, `predicted`, `confidence`
+    (calibrated) and `dead`, each (N,); and a summary, all.json. The maps are collected in a file
+    beside them that is deleted at the end, so that their number is not limited by the memory. With
+    several machines, its folder must be shared.
+    """
+    images, path = dataset.x_test, out / "all.npz"
+    network = gradcam.prepare(model.network, models.to_input(images[:2], device), layer)
+
+    def explain(part: slice) -> gradcam.Maps:
+        x = models.to_input(images[part], device)
+        return gradcam.explain(network, x, layer, method=args.method)
+
+    pid = distributed.share(lambda _: os.getpid(), [0])[0]  # of the first process
+    file = path.with_name(f"{path.name}.maps.{pid}.part")
+    with distributed.first_alone():
+        shape = (len(images), *explain(slice(1)).raw.shape[1:])
+        mode = "r+" if distributed.rank() else "w+"
+        maps = np.lib.format.open_memmap(file, mode, np.float32, shape)
+
+    def write(start: int) -> tuple[np.ndarray, ...]:
+        part = slice(start, start + SHARD)
+        explained = explain(part)
+        maps[part] = explained.raw.cpu().numpy()
+        maps.flush()
+        probabilities = torch.softmax(explained.logits.double() / model.temperature, 1)
+        confidence, predicted = probabilities.cpu().max(1)
+        return predicted.numpy(), confidence.numpy(), explained.dead.cpu().numpy()
+
+    try:
+        parts = distributed.share(write, range(0, len(images), SHARD), "images")
+        predicted, confidence, dead = map(np.concatenate, zip(*parts, strict=True))
+        arrays = {"map": maps, "index": np.arange(len(images)), "label": dataset.y_test}
+        arrays |= {"predicted": predicted, "confidence": confidence, "dead": dead}
         results.write_npz(path, **arrays)
-        size = arrays["map"].shape[1:]
-    correct, dead = arrays["predicted"] == arrays["label"], arrays["dead"]
-    content = {"method": args.method, "layer": layer, "map_size": size, "target": "predicted"}
-    content |= {"n": len(correct), "correct": correct.sum(), "dead": dead.sum(), "maps": path.name}
+    finally:
+        if not distributed.rank():
+            file.unlink(missing_ok=True)
+    correct = (predicted == dataset.y_test).sum()
+    content = {"method": args.method, "layer": layer, "map_size": shape[1:], "target": "predicted"}
+    content |= {"n": len(images), "correct": correct, "dead": dead.sum(), "maps": path.name}
     content["provenance"] = origins(args, dataset, device)
     results.write_json(out / "all.json", content)
-    print(f"explained {len(correct)} images with {args.method}; dead maps: {dead.sum()}")
+    print(f"explained {len(images)} images with {args.method}; dead maps: {dead.sum()}")
     print(f"wrote {results.shown(path)} and all.json beside it")
 
 
 def write_sheets(
-    explained: samples.Explained, rows: list[dict], dataset: data.Dataset, classes, folder: Path
+    explained: samples.Explained,
+    rows: list[dict],
+    dataset: data.Dataset,
+    classes: tuple[str, ...],
+    note: str,
+    folder: Path,
 ) -> list[Path]:
     """A sheet for each class and kind, and an overview of each kind. Returns the files."""
     panels = {kind: {} for kind in samples.KINDS}
@@ -165,30 +207,24 @@ def write_sheets(
         if row["kind"] == "incorrect":
             maps.append((explained.raw_true[k], explained.labels[k]))
         roles = {row["true"]: "true", row["predicted"]: "predicted"}
-        titles = [f"#{row['index']}\n{row['true']}"]
-        for _, c in maps:
+        tiles = [(dataset.x_test[row["index"]], f"#{row['index']}\n{row['true']}")]
+        for raw, c in maps:
             role = roles.get(classes[c], "explained")
-            titles.append(f"{role}\n{classes[c]} {explained.confidence[k, c]:.0%}")
-        panel = figures.Panel(dataset.x_test[row["index"]], [raw for raw, _ in maps], titles)
-        panels[row["kind"]].setdefault(row["true"], []).append(panel)
+            tiles.append((raw, f"{role}\n{classes[c]} {explained.confidence[k, c]:.0%}"))
+        panels[row["kind"]].setdefault(row["true"], []).append(tiles)
 
-    note, written = describe_map(rows[0]["method"], explained.layer, explained.raw), []
+    written = []
     for kind, by_class in panels.items():
         columns = COLUMNS[kind]
         for name, of_class in by_class.items():
-            sheet = figures.sheet(of_class, note, columns)
+            rows = [of_class[k : k + columns] for k in range(0, len(of_class), columns)]
+            sheet = figures.sheet(rows, columns, note)
             written.append(save(sheet, folder / f"{kind}_{cli.file_name(name)}.png"))
         if by_class:
             first = [of_class[:columns] for of_class in by_class.values()]
-            overview = figures.grid(first, list(by_class), note, max(map(len, first)))
+            overview = figures.sheet(first, max(map(len, first)), note, list(by_class))
             written.append(save(overview, folder / f"overview_{kind}.png"))
     return written
-
-
-def describe_map(method: str, layer: str | None, raw) -> str:
-    """The note below the sheets: method, layer and size of the map."""
-    where = f" at {layer}" if layer else ""
-    return f"{method}{where}, {raw.shape[1]} x {raw.shape[2]}"
 
 
 def write_worked_example(
@@ -197,12 +233,11 @@ def write_worked_example(
     """The arithmetic of Grad-CAM on the first image of the draw."""
     image = dataset.x_test[explained.index[0]]
     device = next(model.network.parameters()).device
-    x, target = models.to_input(image[None], device), int(explained.explained[0])
+    x = models.to_input(image[None], device)
+    target = torch.from_numpy(explained.explained[:1]).to(device)
     with gradcam.borrowed(model.network):
-        at_layer = gradcam.at_layer(
-            model.network, x, explained.layer, x.new_tensor([target]).long()
-        )
-    activations, gradients = (tensor[0].cpu().numpy() for tensor in at_layer[:2])
+        at_layer = gradcam.at_layer(model.network, x, explained.layer, target)[:2]
+    activations, gradients = (tensor[0].cpu().numpy() for tensor in at_layer)
     figure = figures.worked_example(image, activations, gradients)
     return save(figure, folder / "worked_example.png")
 
@@ -210,7 +245,8 @@ def write_worked_example(
 def explain_user_images(args, device) -> None:
     """Explains any images: the central square of each, at the size of the network's input."""
     paths = user_files.image_files(args.image or [])
-    first = data.read_image(paths[0]) if paths else None  # so that a mistake is found early
+    for path in paths[:1]:
+        data.read_image(path)  # so that a mistake is found early
     classifier = user_images.load(args.model, args.weights, args.layer, args.data, device)
     if args.list_layers:
         for layer, maps in user_images.layer_maps(classifier.model, classifier.network).items():
@@ -218,7 +254,7 @@ def explain_user_images(args, device) -> None:
             mark = "  (default)" if layer == classifier.layer else ""
             print(f"{layer:40} {height} x {width}, {channels} channels{mark}")
     for path in paths:
-        image = first if path == paths[0] else data.read_image(path)
+        image = data.read_image(path)
         explained = user_images.explain(classifier, image, args.target, args.method)
         content = explained.content
         request = {"image_sha256": results.sha256(path), "weights_sha256": classifier.model.sha256}
@@ -229,9 +265,7 @@ def explain_user_images(args, device) -> None:
         content = {"image": path.name, **content, "request": request, "provenance": origins}
         arrays = {"map": explained.raw, "image": explained.pixels} if args.save_maps else None
         written = user_files.write(base, user_images.figure(explained), content, arrays)
-        user_files.report(
-            [(path.name, user_images.prediction(content)), user_images.row(explained)], written
-        )
+        user_files.report(user_images.rows(explained, path.name), written)
 
 
 if __name__ == "__main__":

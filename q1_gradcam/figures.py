@@ -1,19 +1,15 @@
 """Figures of Question 1: test accuracy, training, recipe choices, sheets of explanations."""
 
-from dataclasses import dataclass
-
 from common.figures import (
     ACCENT,
     DEAD,
     FAINT,
     INK,
     WIDTH,
-    axes_at,
     color_bar,
     plt,
     show_image,
     show_map,
-    text_at,
 )
 
 import numpy as np
@@ -122,49 +118,33 @@ def ladder(rows: list[dict]):
     return figure
 
 
-@dataclass(frozen=True)
-class Panel:
-    """An explained image (H, W, 3) uint8, its signed maps (h, w), and titles of two lines for both.
-
-    The second line names the class.
-    """
-
-    image: np.ndarray
-    maps: list[np.ndarray]
-    titles: list[str]
-
-
-def sheet(panels: list[Panel], note: str, columns: int):
-    """The images of one class in rows, each next to its maps."""
-    rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
-    return grid(rows, [""] * len(rows), note, columns)
-
-
-def grid(rows: list[list[Panel]], names: list[str], note: str, columns: int):
+def sheet(rows: list[list], columns: int, note: str, names: list[str] | None = None):
     """Rows of images, each next to its maps; below, a note and the color bar.
 
-    `names` appear to the left of the rows. Titles then leave out the true class.
+    A row consists of lists of tiles: an image (H, W, 3) uint8 and its signed maps (h, w), each with
+    a title of two lines, of which the second names the class. `names` appear to the left of the
+    rows. Titles then leave out the true class.
     """
-    named, tiles = any(names), len(rows[0][0].titles)
+    named, tiles = names is not None, len(rows[0][0])
     left, right, gap, bottom = 0.72 if named else 0.0, 0.08, 0.1, 0.5
     titles = 0.15 if named and tiles == 2 else 0.26
     tile = (WIDTH - left - right - gap * (columns - 1)) / (columns * tiles)
     height = len(rows) * (tile + titles) + bottom
     figure = plt.figure(figsize=(WIDTH, height))
-    for r, (name, row) in enumerate(zip(names, rows, strict=True)):
+    for r, (name, row) in enumerate(zip(names or [""] * len(rows), rows, strict=True)):
         y = height - (r + 1) * (tile + titles)
         figure.text((left - 0.06) / WIDTH, (y + tile / 2) / height, name, ha="right", va="center")
         for column, panel in enumerate(row):
-            for k, title in enumerate(panel.titles):
+            for k, (values, title) in enumerate(panel):
                 x, side = left + column * (tiles * tile + gap) + k * tile + 0.01, tile - 0.02
                 ax = figure.add_axes((x / WIDTH, y / height, side / WIDTH, side / height))
                 if named:
                     number, _, short = title.partition("\n")
                     title = number if k == 0 else short if tiles == 2 else title
                 if k == 0:
-                    show_image(ax, panel.image, title)
+                    show_image(ax, values, title)
                 else:
-                    show_raw(ax, panel.image, panel.maps[k - 1], title)
+                    show_raw(ax, panel[0][0], values, title)
                 ax.title.set_fontsize(6)
     figure.text(0, 0.05 / height, note, fontsize=6.5, color=FAINT)
     color_bar(figure, (1 - 1.8 / WIDTH, 0.36 / height, 1.65 / WIDTH, 0.08 / height))
@@ -181,22 +161,6 @@ def show_raw(
     peak = raw.max()
     note = note or ("" if peak > 0 else DEAD)
     show_map(ax, image, strength * np.maximum(raw, 0) / max(peak, 1e-30), title, note)
-
-
-def single(
-    image: np.ndarray, raw: np.ndarray, title: str, lines: list[str], strength: float, note: str
-):
-    """One image (H, W, 3) and its map (h, w), see `show_raw`; on the right, lines of text and the
-    color bar."""
-    side, top = 2.45, 0.2
-    figure = plt.figure(figsize=(WIDTH, side + top + 0.05))
-    size = f"{image.shape[1]} x {image.shape[0]}"
-    show_image(axes_at(figure, 0.02, top, side, side), image, f"model input, {size}")
-    show_raw(axes_at(figure, side + 0.1, top, side, side), image, raw, title, strength, note)
-    text_at(figure, 2 * side + 0.25, top, "\n".join(lines), fontsize=7, linespacing=1.5)
-    left, height = (2 * side + 0.28) / WIDTH, figure.get_size_inches()[1]
-    color_bar(figure, (left, 0.36 / height, 1.75 / WIDTH, 0.1 / height), strength)
-    return figure
 
 
 def worked_example(image: np.ndarray, activations: np.ndarray, gradients: np.ndarray):

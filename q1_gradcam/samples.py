@@ -1,12 +1,8 @@
 """Test images for questions (b) and (c): a random draw, their maps, and a summary of the maps."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from common import data, distributed, models
+from common import data, models
 from common.cli import file_name, seed_for
 from common.metrics import discarded_share, pointing_game
 
@@ -18,7 +14,6 @@ from q1_gradcam import gradcam
 KINDS = ("correct", "incorrect")
 TARGETS = ("predicted", "second", "true")
 CONFIDENT = 0.9
-SHARD = 16 * gradcam.BATCH  # images that a process explains at a time in `explained_all`
 
 
 @dataclass(frozen=True)
@@ -87,53 +82,7 @@ def explain(
     return Explained(index, *classes, confidence, raw, raw_true, maps.layer)
 
 
-@contextmanager
-def explained_all(
-    model: models.Model, dataset: data.Dataset, method: str, layer: str, path: Path
-) -> Iterator[dict[str, np.ndarray]]:
-    """Explains the predicted class of every test image; the processes of torchrun share the work.
-
-    The maps are in a file beside `path` that exists only inside the block, so that their number
-    is not limited by the memory. With several machines, its folder must be shared.
-
-    Yields:
-        `map` (N, h, w) signed and mapped into memory; and `index`, `label`, `predicted`,
-        `confidence` (calibrated) and `dead`, each (N,).
-    """
-    images, device = dataset.x_test, next(model.network.parameters()).device
-    network = gradcam.prepare(model.network, models.to_input(images[:2], device), layer)
-
-    def explain(part: slice) -> gradcam.Maps:
-        x = models.to_input(images[part], device)
-        return gradcam.explain(network, x, layer, method=method)
-
-    pid = distributed.share(lambda _: os.getpid(), [0])[0]  # of the first process
-    file = path.with_name(f"{path.name}.maps.{pid}.part")
-    with distributed.first_alone():
-        shape = (len(images), *explain(slice(1)).raw.shape[1:])
-        mode = "r+" if distributed.rank() else "w+"
-        maps = np.lib.format.open_memmap(file, mode, np.float32, shape)
-
-    def write(start: int) -> tuple[np.ndarray, ...]:
-        part = slice(start, start + SHARD)
-        explained = explain(part)
-        maps[part] = explained.raw.cpu().numpy()
-        maps.flush()
-        probabilities = torch.softmax(explained.logits.double() / model.temperature, 1)
-        confidence, predicted = probabilities.cpu().max(1)
-        return predicted.numpy(), confidence.numpy(), explained.dead.cpu().numpy()
-
-    try:
-        parts = distributed.share(write, range(0, len(images), SHARD), "images")
-        predicted, confidence, dead = map(np.concatenate, zip(*parts, strict=True))
-        arrays = {"map": maps, "index": np.arange(len(images)), "label": dataset.y_test}
-        yield arrays | {"predicted": predicted, "confidence": confidence, "dead": dead}
-    finally:
-        if not distributed.rank():
-            file.unlink(missing_ok=True)
-
-
-def describe(e: Explained, method: str, classes: tuple[str, ...]) -> list[dict]:
+def describe(e: Explained, classes: tuple[str, ...]) -> list[dict]:
     """The rows `samples` of explanations.json, one for each image."""
     rows = []
     for k, index in enumerate(e.index):
@@ -141,10 +90,9 @@ def describe(e: Explained, method: str, classes: tuple[str, ...]) -> list[dict]:
         row = {"index": index, "kind": kind, "true": true, "predicted": classes[e.predicted[k]]}
         row["confidence"] = e.confidence[k, e.predicted[k]]
         row["confidence_true"] = e.confidence[k, e.labels[k]]
-        row |= {"method": method, "layer": e.layer, "explained": classes[e.explained[k]]}
+        row |= {"layer": e.layer, "explained": classes[e.explained[k]]}
         row |= {"dead": not (e.raw[k] > 0).any(), "dead_true": not (e.raw_true[k] > 0).any()}
-        figure = f"figures/{kind}_{file_name(true)}.png"
-        rows.append(row | {"peak": e.raw[k].max(), "figure": figure})
+        rows.append(row | {"figure": f"figures/{kind}_{file_name(true)}.png"})
     return rows
 
 

@@ -95,8 +95,6 @@ def main() -> None:
         state = {"plan": plan, "finished": finished, "current": current}
         results.write_whole(state_file, lambda file: results.write_torch(state, file))
 
-    precision = torch.bfloat16 if uses_bfloat16(device, chosen) else torch.float32
-    reference_speed = cost.matrix_product_speed(device, precision)
     what = f"{args.arch} on {dataset.name}: {len(train)} images, {chosen['epochs']} epochs"
     print(f"{what}, {cli.hardware(device)}", flush=True)
     for seed in args.seeds:
@@ -106,7 +104,6 @@ def main() -> None:
         model, run = train_one(dataset, train, held_out, plan, seed, device, start, save_state)
         accuracy, mirror = correct(model.network, dataset.x_test, dataset.y_test).mean(1).tolist()
         run["row"] |= {"accuracy": accuracy, "accuracy_mirror": mirror}
-        run["row"]["matrix_product_flops_per_second"] = reference_speed
         run["row"]["processes"] = distributed.size()
         finished.append(run)
         if distributed.rank():
@@ -201,7 +198,6 @@ def train_one(
         "held_out_accuracy": history[-1]["held_out_accuracy"],
         "held_out_accuracy_mirror": history[-1]["held_out_accuracy_mirror"],
         "temperature": temperature,
-        "train_flops_per_second": flops / sum(row["seconds"] for row in history),
         "peak_memory_bytes": max(row["peak_memory_bytes"] or 0 for row in history) or None,
         "precision": "bfloat16" if uses_bfloat16(device, chosen) else "float32",
         "hardware": cli.hardware(device),
@@ -274,12 +270,10 @@ def correct(network: torch.nn.Module, images: np.ndarray, labels: np.ndarray) ->
 def summary(runs: list[dict[str, Any]], plan: dict[str, Any]) -> dict[str, Any]:
     """The content of training.json: the first seed's run, a row for each seed, and their means."""
     rows, history = [run["row"] for run in runs], runs[0]["history"]
-    speed, reference = "train_flops_per_second", "matrix_product_flops_per_second"
     content = {key: value for key, value in plan.items() if key != "data_sha256"}
     content |= {"epochs": len(history)}
-    for key in ("seed", "seconds", "hardware", "peak_memory_bytes", speed, reference):
+    for key in ("seed", "seconds", "hardware", "peak_memory_bytes"):
         content[key] = rows[0][key]
-    content["share_of_matrix_product"] = rows[0][speed] / rows[0][reference]
     content |= {key: value for key, value in runs[0].items() if key != "row"}
     accuracies = [row["accuracy"] for row in rows]
     means = ("accuracy", "accuracy_mirror", "held_out_accuracy", "held_out_accuracy_mirror")

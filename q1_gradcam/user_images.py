@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import imagenet, models, results, user_files
+from common import data, imagenet, models, results, user_files
 from common.cli import UserError
+from common.figures import DEAD, WIDTH, axes_at, color_bar, plt, show_image, text_at
 
 import numpy as np
 import torch
@@ -53,25 +54,21 @@ def load(
         network, default = model.network, None
     if layer:
         layers.find_layer(network, layer)
-    elif default is None:
-        default = layers.last_stage(network, layer_maps(model, network))
-    return Classifier(model, network, layer or default)
+    layer = layer or default or layers.last_stage(network, layer_maps(model, network))
+    return Classifier(model, network, layer)
 
 
 def layer_maps(model: imagenet.ImageModel, network: nn.Module) -> dict[str, torch.Tensor]:
     """`layers.feature_maps` for a gray image."""
     gray = np.full((1, model.side, model.side, 3), 128, np.uint8)
-    return layers.feature_maps(network, to_input(model, network, gray))
-
-
-def to_input(model: imagenet.ImageModel, network: nn.Module, pixels: np.ndarray) -> torch.Tensor:
-    return imagenet.to_input(model, pixels, next(network.parameters()).device)
+    return layers.feature_maps(network, imagenet.to_input(model, gray))
 
 
 @dataclass(frozen=True)
 class Explained:
     """One explained image."""
 
+    name: str  # of the method
     pixels: np.ndarray  # (side, side, 3) uint8, the model's input
     raw: np.ndarray  # (h, w) signed map
     target: int  # the explained class
@@ -90,8 +87,9 @@ def explain(c: Classifier, image: np.ndarray, target: str, method: str = "gradca
     if target not in known:
         few = ", ".join([*known[:12], *["..."] * (len(known) > 12)])
         raise UserError(f"unknown class {target!r}: choose {few}")
-    pixels = imagenet.fit(c.model, image)
-    x = to_input(c.model, c.network, pixels[None])
+    side = c.model.side
+    pixels = data.fit_image(image, side, "lanczos" if side == 32 else "bicubic")
+    x = imagenet.to_input(c.model, pixels[None])
     with torch.inference_mode():
         logits = c.model.network(x).cpu().double()
     probabilities = logits.softmax(1)[0]
@@ -110,6 +108,7 @@ def explain(c: Classifier, image: np.ndarray, target: str, method: str = "gradca
     chance = max(math.log(max(len(probabilities) - 1, 1)), math.log(2))
     evidence = 1 + float(torch.logit(probabilities[k], eps=1e-12)) / chance
     order = probabilities.argsort(descending=True)[:TOP].tolist()
+    of_layer = method in gradcam.LAYER_METHODS
     dead, flat = bool(maps.dead[0]), contrast < NO_CONTRAST
     content = {
         "model": c.model.name,
@@ -123,45 +122,35 @@ def explain(c: Classifier, image: np.ndarray, target: str, method: str = "gradca
         "map_size": raw.shape,
         "logit": logit,
         "map_sum": raw.sum(),
-        "map_share_of_logit": raw.sum() / logit
-        if logit and method in gradcam.LAYER_METHODS
-        else None,
+        "map_share_of_logit": raw.sum() / logit if of_layer and logit else None,
         "peak_xy": None if dead else peak,  # pixels of the user's image
         "area_above_half": 0 if dead else (fine > fine.max() / 2).float().mean(),
         "dead": dead,
         "contrast": contrast,
     }
     strength = min(max(evidence, FAINTEST), 1)
-    note = "no contrast:\nnothing to\nlocate" if flat else figures.DEAD if dead else ""
-    return Explained(pixels, raw, k, strength, note, results.plain(content))
+    note = "no contrast:\nnothing to\nlocate" if flat else DEAD if dead else ""
+    name = "Grad-CAM" if method == "gradcam" else method
+    return Explained(name, pixels, raw, k, strength, note, results.plain(content))
 
 
-def prediction(content: dict[str, Any]) -> str:
-    """The two most probable classes, for the summary."""
-    names, values = zip(*[row.values() for row in content["top5"]], strict=True)
-    return user_files.prediction(names, values)
-
-
-def display_name(method: str) -> str:
-    return "Grad-CAM" if method == "gradcam" else method
-
-
-def row(e: Explained) -> tuple[str, str]:
-    """Label and text of the map, for the summary."""
+def rows(e: Explained, name: str) -> list[tuple[str, str]]:
+    """Label and text of the prediction for the image `name` and of its map, for the summary."""
     content = e.content
-    label = display_name(content["method"])
+    names, values = zip(*[row.values() for row in content["top5"]], strict=True)
+    first = name, user_files.prediction(names, values)
     where = f"{content['layer'] or 'input'} ({'x'.join(map(str, content['map_size']))})"
     if e.note:
-        return label, f"{where}, {' '.join(e.note.split())}"
+        return [first, (e.name, f"{where}, {' '.join(e.note.split())}")]
     (x, y), area = content["peak_xy"], content["area_above_half"]
     text = f"{where}, peak at ({x}, {y}), {area:.0%} of the image above half of it"
     if content["explained"] != content["top5"][0]["class"]:
         text += f", for {content['explained']}"
-    return label, text
+    return [first, (e.name, text)]
 
 
 def figure(e: Explained):
-    """The image, its map, and what the map adds up to."""
+    """The image and its map; on the right, what the map adds up to and the color bar."""
     content = e.content
     lines = [f"{row['class']} {row['probability']:.0%}" for row in content["top5"]]
     share = content["map_share_of_logit"]
@@ -171,5 +160,15 @@ def figure(e: Explained):
     if e.strength < 1:
         lines.append(f"colors at {e.strength:.0%}: {content['probability']:.0%} probable")
     at = f" at {content['layer']}" if content["layer"] else ""
-    title = f"{display_name(content['method'])}{at}: {content['explained']}"
-    return figures.single(e.pixels, e.raw, title, lines, e.strength, e.note)
+    title = f"{e.name}{at}: {content['explained']}"
+    side, top = 2.45, 0.2
+    plot = plt.figure(figsize=(WIDTH, side + top + 0.05))
+    left, right = (axes_at(plot, x, top, side, side) for x in (0.02, side + 0.1))
+    height, width = e.pixels.shape[:2]
+    show_image(left, e.pixels, f"model input, {width} x {height}")
+    figures.show_raw(right, e.pixels, e.raw, title, e.strength, e.note)
+    text_at(plot, 2 * side + 0.25, top, "\n".join(lines), fontsize=7, linespacing=1.5)
+    height = plot.get_size_inches()[1]
+    box = ((2 * side + 0.28) / WIDTH, 0.36 / height, 1.75 / WIDTH, 0.1 / height)
+    color_bar(plot, box, e.strength)
+    return plot

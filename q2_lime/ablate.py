@@ -160,7 +160,7 @@ def measure_image(
     settings: core.Settings,
 ) -> dict[str, float]:
     """Held-out fidelity, and overlap between seeds."""
-    image = images.resize(image, model.side, image_settings.resize)
+    image = data.fit_image(image, model.side, image_settings.resize)
     segments = images.segment(image, image_settings)
     d = int(segments.max()) + 1
     logits = images.masked_logits(model, image, segments, image_settings.fill)
@@ -183,7 +183,7 @@ def accuracy(model: imagenet.ImageModel, dataset: data.Dataset, how: str, seed: 
     """Share of random training images whose predicted class belongs to the true class."""
     rng = np.random.default_rng(cli.seed_for(seed, "known"))
     chosen = rng.choice(len(dataset.x_train), RECOGNIZED_OF, replace=False)
-    inputs = np.stack([images.resize(dataset.x_train[k], model.side, how) for k in chosen])
+    inputs = np.stack([data.fit_image(dataset.x_train[k], model.side, how) for k in chosen])
     mapped = [imagenet.cifar_class(int(k)) for k in images.predict(model, inputs).argmax(1)]
     true = [dataset.classes[k] for k in dataset.y_train[chosen]]
     return float(np.mean([m == t for m, t in zip(mapped, true, strict=True)]))

@@ -174,7 +174,7 @@ def explain_image(
     `true` is "" if the class is unknown; `item` separates the random draws of different images.
     """
     settings = args.image_settings
-    model_input = images.resize(image, model.side, settings.resize)
+    model_input = data.fit_image(image, model.side, settings.resize)
     segments = images.segment(model_input, settings, name)
     d = int(segments.max()) + 1
     logits = images.masked_logits(model, model_input, segments, settings.fill)

@@ -28,6 +28,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from q2_lime import core
+from q2_lime.samplers import glime_probability
 
 N_SEEDS = 5  # explanations of each input that are compared, including the one that is shown
 # Fidelity and stability should be at least, the others at most this. All but the first two are in
@@ -126,6 +127,7 @@ def explain(
         "fidelity_interval": limits,
         "fidelity_baseline": baseline,
         "fidelity_masks": len(masks),
+        "fidelity_covers": covers(settings, held_out=bool(pool)),
         "model_calls": first.model_calls,
         "model_calls_total": first.model_calls + sum(len(part[0]) for part in pool) + 2,
         "settled": first.settled,
@@ -141,6 +143,16 @@ def explain(
         "seconds": seconds,
         "seconds_total": time.perf_counter() - started,
     }
+
+
+def covers(settings: core.Settings, held_out: bool) -> str:
+    """On which masks fidelity is measured, in words."""
+    share = ""
+    if settings.sampler == "glime":
+        shown = glime_probability(settings.kernel_width)
+        share = f", which shows each part with probability {shown:.2f}"
+    how = "masks of the other seeds" if held_out else "the masks fitted to, each left out in turn"
+    return f"{how}, drawn by the sampler {settings.sampler}{share}; not masks that hide most parts"
 
 
 def _other_seeds(

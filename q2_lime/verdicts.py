@@ -1,26 +1,25 @@
-"""How often the verdict on an explanation holds, measured on constructed models.
+"""How often the verdict on an explanation holds: constructed models and CIFAR-10 images.
 
-    python q2_lime/verdicts.py        one minute on a CPU core
+    python q2_lime/verdicts.py                  constructed models: one minute on a CPU core
+    python q2_lime/verdicts.py --images 30      training images as well: about an hour on two cores
 
 Constructed models are functions of masks for which the right explanation, or what is wrong with an
 explanation, is known. Each is explained with several seeds. Measures how often the interval of
-fidelity covers R^2 on 2,000 fresh masks, and how often a repeated run changes the verdict. Writes
-OUT/verdicts.json.
+fidelity covers R^2 on 2,000 fresh masks, how often a repeated run changes the verdict, and whether
+the stability stated by the stopping rule is reached. Writes OUT/verdicts.json.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common import cli, results
+from common import cli, data, imagenet, results
 
 import numpy as np
-import torch
 
 from q2_lime import core, images, stability, text
 
 FRESH = 2000  # masks that the interval of fidelity should cover
-REPEATS = 20  # explanations of each model
 
 
 @dataclass(frozen=True)
@@ -108,35 +107,71 @@ def repeat(case: Case, repeats: int, seed: int) -> dict:
     verdicts = [row["verdict"] for row in rows]
     pairs = list(zip(verdicts, verdicts[1:], strict=False))
     opposite = {"reliable", "not reliable"}
+    settled = [row for row in rows if row["settled"]]
+    mean = lambda key: float(np.mean([row[key] for row in rows]))  # noqa: E731
     return {
         "name": case.name,
         "right": case.right or None,
+        "repeats": repeats,
         "verdicts": {verdict: verdicts.count(verdict) / repeats for verdict in stability.VERDICTS},
-        "changed": np.mean([a != b for a, b in pairs]),
-        "reversed": np.mean([{a, b} == opposite for a, b in pairs]),
+        "changed": np.mean([a != b for a, b in pairs]) if pairs else None,
+        "reversed": np.mean([{a, b} == opposite for a, b in pairs]) if pairs else None,
         "coverage": np.mean(covered),
-        "fidelity": np.mean([row["fidelity"] for row in rows]),
+        "fidelity": mean("fidelity"),
+        "model_calls_total": mean("model_calls_total"),
+        "settled": len(settled) / repeats,
+        "expected_stability": np.mean([r["expected_stability"] for r in settled] or np.nan),
+        "measured_stability": np.mean([r["stability"]["similarity"] for r in settled] or np.nan),
+        "reasons": rows[0]["reasons"],
     }
+
+
+def image_cases(args) -> Iterator[Case]:
+    """Random training images, explained as by explain.py."""
+    dataset = data.load_cifar10(args.data)
+    device = cli.pick_device(args.device)
+    model = imagenet.load(file=imagenet.local_weights(args.data, imagenet.DEFAULT), device=device)
+    rng = np.random.default_rng(cli.seed_for(args.seed, "verdict images"))
+    for k in rng.choice(len(dataset.x_train), args.images, replace=False):
+        image = data.fit_image(dataset.x_train[k], model.side, images.IMAGE_SETTINGS.resize)
+        segments, fill = images.segment(image, images.IMAGE_SETTINGS), images.IMAGE_SETTINGS.fill
+        logits, d = images.masked_logits(model, image, segments, fill), int(segments.max()) + 1
+        top = int(logits(np.ones((1, d), bool))[0].argmax())
+        values = images.explained_values(logits, [top], images.IMAGE_SETTINGS.explained_value)
+        unchanged = images.unchanged_share(image, segments, fill)
+        yield Case(f"image {k}", d, lambda m, f=values: f(m)[:, 0], unchanged=unchanged)
 
 
 def main() -> None:
     parser = cli.Parser(__doc__)
-    add, default = parser.add_argument, results.OUTPUTS / "q2_lime"
-    add("--seed", type=cli.seed, default=0, metavar="N", help="of the masks (default: 0)")
+    add = parser.add_argument
+    parser.data_option("CIFAR-10 and weights")
+    number = cli.whole(0, 50_000)
+    add("--images", type=number, default=0, metavar="N", help="training images (default: none)")
+    add(
+        "--repeats", type=cli.whole(2, 100_000), default=20, metavar="N", help="seeds (default: 20)"
+    )
+    add("--seed", type=cli.seed, default=0, metavar="N", help="of masks and images (default: 0)")
+    default = results.OUTPUTS / "q2_lime"
     add("--out", type=Path, default=default, metavar="DIR", help="default: outputs/q2_lime")
+    parser.device_option()
     args = parser.parse_args()
-    out, rows = results.output_folder(args.out), []
-    for case in cases():
-        rows.append(repeat(case, REPEATS, args.seed))
-        print(results.plain(rows[-1]), flush=True)
-    varying = [row for row in rows if not np.isnan(row["fidelity"])]
-    keys = ("coverage", "changed", "reversed")
-    content = {
-        "fresh_masks": FRESH,
-        "constructed": rows,
-        "constructed_summary": {key: np.mean([row[key] for row in varying]) for key in keys},
-        "provenance": results.provenance(args.seed, torch.device("cpu")),
-    }
+    out = results.output_folder(args.out)
+    parts = {"constructed": (cases(), args.repeats)}
+    if args.images:
+        parts["images"] = image_cases(args), 2
+    content = {"fresh_masks": FRESH, "level": stability.LEVEL}
+    for part, (found, repeats) in parts.items():
+        rows = []
+        for case in found:
+            rows.append(repeat(case, repeats, args.seed))
+            print(results.plain(rows[-1]), flush=True)
+        content[part] = rows
+        content[f"{part}_summary"] = {
+            key: np.mean([row[key] for row in rows if row["fidelity"] == row["fidelity"]])
+            for key in ("coverage", "changed", "reversed")
+        }
+    content["provenance"] = results.provenance(args.seed, cli.pick_device(args.device))
     results.write_json(out / "verdicts.json", results.without_nan(content))
     print(f"wrote {results.shown(out / 'verdicts.json')}")
 

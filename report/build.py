@@ -26,23 +26,14 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 # chapters/NAME.typ in order. A chapter needs every results file that it reads with r("NAME").
 CHAPTERS = (
-    "introduction",
-    "question1",
-    "question2",
-    "comparison",
-    "trust",
-    "network",
-    "hyperparameters",
-    "limits",
-    "conclusion",
-    "reproducibility",
-    "sheets",
-)
+    "introduction question1 question2 comparison trust network hyperparameters limits conclusion "
+    "reproducibility sheets"
+).split()
 # PNG figures would make the PDF several times larger.
 JPEG_WIDTH, JPEG_QUALITY = 1300, 75
 
 
-def parse_arguments():
+def main() -> None:
     parser = Parser(__doc__)
     add = parser.add_argument
     add("--demo", action="store_true", help="the short report on the built-in data")
@@ -52,39 +43,30 @@ def parse_arguments():
     args = parser.parse_args()
     args.outputs = args.outputs or results.OUTPUTS / ("demo" if args.demo else "")
     args.out = args.out or (args.outputs if args.demo else HERE) / "report.pdf"
-    return args
 
-
-def main() -> None:
-    args = parse_arguments()
-    needed = {name: files_of(name) for name in (("demo",) if args.demo else CHAPTERS)}
+    needed = {name: files_of(name) for name in (["demo"] if args.demo else CHAPTERS)}
     contents = read_results(args.outputs, {file for files in needed.values() for file in files})
-    missing = {name: [f for f in files if f not in contents] for name, files in needed.items()}
-    state = {
-        "chapters": {name: not files for name, files in missing.items()},
-        "missing": [
-            f"{name}: there is no {', no '.join(f'{f}.json' for f in files)}"
-            for name, files in missing.items()
-            if files
-        ],
-    }
-    for line in state["missing"]:
-        print(f"left out: {line}", flush=True)
+    state: dict = {"chapters": {}, "missing": []}
+    for name, files in needed.items():
+        missing = [f"no {file}.json" for file in files if file not in contents]
+        state["chapters"][name] = not missing
+        if missing:
+            state["missing"].append(f"{name}: there is {', '.join(missing)}")
+            print(f"left out: {state['missing'][-1]}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         stage(Path(folder), args.outputs, contents, state)
         pdf, found = compile_pdf(Path(folder) / ("demo.typ" if args.demo else "report.typ"))
-    if found["false-claim"]:
-        lines = [f"claim {name!r} is false: {place_of(name)}" for name in found["false-claim"]]
-        if not args.draft:
-            summary = (
-                f"{len(lines)} of {len(found['claim'])} claims are false, no report was written"
-            )
-            raise UserError("; ".join([summary, *lines]))
-        print("\n".join(f"warning: {line}" for line in lines))
+    n, false = len(found["claim"]), found["false-claim"]
+    lines = [f"claim {name!r} is false: {place_of(name)}" for name in false]
+    if false and not args.draft:
+        summary = f"{len(false)} of {n} claims are false, no report was written"
+        raise UserError("; ".join([summary, *lines]))
+    for line in lines:
+        print(f"warning: {line}")
     results.write_whole(args.out, lambda file: file.write(pdf))
-    held = len(found["claim"]) - len(found["false-claim"])
     size = f"{found['pages'][0]} pages, {len(pdf) / 1e6:.1f} MB"
-    print(f"wrote {results.shown(args.out)}: {size}" + (f", {held} claims hold" if held else ""))
+    held = f", {n - len(false)} claims hold" if n else ""
+    print(f"wrote {results.shown(args.out)}: {size}{held}")
 
 
 def files_of(chapter: str) -> list[str]:
@@ -138,28 +120,25 @@ def write_jpeg(path: Path, target: Path) -> None:
 
 def compile_pdf(main_file: Path) -> tuple[bytes, dict[str, list]]:
     """The PDF and its metadata: claims, false claims, pages. Raises UserError for any error."""
+    root = str(main_file.parent)
     try:
-        compiler = typst.Compiler(
-            str(main_file), root=str(main_file.parent), ignore_system_fonts=True
-        )
+        compiler = typst.Compiler(str(main_file), root=root, ignore_system_fonts=True)
         pdf = compiler.compile(format="pdf")
         names = ("claim", "false-claim", "pages")
         found = {name: json.loads(compiler.query(f"<{name}>", field="value")) for name in names}
     except typst.TypstError as error:
-        place = re.search(r"┌─ .*?([\w.]+:\d+):", error.diagnostic or "")
-        where = f"{place[1]}: " if place else ""
-        raise UserError(
-            f"{where}{first_line(error)} (in the text or in its results files)"
-        ) from error
+        place = re.search(r"┌─ .*?([\w.]+:\d+:)", error.diagnostic or "")
+        reason = f"{place[1] if place else ''} {first_line(error)}".strip()
+        raise UserError(f"{reason} (in the text or in its results files)") from error
     return pdf, found
 
 
 def place_of(claim: str) -> str:
     """File and line of a claim in the chapters."""
-    for path in sorted([HERE / "report.typ", HERE / "demo.typ", *HERE.glob("chapters/*.typ")]):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            if f'id: "{claim}"' in line:
-                return f"{results.shown(path)}:{number}"
+    for path in sorted(HERE.rglob("*.typ")):
+        before, found, _ = path.read_text(encoding="utf-8").partition(f'id: "{claim}"')
+        if found:
+            return f"{results.shown(path)}:{before.count(chr(10)) + 1}"
     return "?"
 
 

@@ -10,12 +10,11 @@ of LIME as they are; for each Grad-CAM explanation a small image is written to o
 import base64
 import hashlib
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from common import cli, data, results
-from common.figures import blend, enlarge, to_gray
+from common.figures import blend, enlarge, overlay
 
 import jinja2
 import numpy as np
@@ -25,7 +24,7 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from q2_lime.text_figures import ZONE_COLORS
-from report.update_readme import ROWS
+from report.update_readme import headlines
 
 TEMPLATES = Path(__file__).parent
 SCALE = 4  # screen pixels per image pixel
@@ -35,13 +34,10 @@ TEXT_MODELS = {"svm": "text, linear SVM", "logistic_regression": "text, logistic
 def strip(image: np.ndarray, maps: list[np.ndarray]) -> Image.Image:
     """The image (H, W, 3) uint8 beside its maps (h, w), with a contour at half of the maximum."""
     panels = [image.repeat(SCALE, 0).repeat(SCALE, 1)]
-    gray = to_gray(panels[0])
     for raw in maps:
-        positive = np.maximum(raw, 0)
-        level = enlarge(positive / (positive.max() or 1), gray.shape)
-        overlay = blend(gray, level)
-        overlay[find_boundaries(level >= 0.5 * (level.max() or 1), mode="inner")] = 1
-        panels.append((255 * overlay).round().astype(np.uint8))
+        panel, level = overlay(panels[0], raw), enlarge(np.maximum(raw, 0), panels[0].shape[:2])
+        panel[find_boundaries(level >= 0.5 * (level.max() or 1), mode="inner")] = 255
+        panels.append(panel)
     return Image.fromarray(np.concatenate(panels, axis=1))
 
 
@@ -53,12 +49,11 @@ def figure_url(outputs: Path, folder: str, figure: str) -> str:
     return quote(f"{folder}/{figure}")
 
 
-def gradcam_entries(outputs: Path, folder: str, dataset: data.Dataset) -> Iterator[dict]:
+def gradcam_entries(outputs: Path, content: dict, dataset: data.Dataset) -> Iterator[dict]:
     """The explanations of Question 1. Writes the image and its maps side by side as one file."""
-    content = results.read_json(outputs / folder / "explanations.json")
     if content["provenance"]["data_sha256"] != dataset.sha256:
-        raise cli.UserError(f"{folder} explains other images: run {folder}/explain.py again")
-    arrays = results.read_npz(outputs / folder / content["maps"])
+        raise cli.UserError("q1_gradcam explains other images: run q1_gradcam/explain.py again")
+    arrays = results.read_npz(outputs / "q1_gradcam" / content["maps"])
     for k, sample in enumerate(content["samples"]):
         maps, notes = [(sample["explained"], arrays["map"][k], sample["dead"])], []
         if sample["kind"] == "incorrect":
@@ -78,13 +73,12 @@ def gradcam_entries(outputs: Path, folder: str, dataset: data.Dataset) -> Iterat
             "notes": notes,
             "maps": maps,
             "strip": f"gallery/{path.name}",
-            "figure": figure_url(outputs, folder, sample["figure"]),
+            "figure": figure_url(outputs, "q1_gradcam", sample["figure"]),
         }
 
 
-def lime_entries(outputs: Path, folder: str, _dataset: data.Dataset) -> Iterator[dict]:
+def lime_entries(outputs: Path, folder: str, content: dict) -> Iterator[dict]:
     """The explanations of Question 2 in `folder`, of images or of posts."""
-    content = results.read_json(outputs / folder / "explanations.json")
     for sample in content["samples"]:
         if "words" in sample:
             explained, item, predicted = TEXT_MODELS[sample["model"]], "post", sample["predicted"]
@@ -105,33 +99,26 @@ def lime_entries(outputs: Path, folder: str, _dataset: data.Dataset) -> Iterator
         }
 
 
-def headlines(outputs: Path) -> Iterator[list[str]]:
-    """The rows of README.md's table whose results exist: what, value, compared with."""
-    for name, row in ROWS.items():
-        path = outputs / f"{name}.json"
-        if path.is_file():
-            with suppress(LookupError):  # results of a smaller run
-                yield row.format(**results.read_json(path)).split(" | ")
-
-
-def build(
-    outputs: Path, dataset: data.Dataset, images: str = "q2_lime/images", demo: bool = False
-) -> int:
+def build(outputs: Path, dataset: data.Dataset, demo: bool = False) -> int:
     """Writes OUTPUTS/index.html and OUTPUTS/gallery; returns the number of explanations.
 
     Raises UserError if results are missing, damaged, or explain other images than `dataset`.
     """
     entries = []
-    sources = {"q1_gradcam": gradcam_entries, images: lime_entries, "q2_lime/text": lime_entries}
-    for folder, read in sources.items():
-        with results.reading(outputs / folder / "explanations.json"):
-            entries += read(outputs, folder, dataset)
+    for folder in ("q1_gradcam", f"q2_lime/{'classifier' if demo else 'images'}", "q2_lime/text"):
+        path = outputs / folder / "explanations.json"
+        content = results.read_json(path)
+        with results.reading(path):
+            if folder == "q1_gradcam":
+                entries += gradcam_entries(outputs, content, dataset)
+            else:
+                entries += lime_entries(outputs, folder, content)
     ramp = np.linspace(0, 1, 9)[None]
     script = (TEMPLATES / "gallery.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     html = environment.get_template("gallery.html").render(
         entries=entries,
-        headlines=[] if demo else list(headlines(outputs)),
+        headlines=[row.strip("| ").split(" | ") for row in headlines(outputs)[2:]],
         zones={zone: (zone[0].upper(), color) for zone, color in ZONE_COLORS.items()},
         demo=demo,
         script=Markup(script),
@@ -148,13 +135,11 @@ def build(
 def main() -> None:
     parser = cli.Parser(__doc__)
     parser.add_argument("--demo", action="store_true", help="use the results of `make demo`")
-    parser.add_argument("--outputs", type=Path, default=results.OUTPUTS, metavar="DIR")
     parser.data_option()
     args = parser.parse_args()
-    outputs = args.outputs / "demo" if args.demo else args.outputs
+    outputs = results.OUTPUTS / ("demo" if args.demo else "")
     dataset = data.load_shapes() if args.demo else data.load_cifar10(args.data)
-    images = f"q2_lime/{'classifier' if args.demo else 'images'}"
-    count = build(outputs, dataset, images, args.demo)
+    count = build(outputs, dataset, args.demo)
     print(f"wrote {results.shown(outputs / 'index.html')} with {count} explanations")
 
 

@@ -3,6 +3,9 @@
 python report/update_readme.py
 """
 
+from contextlib import suppress
+from pathlib import Path
+
 from common import results
 from common.cli import ROOT, Parser, UserError, run
 
@@ -59,10 +62,9 @@ ROWS = {
 }
 
 
-def questions() -> str:
+def questions() -> list[str]:
     """The questions of the assignment, with the cost of their commands."""
-    lines = ["| question | command | output | report | minutes | memory |"]
-    lines.append("| --- " * 6 + "|")
+    rows = ["| question | command | output | report | minutes | memory |", "| --- " * 6 + "|"]
     for pattern, cells in QUESTIONS.items():
         origins = []
         for path in sorted(results.OUTPUTS.glob(pattern)):
@@ -72,28 +74,29 @@ def questions() -> str:
             origins = [origin for origin in origins if origin["command"] in TRUST]
         minutes = sum(origin["seconds"] for origin in origins) / 60
         memory = max(origin["peak_memory_bytes"] for origin in origins) / 1e9
-        lines.append(f"| {cells} | {minutes:.1f} | {memory:.1f} GB |")
-    return "\n".join(lines)
+        rows.append(f"| {cells} | {minutes:.1f} | {memory:.1f} GB |")
+    return rows
 
 
-def headlines() -> str:
-    """The main results, beside what they are compared with."""
-    lines = ["| what | value | compared with | file |", "| --- | --- | --- | --- |"]
-    for name, row in ROWS.items():
-        path = results.OUTPUTS / f"{name}.json"
-        with results.reading(path):
-            cells = row.format(**results.read_json(path))
-        lines.append(f"| {cells} | [{path.name}](outputs/{name}.json) |")
-    return "\n".join(lines)
+def headlines(outputs: Path = results.OUTPUTS) -> list[str]:
+    """The main results that exist, beside what they are compared with."""
+    rows = ["| what | value | compared with | file |", "| --- " * 4 + "|"]
+    for name, cells in ROWS.items():
+        path = outputs / f"{name}.json"
+        if path.is_file():
+            with suppress(LookupError):  # results of a smaller run
+                cells = cells.format(**results.read_json(path))
+                rows.append(f"| {cells} | [{path.name}](outputs/{name}.json) |")
+    return rows
 
 
 def updated(text: str) -> str:
     """The text with new tables between `<!-- NAME -->` and `<!-- /NAME -->`."""
-    for name, table in {"questions": questions, "results": headlines}.items():
+    for name, rows in {"questions": questions(), "results": headlines()}.items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         if text.count(start) != 1 or text.count(end) != 1:
             raise UserError(f"README.md needs the markers {start} and {end} once each")
-        text = f"{text.split(start)[0]}{start}\n{table()}\n{end}{text.split(end)[1]}"
+        text = "\n".join([text.split(start)[0] + start, *rows, end + text.split(end)[1]])
     return text
 
 

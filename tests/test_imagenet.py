@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from common import folding, imagenet
+from common import data, folding, imagenet
 from common.cli import UserError
 
 import numpy as np
@@ -40,7 +40,8 @@ def test_tensorflow_padding_by_hand():
     convolution = nn.Conv2d(2, 3, 3, stride=2, padding=1)
     weight, bias, x = convolution.weight, convolution.bias, torch.randn(1, 2, 8, 8)
     before = convolution(x)
-    after = imagenet.SamePadding(convolution)(x)
+    imagenet.pad_as_tensorflow(convolution)
+    after = convolution(x)
     padded = torch.zeros(1, 2, 9, 9)
     padded[:, :, :8, :8] = x
     assert after.shape == before.shape and not torch.allclose(after, before)
@@ -87,13 +88,13 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path):
 
 
 def test_imagenet_classes_of_the_ten_classes():
-    names = {k: _IMAGENET_CATEGORIES[k] for k in imagenet.CIFAR_CLASS}
     expected = {404: "airliner", 817: "sports car", 7: "cock", 24: "great grey owl"}
     expected |= {80: "black grouse", 100: "black swan", 127: "white stork", 146: "albatross"}
     expected |= {281: "tabby", 285: "Egyptian cat", 351: "hartebeest", 353: "gazelle"}
     expected |= {151: "Chihuahua", 268: "Mexican hairless", 30: "bullfrog", 32: "tailed frog"}
     expected |= {339: "sorrel", 403: "aircraft carrier", 914: "yawl", 867: "trailer truck"}
-    assert all(names[k] == name for k, name in expected.items())
+    assert all(_IMAGENET_CATEGORIES[k] == name for k, name in expected.items())
+    assert all(imagenet.cifar_class(k) for k in expected)
     assert imagenet.cifar_class(717) is None and imagenet.cifar_class(281) == "cat"
     assert [len(imagenet.CIFAR_TO_IMAGENET[name]) for name in ("bird", "dog")] == [59, 118]
 
@@ -114,7 +115,7 @@ def test_the_padding_improves_the_predictions(cifar10, imagenet_model):
     plain = zoo.mobilenet_v2(weights=None)
     plain.load_state_dict(torch.load(file, weights_only=True)["state_dict"])
     chosen = np.random.default_rng(0).choice(10000, 100, replace=False)
-    inputs = np.stack([images.resize(cifar10.x_test[i], 224, "bicubic") for i in chosen])
+    inputs = np.stack([data.fit_image(cifar10.x_test[i], 224, "bicubic") for i in chosen])
     kinds = [imagenet.CIFAR_TO_IMAGENET[cifar10.classes[cifar10.y_test[i]]] for i in chosen]
 
     def share(model):

@@ -42,7 +42,7 @@ def small():
 
 @pytest.mark.parametrize("segmentation", images.SEGMENTATIONS)
 def test_segments_are_numbered_from_zero_without_gaps(image, segmentation):
-    large = images.resize(image, 96, "bicubic")
+    large = data.fit_image(image, 96, "bicubic")
     segments = images.segment(large, images.ImageSettings(segmentation=segmentation, n_segments=8))
     assert segments.shape == (96, 96) and segments.max() >= 3
     assert np.array_equal(np.unique(segments), np.arange(segments.max() + 1))
@@ -56,15 +56,15 @@ def test_images_that_cannot_be_segmented_are_refused(image):
     with pytest.raises(UserError, match="single segment"):
         images.segment(image, replace(GRID_4, n_segments=1))
     with pytest.raises(UserError, match="more than 400"):
-        images.segment(images.resize(image, 224, "nearest"), replace(GRID_4, n_segments=56))
+        images.segment(data.fit_image(image, 224, "nearest"), replace(GRID_4, n_segments=56))
 
 
 def test_resizing_keeps_the_central_square():
     wide = np.zeros((40, 80, 3), np.uint8)
     wide[:, 20:60] = 200
-    assert (images.resize(wide, 20, "bicubic")[:, 1:-1] > 190).all()
+    assert (data.fit_image(wide, 20, "bicubic")[:, 1:-1] > 190).all()
     tiny = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    assert np.array_equal(images.resize(tiny, 6, "nearest"), tiny.repeat(3, 0).repeat(3, 1))
+    assert np.array_equal(data.fit_image(tiny, 6, "nearest"), tiny.repeat(3, 0).repeat(3, 1))
 
 
 def test_fills_by_hand():
@@ -75,7 +75,7 @@ def test_fills_by_hand():
     assert (mean[:2] == round((7 * 100 + 200) / 8)).all() and (mean[2:] == 0).all()
     assert (images.filled_image(image, segments, "gray") == 128).all()
     assert (images.filled_image(image, segments, "black") == 0).all()
-    blurred = images.filled_image(images.resize(image, 64, "nearest"), segments, "blur")
+    blurred = images.filled_image(data.fit_image(image, 64, "nearest"), segments, "blur")
     assert blurred.shape == (64, 64, 3) and 0 < blurred[34, 30].mean() < 100
 
 
@@ -267,7 +267,7 @@ def test_a_committed_explanation_is_reproduced(cifar10, imagenet_model):
     if content["provenance"]["weights_sha256"] != imagenet_model.sha256:
         pytest.skip("the committed explanations were made with other weights")
     sample = content["samples"][0]
-    pixels = images.resize(cifar10.x_test[sample["index"]], 224, images.IMAGE_SETTINGS.resize)
+    pixels = data.fit_image(cifar10.x_test[sample["index"]], 224, images.IMAGE_SETTINGS.resize)
     arrays = results.read_npz(OUT / "explanations.npz")
     settings = (images.IMAGE_SETTINGS, images.SETTINGS)
     explained_again(imagenet_model, pixels, *settings, sample, arrays)

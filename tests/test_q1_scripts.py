@@ -10,7 +10,6 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 from q1_gradcam import evaluate, explain, gradcam, train, user_images
-from q2_lime import images
 
 
 @pytest.fixture(scope="module")
@@ -158,13 +157,13 @@ def test_an_imagenet_model_is_explained_at_full_size(imagenet_model, tmp_path):
     assert "airliner 8" in done.stdout and "features.18 (7x7), peak at" in done.stdout, done.stderr
     arrays = results.read_npz(tmp_path / "user/airplane.npz")
     assert arrays["image"].shape == (224, 224, 3) and arrays["map"].shape == (7, 7)
-    expected = images.resize(data.read_image(options[1]), 224, "bicubic")
+    expected = data.fit_image(data.read_image(options[1]), 224, "bicubic")
     assert np.array_equal(arrays["image"], expected), "the same pixels as for LIME"
     file = imagenet.local_weights(ROOT / "data", "mobilenet_v2")
     done = call(explain, *options, "--weights", file, "--layer", "features.17.conv.2")
     assert done.returncode == 0, done.stderr
     plain = imagenet.load(file=file, fold=False)
-    x = imagenet.to_input(plain, expected[None], torch.device("cpu"))
+    x = imagenet.to_input(plain, expected[None])
     raw = gradcam.explain(plain.network, x, "features.17.conv.2").raw[0].numpy()
     [second] = (tmp_path / "user").glob("airplane-*.npz")
     assert np.abs(results.read_npz(second)["map"] - raw).max() <= 1e-5 * np.abs(raw).max()
@@ -176,7 +175,7 @@ def test_unsure_and_improbable_classes_are_not_drawn_as_bright(shapes_model):
     clear = data.load_shapes().x_test[0]
     first, second = (user_images.explain(c, clear, target) for target in ("predicted", "second"))
     assert first.strength == 1 and second.strength < 0.5
-    assert not first.content["unsure"] and "(unsure" not in user_images.prediction(first.content)
+    assert not first.content["unsure"] and "(unsure" not in user_images.rows(first, "x")[0][1]
     assert "(unsure: below 50%)" in user_files.prediction(["a", "b"], [0.4, 0.3])
     assert "no contrast" in user_images.explain(c, np.full_like(clear, 9), "predicted").note
 

@@ -196,7 +196,6 @@ SMALL = ("--dataset", "shapes", "--held-out", 100, "--device", "cpu", "--train-s
 
 def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
     """Interrupted in the second epoch of the second seed, it equals an uninterrupted run."""
-    monkeypatch.setattr(train.cost, "matrix_product_speed", lambda device, precision: 1.0)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     options = (*SMALL, "--epochs", 2, "--seeds")
     assert call(train, *options, 5, "--out", whole).returncode == 0
