@@ -56,6 +56,15 @@ ROWS = {
     "q2_lime/text/explanations": "LIME on the SVM, median held-out fidelity | "
     "{summary[svm][median][fidelity]:.3f} | rank correlation with the true contributions: "
     "{summary[svm][median][ground_truth_correlation]:.2f}",
+    "evaluation/speed_lime": "LIME with a quarter of the `lime` package's model calls | "
+    "{images[median][ours_quarter][seconds]:.2f} s, overlap of the top segments between seeds "
+    "{images[median][ours_quarter][jaccard]:.2f} | package, same segments: "
+    "{images[median][package_on_our_segments][seconds]:.2f} s, "
+    "{images[median][package_on_our_segments][jaccard]:.2f}",
+    "evaluation/speed_gradcam": "time of Grad-CAM, in forward passes | "
+    "{networks[0][variants][this project][forward_passes]:.2f} | Captum: "
+    "{networks[0][variants][captum][forward_passes]:.2f}; pytorch-grad-cam: "
+    "{networks[0][variants][pytorch-grad-cam][forward_passes]:.2f}",
     "q2_lime/text/leak": "LIME's weight outside the body of posts | "
     "{models[svm][outside_body]:.0%} | share of the words there: "
     "{models[svm][outside_body_words]:.0%}",
