@@ -1,7 +1,7 @@
 """How often the verdict on an explanation holds: constructed models and CIFAR-10 images.
 
     python q2_lime/verdicts.py                  constructed models: one minute on a CPU core
-    python q2_lime/verdicts.py --images 30      training images as well: about an hour on two cores
+    python q2_lime/verdicts.py --images 30      training images as well: half an hour on two cores
 
 Constructed models are functions of masks for which the right explanation, or what is wrong with an
 explanation, is known. Each is explained with several seeds. Measures how often the interval of
@@ -156,6 +156,7 @@ def main() -> None:
     add("--out", type=Path, default=default, metavar="DIR", help="default: outputs/q2_lime")
     parser.device_option()
     args = parser.parse_args()
+    cli.keep_freed_memory()
     out = results.output_folder(args.out)
     parts = {"constructed": (cases(), args.repeats)}
     if args.images:
