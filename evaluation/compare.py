@@ -191,11 +191,9 @@ def sheet(originals: np.ndarray, maps: dict[str, np.ndarray], samples: list[dict
         show_image(column[0], image, title)
         for ax, key in zip(column[1:], maps, strict=True):
             show_map(ax, image, positive(maps[key][k : k + 1])[0], EXPLAINERS[key].name)
-        choice = sample["preferred"]
-        text = (
-            f"rank corr. {sample['rank_correlation']:.2f}, top {sample['top_overlap']:.2f}\n"
-            f"preferred: {EXPLAINERS[choice].name if choice in maps else choice}"
-        )
+        text = f"rank corr. {sample['rank_correlation']:.2f}, top {sample['top_overlap']:.2f}"
+        if sample["preferred"] in maps:
+            text += f"\npreferred: {EXPLAINERS[sample['preferred']].name}"
         weight = "bold" if sample["rank_correlation"] <= bound else "normal"
         style = {"ha": "center", "va": "top", "fontsize": 7, "fontweight": weight}
         column[2].text(0.5, -0.04, text, transform=column[2].transAxes, **style)

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from common import newsgroups, results
 from common.cli import UserError, seed_for
+from common.statistics import mean_interval
 
 import numpy as np
 from scipy.stats import binomtest
 
-from q2_lime import core, text
+from q2_lime import core, linear, text
 from q2_lime.linear import LinearModel
 
 TOP_K = 10  # words of largest |weight| that are counted
@@ -34,16 +35,13 @@ def zone_weight(post: text.Post, weights: np.ndarray) -> np.ndarray:
     return strength @ post.zone_shares()[top] / max(strength.sum(), 1e-300)
 
 
-def measure(
-    model: LinearModel, posts: list[str], indices: list[int], seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def measure(model: LinearModel, posts: list[str], indices: list[int], seed: int) -> np.ndarray:
     """Explains full posts and adds up the weights by zone.
 
-    Returns shares (N, 4) of the weight and, as a baseline, of the words known to the model. Rows of
-    posts with fewer than two known words are NaN.
+    Returns shares (3, N, 4) of LIME's weight, of the true contributions and, as a baseline, of the
+    words known to the model. Rows of posts with fewer than two known words are NaN.
     """
-    weight_shares = np.full((len(posts), len(newsgroups.ZONES)), np.nan)
-    word_shares = weight_shares.copy()
+    shares = np.full((3, len(posts), len(newsgroups.ZONES)), np.nan)
     for row, (body, index) in enumerate(zip(posts, indices, strict=True)):
         try:
             post = text.read(body, model.vocabulary)
@@ -56,10 +54,11 @@ def measure(
         rng = core.stream(settings, "masks", "leak", index)
         masks, sample_weights = core.draw(settings, max(SAMPLES, 2 * d), d, rng)
         surrogate = core.fit(masks, values(masks), sample_weights, settings.alpha)
-        weights = surrogate.weights[:, 0]
-        weight_shares[row] = zone_weight(post, weights)
-        word_shares[row] = post.zone_shares().mean(0)
-    return weight_shares, word_shares
+        truth = model.contributions(body, list(post.words))[:, predicted]
+        shares[0, row] = zone_weight(post, surrogate.weights[:, 0])
+        shares[1, row] = zone_weight(post, truth)
+        shares[2, row] = post.zone_shares().mean(0)
+    return shares
 
 
 def outside_body(shares: np.ndarray) -> np.ndarray:
@@ -85,20 +84,24 @@ def compare(posts: newsgroups.Posts, models: dict[str, LinearModel], seed: int) 
         of_class = np.flatnonzero(labels == k)
         rng = np.random.default_rng(seed_for(seed, "leak", name))
         chosen += rng.choice(of_class, min(POSTS_PER_CLASS, len(of_class)), replace=False).tolist()
-    bodies, classes, rows = [posts.test[i] for i in chosen], labels[chosen], {}
+    bodies, classes, rows, exact = [posts.test[i] for i in chosen], labels[chosen], {}, {}
     for key, model in models.items():
-        shares, words = measure(model, bodies, chosen, seed)
+        shares, truth, words = measure(model, bodies, chosen, seed)
+        exact[key] = outside_body(truth)
         outside, rng = outside_body(shares), np.random.default_rng(seed_for(seed, "interval", key))
         rows[key] = row = {
             "accuracy": (model.margins(posts.test).argmax(1) == labels).mean(),
             "outside_body": np.nanmean(outside),
             "outside_body_interval": interval(outside, rng),
+            "outside_body_exact": np.nanmean(exact[key]),
             "outside_body_words": np.nanmean(outside_body(words)),
             "zones": _by_zone(shares),
             "per_class": {c: _by_zone(shares[classes == k]) for k, c in enumerate(posts.classes)},
         }
         weight, share = f"{row['outside_body']:.0%}", f"{row['outside_body_words']:.0%}"
         print(f"{key}: {weight} of the weight, {share} of the words outside the body", flush=True)
+    for kind in linear.KINDS:
+        rows[kind]["exact_drop"] = mean_interval(exact[kind] - exact[f"{kind}_stripped"])
     about = {"n_posts": len(chosen), "top_k": TOP_K, "footers": FOOTERS}
     return results.without_nan(about | {"models": rows})
 
