@@ -233,7 +233,7 @@ def test_the_planted_leak_is_found(posts, model):
     bodies, indices = posts.test[:12], list(range(12))
     measured = leak.measure(model, bodies, indices, seed=0)
     shares, exact, words = (leak.outside_body(x) for x in measured)
-    assert np.nanmean(abs(shares - exact)) < 0.1
+    assert np.corrcoef(shares, exact)[0, 1] > 0.8 and exact.mean() > words.mean()
     stripped = trained([newsgroups.strip(t) for t in posts.train], posts.y_train, posts.classes)
     clean = leak.outside_body(leak.measure(stripped, bodies, indices, seed=0)[0])
     assert shares.mean() > words.mean()
