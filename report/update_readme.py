@@ -101,7 +101,10 @@ def headlines(outputs: Path = results.OUTPUTS) -> list[str]:
 
 def updated(text: str) -> str:
     """The text with new tables between `<!-- NAME -->` and `<!-- /NAME -->`."""
-    for name, rows in {"questions": questions(), "results": headlines()}.items():
+    tables = {"questions": questions(), "results": headlines()}
+    if len(tables["results"]) < len(ROWS) + 2:
+        raise UserError("results for README.md are missing: run make report")
+    for name, rows in tables.items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         if text.count(start) != 1 or text.count(end) != 1:
             raise UserError(f"README.md needs the markers {start} and {end} once each")

@@ -27,7 +27,7 @@ from q2_lime import linear
 
 HOSTILE = [
     "../../x",
-    "/tmp/x",
+    "/x",
     "x\0y",
     "\x1b[31m",
     "a\nb",
