@@ -1,6 +1,6 @@
 """Accuracy against the cost of training: what an hour buys.
 
-    python q1_gradcam/ladder.py                 24 trainings, six hours on two cores
+    python q1_gradcam/ladder.py                 27 trainings, eight hours on two cores
     python q1_gradcam/ladder.py --resume        continues an interrupted run
     python q1_gradcam/ladder.py --seeds 0       one training for each recipe
 
@@ -27,8 +27,12 @@ LADDER: dict[str, dict[str, Any]] = {  # name -> changes to the recipe of the ro
     "translation by 2 pixels": {"translate": 2},
     "label smoothing 0.1": {"label_smoothing": 0.1},
     "12 epochs, the first at 20 px": {"sides": [20] * 4 + [24] * 4 + [28] * 2 + [32] * 2},
-    "8 epochs": {"sides": [20] * 3 + [24] * 2 + [28] * 1 + [32] * 2},
-    "5 epochs": {"sides": [20] * 2 + [24] * 2 + [32] * 1},
+    "18 epochs, 192 channels": {
+        "sides": [20] * 6 + [24] * 6 + [28] * 3 + [32] * 3,
+        "options": {"widths": (64, 192, 192)},
+    },
+    "10 epochs, 192 channels": {"sides": [20] * 3 + [24] * 4 + [28] * 1 + [32] * 2},
+    "6 epochs, 192 channels": {"sides": [20] * 2 + [24] * 2 + [32] * 2},
 }
 
 
