@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -255,7 +256,8 @@ def read_torch(path: str | Path, advice: str = TRAIN_ONE) -> Any:
             with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
                 if archive.testzip():
                     raise zipfile.BadZipFile
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about unusual pickles
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the type depends on which byte is damaged
         if isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower():
             raise UserError(f"{path} is not loaded: it contains code, not only weights") from None

@@ -1,17 +1,20 @@
 """Attacks the scripts with damaged files, odd images and arguments, and kills.
 
-    python evaluation/faults.py                 2,000 attempts, an hour on two cores
+    python evaluation/faults.py                 2,000 attempts, half an hour on two cores
     python evaluation/faults.py --attempts 50   fewer
 
 An attempt is held if the script ends within 60 seconds with a documented status and at most one
 line on standard error, and leaves no half-written file. Each runs in a copy of this process, so
-libraries are imported once. Writes OUT/faults.json: what was tried, held and failed, by kind.
+libraries are imported once. Needs the results in outputs/. Writes OUT/faults.json: what was tried,
+held and failed, by kind.
 """
 
+import importlib
 import io
 import json
 import os
 import runpy
+import shutil
 import signal
 import sys
 import tempfile
@@ -24,10 +27,12 @@ from common import ROOT, cli, data, models, results
 import numpy as np
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 STATUSES = (0, 1, 2, 130)
 LIMIT = 60  # seconds
-WEIGHTS = {"checkpoint": 4, "text model": 4, "results": 4, "image": 3, "arguments": 4, "kill": 1}
+WEIGHTS = {"checkpoint": 4, "text model": 4, "image": 3, "arguments": 4, "kill": 1}
+WEIGHTS |= {"results, verified": 2, "results, in the report": 2}
 SCRIPTS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in ROOT.glob("[qer]*/*.py")
@@ -173,6 +178,21 @@ def image_file(rng: np.random.Generator) -> bytes:
     return damage(buffer.getvalue(), rng) if rng.random() < 0.5 else buffer.getvalue()
 
 
+def copy_results(folder: Path) -> list[Path]:
+    """Copies the results files to `folder`, with a tiny figure in place of each figure."""
+    copies = []
+    for path in sorted(results.OUTPUTS.rglob("*.*")):
+        target = folder / path.relative_to(results.OUTPUTS)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".json":
+            copies.append(Path(shutil.copy(path, target)))
+        elif path.suffix == ".svg":
+            target.write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>')
+        elif path.suffix == ".png":
+            Image.new("RGB", (9, 9)).save(target)
+    return copies
+
+
 def stop_before_work() -> None:
     """Ends a script before its first output, after all arguments were checked."""
     results.output_folder = results.write_whole = lambda *_: sys.exit(0)
@@ -188,6 +208,9 @@ def main() -> None:
     args = parser.parse_args()
     out = results.output_folder(args.out)
     torch.set_num_threads(1)  # a copy of the process has no other threads
+    tqdm.monitor_interval = 0
+    for script in SCRIPTS:
+        importlib.import_module(script.removesuffix(".py").replace("/", "."))
     with tempfile.TemporaryDirectory() as name:
         kinds = attack(Path(name), args.attempts, np.random.default_rng(args.seed))
     total = {key: sum(row[key] for row in kinds.values()) for key in ("tried", "held")}
@@ -211,7 +234,7 @@ def attack(folder: Path, n: int, rng: np.random.Generator) -> dict[str, dict]:
     Image.fromarray(shapes.x_test[0]).save(folder / "good.png")
     (folder / "text.txt").write_text("The telescope showed a comet and the lunar eclipse.")
     text_models = sorted((results.OUTPUTS / "q2_lime/text").glob("*.npz"))
-    stored = sorted(results.OUTPUTS.rglob("*.json"))
+    stored = copy_results(folder / "outputs")
     shares = np.array(list(WEIGHTS.values())) / sum(WEIGHTS.values())
     for kind in cli.progress(rng.choice(list(WEIGHTS), n, p=shares), "attempts"):
         if kind == "checkpoint":
@@ -227,12 +250,18 @@ def attack(folder: Path, n: int, rng: np.random.Generator) -> dict[str, dict]:
                 (folder / "text" / path.name).write_bytes(damage(content, rng))
             user = ["--text", "text.txt", "--samples", "100"]
             attempts.run(kind, [q2, "--models", "text", *user, *out])
-        elif kind == "results":
-            content = json.loads(stored[rng.integers(len(stored))].read_text(encoding="utf-8"))
-            content = content | {"provenance": {"command": "python x.py"}}
+        elif kind.startswith("results"):
+            path = stored[rng.integers(len(stored))]
+            content = json.loads(path.read_text(encoding="utf-8"))
+            argv = ["report/build.py", "--outputs", "outputs", "--out", "out/report.pdf"]
+            if kind.endswith("verified"):
+                content |= {"provenance": {"command": "python x.py"}}
+                argv = ["report/verify.py", str(path)]
             text = json.dumps(mutate(content, rng)).encode()
-            (folder / "bad.json").write_bytes(text if rng.random() < 0.7 else damage(text, rng))
-            attempts.run(kind, ["report/verify.py", "bad.json"])
+            good_text = path.read_bytes()
+            path.write_bytes(text if rng.random() < 0.7 else damage(text, rng))
+            attempts.run(kind, argv)
+            path.write_bytes(good_text)
         elif kind == "arguments":
             chosen = rng.choice(OPTIONS, rng.integers(1, 4))
             argv = [word for option in chosen for word in (option, str(rng.choice(VALUES)))]
