@@ -161,11 +161,7 @@ def measure_image(
 ) -> dict[str, float]:
     """Held-out fidelity, and overlap between seeds."""
     image = data.fit_image(image, model.side, image_settings.resize)
-    segments = images.segment(image, image_settings)
-    d = int(segments.max()) + 1
-    logits = images.masked_logits(model, image, segments, image_settings.fill)
-    top = int(logits(np.ones((1, d), bool))[0].argmax())
-    values = images.explained_values(logits, [top], image_settings.explained_value)
+    _, d, values = images.prepare(model, image, image_settings)
 
     def evaluated(n: int, *key) -> tuple[np.ndarray, ...]:
         rng = np.random.default_rng(cli.seed_for(settings.seed, "ablation", index, *key))
