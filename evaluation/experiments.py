@@ -79,14 +79,11 @@ def faithfulness(setup: Setup, n: int) -> dict[str, Any]:
             content["against_lime"][fill] = against_lime(scored, larger)
         arrays |= {f"{fill}/{name}/{m}": scored[name][m] for name in scored for m in larger}
         if fill == FILL:
-            for name in methods():
-                rows[name] |= scoring.describe(trial.maps(name))
-            content["methods"], ways = rows, ("deletion", "insertion")
-            curves = {name: {w: s[w].mean(0) for w in ways} for name, s in scored.items()}
+            content["methods"] = rows
         else:
             content["other_fills"][fill] = {"n": min(n, most), "methods": rows}
     results.write_npz(setup.out / "faithfulness.npz", **arrays)
-    return content | {"curves": {"fractions": metrics.FRACTIONS} | curves}
+    return content
 
 
 def against_lime(scored: dict[str, scoring.Scores], larger: dict[str, bool]) -> dict[str, Any]:
@@ -121,8 +118,7 @@ def layers(setup: Setup, n: int) -> dict[str, Any]:
             similar = metrics.rank_correlation(trial.maps(key)[: len(few)], after)
             row["insertion_minus_deletion"] = area
             row["rank_correlation_with_random_weights"] = mean_interval(similar)
-        for key, explainer in methods("layer", "pixels").items():
-            rows[key] = rows.get(key, explainer.labels) | scoring.describe(trial.maps(key))
+            row["grid"] = list(trial.maps(key).shape[1:])
         stages[layer] = rows
     best = max(stages, key=lambda layer: stages[layer]["gradcam"]["insertion_minus_deletion"])
     rule = "largest insertion minus deletion AUC of Grad-CAM on held-out training images"
@@ -143,7 +139,6 @@ def randomization_test(setup: Setup, n: int) -> dict[str, Any]:
         "n": len(batch),
         "layer": model.layer,
         "order": order,
-        "rule": randomization.RULE,
         "verdict_layer": randomization.verdict_layer(order),
         "methods": rows,
         "passes_by_depth": {

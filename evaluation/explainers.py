@@ -101,10 +101,8 @@ def lime_explanations(
 
     def explain(item: tuple) -> tuple[np.ndarray, core.Explanation]:
         image, target, key = item
-        segments = images.segment(image, chosen)
-        logits = images.masked_logits(image_model, image, segments, chosen.fill)
-        values = images.explained_values(logits, [int(target)], chosen.explained_value)
-        explanation = core.explain(values, int(segments.max()) + 1, settings, "trust", key)
+        segments, d, values = images.prepare(image_model, image, chosen, [int(target)])
+        explanation = core.explain(values, d, settings, "trust", key)
         return explanation.weights[:, 0][segments], explanation
 
     items = zip(batch.images, batch.targets, batch.keys, strict=True)

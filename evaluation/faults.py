@@ -1,6 +1,6 @@
 """Attacks the scripts with damaged files, odd images and arguments, and kills.
 
-    python evaluation/faults.py                 2,000 attempts, half an hour on two cores
+    python evaluation/faults.py                 2,000 attempts, half an hour
     python evaluation/faults.py --attempts 50   fewer
 
 An attempt is held if the script ends within 60 seconds with a documented status and at most one
@@ -18,7 +18,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,8 +30,7 @@ from tqdm import tqdm
 
 STATUSES = (0, 1, 2, 130)
 LIMIT = 60  # seconds
-WEIGHTS = {"checkpoint": 4, "text model": 4, "image": 3, "arguments": 4, "kill": 1}
-WEIGHTS |= {"results, verified": 2, "results, in the report": 2}
+KINDS = ("checkpoint", "text model", "results", "report", "image", "arguments", "kill")
 SCRIPTS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in ROOT.glob("[qer]*/*.py")
@@ -40,118 +38,66 @@ SCRIPTS = sorted(
 )
 OPTIONS = "--seed --seeds --samples --images --image --out --model --data --device --epochs --only"
 OPTIONS = [*OPTIONS.split(), "--n-segments", "--target", "--layer", "--correct", "--held-out"]
-VALUES = [
-    "",
-    "-1",
-    "0",
-    "1",
-    "4294967296",
-    "9" * 400,
-    "nan",
-    "1e9",
-    "x" * 300,
-    "../..",
-    "/dev/full",
-]
-VALUES += ["/proc/1", "\udce9", "a\nb", "\x1b[2J", "$\\frac{", "--", "-", "true", "cat", "é", "."]
+VALUES = "-1 0 1 4294967296 nan 1e9 ../.. /dev/full /proc/1 -- - true cat é . $\\frac{".split()
+VALUES += ["", "9" * 400, "x" * 300, "\udce9", "a\nb", "\x1b[2J"]
+READERS = {".json": results.read_json, ".npz": results.read_npz}
+READERS |= {".pt": models.read_torch, ".png": data.read_image}
 
 
-class Attempts:
-    """Runs scripts in `folder` and counts what was held."""
+def attempt(
+    folder: Path, argv: list[str], kill_after: float | None, prepare: Callable[[], None]
+) -> list[str]:
+    """Runs a script in `folder`, in a copy of this process. Returns what is wrong with its end.
 
-    def __init__(self, folder: Path):
-        self.folder, self.log = folder, folder / "stderr"
-        self.kinds: dict[str, dict] = {}
-
-    def run(
-        self,
-        kind: str,
-        argv: list[str],
-        kill_after: float | None = None,
-        prepare: Callable[[], None] = lambda: None,
-    ) -> None:
-        """One attempt. `prepare` is called in the copy of the process before the script."""
-        child = os.fork()
-        if child == 0:
-            status = 70
-            try:
-                for stream, path in ((1, os.devnull), (2, self.log)):
-                    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-                os.chdir(self.folder)
-                sys.argv = [str(ROOT / argv[0]), *argv[1:]]
-                prepare()
-                runpy.run_path(sys.argv[0], run_name="__main__")
-                status = 0
-            except SystemExit as end:
-                status = end.code if isinstance(end.code, int) else 0
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        code = self.wait(child, kill_after)
-        errors = self.log.read_text(errors="replace").splitlines()
-        wrong = self.half_written()
-        if code not in STATUSES and not (code < 0 and kill_after):
-            wrong.append(f"status {code}")
-        if len(errors) > 1:
-            wrong.append(f"{len(errors)} lines of errors")
-        row = self.kinds.setdefault(kind, {"tried": 0, "held": 0, "failed": []})
-        row["tried"] += 1
-        row["held"] += not wrong
-        if wrong:
-            row["failed"].append({"argv": argv, "why": wrong, "last": errors[-1:]})
-
-    def wait(self, child: int, kill_after: float | None) -> int:
-        """The exit status of a process, or -9 if it was killed; 124 after LIMIT seconds."""
-        end = time.monotonic() + (kill_after or LIMIT)
-        while time.monotonic() < end:
-            pid, status = os.waitpid(child, os.WNOHANG)
-            if pid:
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.005)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        return -9 if kill_after else 124
-
-    def half_written(self) -> list[str]:
-        """The results files in OUT that cannot be read."""
-        unreadable = []
-        for path in (self.folder / "out").rglob("*.*"):
-            try:
-                if path.suffix == ".json":
-                    results.read_json(path)
-                elif path.suffix == ".npz":
-                    results.read_npz(path)
-                elif path.suffix == ".pt":
-                    models.read_torch(path)
-                elif path.suffix == ".png":
-                    data.read_image(path)
-            except cli.UserError as error:
-                unreadable.append(str(error))
-        return unreadable
+    `prepare` is called in the copy before the script, which is killed after the given seconds.
+    """
+    log = folder / "stderr"
+    child = os.fork()
+    if child == 0:
+        status = 70
+        try:
+            for stream, path in ((1, os.devnull), (2, log)):
+                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+            os.chdir(folder)
+            sys.argv = [str(ROOT / argv[0]), *argv[1:]]
+            signal.setitimer(signal.ITIMER_REAL, kill_after or LIMIT)
+            prepare()
+            runpy.run_path(sys.argv[0], run_name="__main__")
+            status = 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 0
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    errors, wrong = log.read_text(errors="replace").splitlines(), []
+    for path in (folder / "out").rglob("*.*"):
+        try:
+            READERS.get(path.suffix, str)(path)
+        except cli.UserError as error:
+            wrong.append(str(error))
+    if code not in STATUSES and not (code < 0 and kill_after):
+        wrong.append(f"status {code}: {errors[-1:]}")
+    if len(errors) > 1:
+        wrong.append(f"{len(errors)} lines of errors, the last: {errors[-1]}")
+    return wrong
 
 
 def damage(content: bytes, rng: np.random.Generator) -> bytes:
-    """A file damaged in one of ten ways: flipped bits, cut off, a block of zeros, removed or
+    """A file damaged in one of ten ways: a flipped bit, cut off, a block of zeros, removed or
     repeated, bytes appended, or other content instead (four ways)."""
-    changed, size = bytearray(content), len(content)
-    way = rng.integers(8)
-    if way < 2:
-        for place in rng.integers(0, size, rng.integers(1, 4)):
-            changed[place] ^= 1 << rng.integers(8)
-    elif way == 2:
-        del changed[rng.integers(size) :]
-    elif way == 3:
-        start = rng.integers(size)
-        changed[start : start + 64] = bytes(len(changed[start : start + 64]))
-    elif way < 6:
-        start = rng.integers(size)
-        block = changed[start : start + 64]
-        changed[start : start + 64] = b"" if way == 4 else block + block
-    elif way == 6:
-        changed += rng.bytes(64)
-    else:
-        return bytes([b"", b"[]", b"\x80\x04N.", rng.bytes(99)][rng.integers(4)])
-    return bytes(changed)
+    start = rng.integers(len(content))
+    before, block, after = content[:start], content[start : start + 64], content[start + 64 :]
+    flipped = bytes([block[0] ^ 1 << rng.integers(8)])
+    return [
+        before + flipped + content[start + 1 :],
+        before,
+        before + bytes(len(block)) + after,
+        before + after,
+        before + 2 * block + after,
+        content + rng.bytes(64),
+        *(b"", b"[]", b"\x80\x04N.", rng.bytes(99)),
+    ][rng.integers(10)]
 
 
 def mutate(value, rng: np.random.Generator):
@@ -166,13 +112,13 @@ def mutate(value, rng: np.random.Generator):
 
 def image_file(rng: np.random.Generator) -> bytes:
     """An image of a random format, mode and size, in half of the cases damaged."""
-    mode = ["1", "L", "P", "RGB", "RGBA", "CMYK", "I;16", "F", "LA"][rng.integers(9)]
+    mode = rng.choice(["1", "L", "P", "RGB", "RGBA", "CMYK", "I;16", "F", "LA"])
     width, height = (int(2 ** rng.uniform(0, 9)) for _ in range(2))
     pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     try:
-        form = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "EPS", "PPM"][rng.integers(8)]
-        Image.fromarray(pixels).convert(mode).save(buffer, form)
+        form = rng.choice(["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "EPS", "PPM"])
+        Image.fromarray(pixels).convert(str(mode)).save(buffer, str(form))
     except (OSError, ValueError, KeyError):  # not every format has every mode
         Image.fromarray(pixels).save(buffer, "PNG")
     return damage(buffer.getvalue(), rng) if rng.random() < 0.5 else buffer.getvalue()
@@ -198,13 +144,67 @@ def stop_before_work() -> None:
     results.output_folder = results.write_whole = lambda *_: sys.exit(0)
 
 
+def attack(folder: Path, n: int, rng: np.random.Generator) -> dict[str, dict]:
+    """Makes `n` attempts in `folder`; the counts of each kind."""
+    q1, q2, out = "q1_gradcam/explain.py", "q2_lime/explain_text.py", ["--out", "out"]
+    shapes = data.load_shapes()
+    torch.manual_seed(0)
+    options = {"widths": (8, 8, 8)}
+    network = models.build("compact", 10, (0.5,) * 3, (0.2,) * 3, options)
+    identity = ("compact", options, shapes.classes, "shapes")
+    checkpoint = models.save(folder / "model.pt", models.Model(network.eval(), *identity))
+    Image.fromarray(shapes.x_test[0]).save(folder / "good.png")
+    (folder / "text.txt").write_text("The telescope showed a comet and the lunar eclipse.")
+    (folder / "text").mkdir()
+    stored = copy_results(folder / "outputs")
+    kinds = {kind: {"tried": 0, "held": 0, "failed": []} for kind in KINDS}
+    for kind in cli.progress(rng.choice(KINDS, n), "attempts"):
+        kill_after, prepare, damaged = None, lambda: None, None
+        if kind == "checkpoint":
+            (folder / "bad.pt").write_bytes(damage(checkpoint.read_bytes(), rng))
+            argv = [q1, "--model", "bad.pt", "--image", "good.png", *out]
+        elif kind == "image":
+            (folder / "bad.png").write_bytes(image_file(rng))
+            argv = [q1, "--model", "model.pt", "--image", "bad.png", *out]
+        elif kind == "text model":
+            for path in (results.OUTPUTS / "q2_lime/text").glob("*.npz"):
+                (folder / "text" / path.name).write_bytes(damage(path.read_bytes(), rng))
+            argv = [q2, "--models", "text", "--text", "text.txt", "--samples", "100", *out]
+        elif kind in ("results", "report"):
+            damaged = stored[rng.integers(len(stored))]
+            good = damaged.read_bytes()
+            content = json.loads(good)
+            if kind == "results":
+                content |= {"provenance": {"command": "python x.py"}}
+            text = json.dumps(mutate(content, rng)).encode()
+            damaged.write_bytes(text if rng.random() < 0.7 else damage(text, rng))
+            argv = ["report/verify.py", str(damaged.relative_to(folder))]
+            if kind == "report":
+                argv = ["report/build.py", "--outputs", "outputs", "--out", "out/report.pdf"]
+        elif kind == "arguments":
+            chosen = rng.choice(OPTIONS, rng.integers(1, 4))
+            words = [word for option in chosen for word in (option, str(rng.choice(VALUES)))]
+            argv, prepare = [SCRIPTS[rng.integers(len(SCRIPTS))], *words], stop_before_work
+        else:
+            what = [["--image", "good.png"], ["--all"]][rng.integers(2)]
+            argv = [q1, "--model", "model.pt", *what, *out]
+            kill_after = float(rng.uniform(0.01, 3))
+        wrong, row = attempt(folder, argv, kill_after, prepare), kinds[kind]
+        if damaged:
+            damaged.write_bytes(good)
+        row["tried"] += 1
+        row["held"] += not wrong
+        row["failed"] += [{"argv": argv, "why": wrong}] if wrong else []
+    return kinds
+
+
 def main() -> None:
     parser = cli.Parser(__doc__)
-    text = "in all (default: 2000)"
-    parser.add_argument("--attempts", type=cli.positive, default=2000, metavar="N", help=text)
-    parser.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="default: 0")
+    add = parser.add_argument
+    add("--attempts", type=cli.positive, default=2000, metavar="N", help="default: 2000")
+    add("--seed", type=cli.seed, default=0, metavar="N", help="random seed (default: 0)")
     default = results.OUTPUTS / "evaluation"
-    parser.add_argument("--out", type=Path, default=default, metavar="DIR")
+    add("--out", type=Path, default=default, metavar="DIR", help="default: outputs/evaluation")
     args = parser.parse_args()
     out = results.output_folder(args.out)
     torch.set_num_threads(1)  # a copy of the process has no other threads
@@ -218,60 +218,6 @@ def main() -> None:
     results.write_json(out / "faults.json", {"kinds": kinds, **total, "provenance": origin})
     print(f"{total['held']} of {total['tried']} attempts held")
     print(f"wrote {results.shown(out / 'faults.json')}")
-
-
-def attack(folder: Path, n: int, rng: np.random.Generator) -> dict[str, dict]:
-    """Makes `n` attempts in `folder`; the counts of each kind."""
-    attempts, q1, q2 = Attempts(folder), "q1_gradcam/explain.py", "q2_lime/explain_text.py"
-    out = ["--out", str(folder / "out")]
-    shapes = data.load_shapes()
-    torch.manual_seed(0)
-    options = {"widths": (8, 8, 8)}
-    network = models.build("compact", 10, (0.5,) * 3, (0.2,) * 3, options)
-    identity = ("compact", options, shapes.classes, "shapes")
-    checkpoint = models.save(folder / "model.pt", models.Model(network.eval(), *identity))
-    good = checkpoint.read_bytes()
-    Image.fromarray(shapes.x_test[0]).save(folder / "good.png")
-    (folder / "text.txt").write_text("The telescope showed a comet and the lunar eclipse.")
-    text_models = sorted((results.OUTPUTS / "q2_lime/text").glob("*.npz"))
-    stored = copy_results(folder / "outputs")
-    shares = np.array(list(WEIGHTS.values())) / sum(WEIGHTS.values())
-    for kind in cli.progress(rng.choice(list(WEIGHTS), n, p=shares), "attempts"):
-        if kind == "checkpoint":
-            (folder / "bad.pt").write_bytes(damage(good, rng))
-            attempts.run(kind, [q1, "--model", "bad.pt", "--image", "good.png", *out])
-        elif kind == "image":
-            (folder / "bad.png").write_bytes(image_file(rng))
-            attempts.run(kind, [q1, "--model", "model.pt", "--image", "bad.png", *out])
-        elif kind == "text model":
-            (folder / "text").mkdir(exist_ok=True)
-            for path in text_models:
-                content = path.read_bytes()
-                (folder / "text" / path.name).write_bytes(damage(content, rng))
-            user = ["--text", "text.txt", "--samples", "100"]
-            attempts.run(kind, [q2, "--models", "text", *user, *out])
-        elif kind.startswith("results"):
-            path = stored[rng.integers(len(stored))]
-            content = json.loads(path.read_text(encoding="utf-8"))
-            argv = ["report/build.py", "--outputs", "outputs", "--out", "out/report.pdf"]
-            if kind.endswith("verified"):
-                content |= {"provenance": {"command": "python x.py"}}
-                argv = ["report/verify.py", str(path)]
-            text = json.dumps(mutate(content, rng)).encode()
-            good_text = path.read_bytes()
-            path.write_bytes(text if rng.random() < 0.7 else damage(text, rng))
-            attempts.run(kind, argv)
-            path.write_bytes(good_text)
-        elif kind == "arguments":
-            chosen = rng.choice(OPTIONS, rng.integers(1, 4))
-            argv = [word for option in chosen for word in (option, str(rng.choice(VALUES)))]
-            script = SCRIPTS[rng.integers(len(SCRIPTS))]
-            attempts.run(kind, [script, *argv], prepare=stop_before_work)
-        else:
-            what = [["--image", "good.png"], ["--all"]][rng.integers(2)]
-            argv = [q1, "--model", "model.pt", *what, *out]
-            attempts.run(kind, argv, kill_after=float(rng.uniform(0.01, 3)))
-    return attempts.kinds
 
 
 if __name__ == "__main__":

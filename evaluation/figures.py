@@ -1,27 +1,9 @@
 """Figures of evaluation/run.py, drawn from the content of its results files."""
 
-from pathlib import Path
-
-from common.figures import ACCENT, DEAD, FAINT, INK, WIDTH, plt, save, show_image, show_map
-
-import numpy as np
-
-from evaluation.explainers import enlarge, methods, positive
+from common.figures import ACCENT, FAINT, INK, WIDTH, plt
 
 MARKERS = "osD^vPX*"
 SMALL = 6.5  # points: legends and labels inside panels
-
-
-def means(ax, rows: dict[str, dict], metric: str) -> None:
-    """Means with 95% intervals, one line per explainer, baselines gray."""
-    for place, row in enumerate(rows.values()):
-        baseline = row["kind"] == "baseline"
-        color, found = FAINT if baseline else ACCENT, row[metric]
-        ax.plot([found["low"], found["high"]], [place] * 2, color=color, linewidth=2)
-        ax.plot(found["mean"], place, "s" if baseline else "o", color=color, markersize=4)
-    ax.set_yticks(range(len(rows)), [row["name"] for row in rows.values()])
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    grid(ax)
 
 
 def grid(ax) -> None:
@@ -34,32 +16,6 @@ def interval(ax, row: dict, place: float, color: str, marker: str, **options) ->
     ax.plot(row["mean"], place, marker, color=color, markersize=4, **options)
 
 
-def faithfulness(content: dict):
-    """Mean curves of some explainers; areas of all."""
-    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.6), layout="constrained")
-    styles = {
-        "gradcam": (INK, "-", "Grad-CAM"),
-        "input_gradient": (ACCENT, "-", "Input gradient"),
-        "untrained gradcam": (INK, "--", "Grad-CAM, untrained network"),
-        "random": (FAINT, "-", "Noise (coarse)"),
-        "random_fine": (FAINT, "-.", "Noise (pixels)"),
-        "center": (FAINT, "--", "Center"),
-        "edges": (FAINT, ":", "Edges"),
-    }
-    for column, way, what in ((0, "deletion", "removed"), (1, "insertion", "shown")):
-        ax, better = axes[0, column], "lower" if way == "deletion" else "higher"
-        for key, (color, line, label) in styles.items():
-            curve = content["curves"][key][way]
-            ax.plot(content["curves"]["fractions"], curve, line, color=color, label=label)
-        ax.set(xlabel=f"share of pixels {what}", xlim=(0, 1), ylim=(0, 1))
-        means(axes[1, column], content["methods"], f"{way}_auc")
-        axes[1, column].set_xlabel(f"{way} AUC, 95% interval ({better} is better)")
-    axes[0, 0].set_ylabel("probability of the class")
-    axes[0, 0].legend(fontsize=SMALL)
-    axes[1, 1].set_yticklabels([])
-    return figure
-
-
 def layers(content: dict):
     """Both areas and the similarity under random weights, by stage."""
     figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.6), layout="constrained", sharey=True)
@@ -69,7 +25,7 @@ def layers(content: dict):
         "rank_correlation_with_random_weights": "correlation, maps of\nrandom weights (0: best)",
     }
     stages, colors = content["layers"], plt.get_cmap("viridis")
-    keys = [key for key, row in next(iter(stages.values())).items() if "deletion_auc" in row]
+    keys = list(next(iter(stages.values())))
     for ax, (metric, label) in zip(axes, panels.items(), strict=True):
         for k, key in enumerate(keys):
             offset = 0.15 * (k - (len(keys) - 1) / 2)
@@ -88,57 +44,6 @@ def layers(content: dict):
     return figure
 
 
-def randomization(content: dict):
-    """Similarity to the original maps as layers are randomized, cascading and independent."""
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.8), layout="constrained", sharey=True)
-    order, rows = content["order"], merged(content["methods"])
-    for k, (name, row) in enumerate(rows.items()):
-        fails, chance = row["verdict"] == "fails", row["other_image"]["ssim"]["mean"]
-        style = {
-            "color": INK if fails else plt.get_cmap("viridis")(k / len(rows)),
-            "marker": MARKERS[k % 8],
-            "markersize": 3.5,
-            "linewidth": 1.2,
-            "label": name + " (fails)" * fails,
-        }
-        left, right = (
-            [(row[way][layer]["ssim"]["mean"] - chance) / (1 - chance) for layer in order]
-            for way in ("cascading", "independent")
-        )
-        axes[0].plot([1.0, *left], linestyle=("-", "--", ":", "-.")[k % 4], **style)
-        axes[1].plot(range(1, len(order) + 1), right, linestyle="none", **style)
-    depth = order.index(content["verdict_layer"]) + 1
-    band = {"color": FAINT, "linewidth": 4, "alpha": 0.5, "label": "range of failure"}
-    axes[0].plot([depth] * 2, [0.5, 1], **band)
-    for ax, label in zip(axes, ("from the head down to", "alone"), strict=True):
-        ax.axhline(0, color=FAINT, linewidth=0.8)
-        short = [name.removeprefix("body.") for name in order]
-        ax.set_xticks(range(len(order) + 1), ["trained", *short], rotation=60, ha="right")
-        ax.set_xlabel(
-            f"layer randomized ({label})"
-            if label == "alone"
-            else "layers randomized from the head down to"
-        )
-    axes[0].set_ylabel(
-        "similarity to the original map\n(1: identical, 0: as similar as maps of\n"
-        "different images, below 0: less similar)"
-    )
-    handles = axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=4, fontsize=SMALL)
-    return figure
-
-
-def merged(rows: dict[str, dict]) -> dict[str, dict]:
-    """Rows by display name; methods with equal means share one: "Grad-CAM = HiResCAM"."""
-    names: dict[tuple, list[str]] = {}
-    for row in rows.values():
-        found = [*row["cascading"].values(), *row["independent"].values()]
-        means = tuple(round(layer["ssim"]["mean"], 3) for layer in found)
-        names.setdefault(means, []).append(row["name"])
-    by_name = {row["name"]: row for row in rows.values()}
-    return {" = ".join(same): by_name[same[0]] for same in names.values()}
-
-
 def stability(content: dict):
     """Rank correlation with the original map under three small changes."""
     figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.4), layout="constrained", sharey=True)
@@ -147,9 +52,14 @@ def stability(content: dict):
         "shift": "shift by 1 pixel\n(worst of 4 directions)",
         "mirror": "mirrored",
     }
+    rows = content["methods"].values()
     for ax, (metric, label) in zip(axes, panels.items(), strict=True):
-        means(ax, content["methods"], metric)
+        for place, row in enumerate(rows):
+            interval(ax, row[metric], place, ACCENT, "o")
+        grid(ax)
         ax.set(xlabel=label, xlim=(min(0, ax.get_xlim()[0]), 1))
+    axes[0].set_yticks(range(len(rows)), [row["name"] for row in rows])
+    axes[0].invert_yaxis()
     figure.supxlabel("rank correlation with the original map", fontsize=8)
     return figure
 
@@ -211,26 +121,7 @@ def shortcut(content: dict):
 
 PLOTS = {
     "shortcut": shortcut,
-    "faithfulness": faithfulness,
     "layers": layers,
-    "randomization": randomization,
     "stability": stability,
     "mistakes": mistakes,
 }
-
-
-def examples(trial, masks: np.ndarray, classes: tuple[str, ...], path: Path) -> Path:
-    """The first images of a trial, their ground truth outlined, and the maps of every method."""
-    keys = methods()
-    n = min(4, *(len(trial.maps(key)) for key in keys))
-    size = (WIDTH, 0.25 + 1.05 * WIDTH / (len(keys) + 1) * n)
-    figure, axes = plt.subplots(n, len(keys) + 1, figsize=size, layout="constrained", squeeze=False)
-    for k, row in enumerate(axes):
-        image = trial.batch.images[k]
-        show_image(row[0], image, classes[trial.batch.targets[k]])
-        row[0].contour(masks[k], levels=[0.5], colors="white", linewidths=0.9)
-        for ax, key in zip(row[1:], keys, strict=True):
-            title = "" if k else keys[key].name.replace(" ", "\n")
-            level = positive(enlarge(trial.maps(key)[k : k + 1]))[0]
-            show_map(ax, image, level, title, note="" if level.any() else DEAD)
-    return save(figure, path, photographs=True)

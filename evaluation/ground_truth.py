@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from common import cli, data, metrics, models, synthetic
@@ -11,7 +10,7 @@ from common.statistics import crossed_interval, mean_interval
 
 import numpy as np
 
-from evaluation import figures, scoring
+from evaluation import scoring
 from evaluation.experiments import OUT, Setup
 from evaluation.explainers import EXPLAINERS, Batch, enlarge, lime_explanations, methods
 from evaluation.scoring import GROUND_TRUTH, TOLERANCE, Trial
@@ -20,11 +19,10 @@ from q2_lime.images import SMALL_IMAGE_SETTINGS
 TOLERANCES = [0, 2, 4, 6, 8]  # pixels
 
 
-def pointing(trial: Trial, ground_truth: np.ndarray, classes, path: Path) -> dict[str, Any]:
-    """How well every explainer finds the ground truth (N, H, W); draws the first images."""
+def pointing(trial: Trial, ground_truth: np.ndarray) -> dict[str, Any]:
+    """How well every explainer finds the ground truth (N, H, W)."""
     score = partial(scoring.on_ground_truth, ground_truth)
     rows, _ = scoring.table(trial, EXPLAINERS, score, GROUND_TRUTH)
-    figures.examples(trial, ground_truth, classes, path)
     return {"n": len(trial.batch), "layer": trial.layer, "methods": rows}
 
 
@@ -35,9 +33,7 @@ def shapes(setup: Setup, n: int) -> dict[str, Any]:
     index = correct[scoring.draw(len(correct), n, setup.seed, "shapes")]
     keys = [f"shapes {k}" for k in index]
     batch = Batch(known.x_test[index], known.y_test[index].astype(int), keys)
-    truth = known.ground_truth_test[index]
-    content = pointing(setup.trial(batch, "shapes"), truth, known.classes, setup.out / "shapes.png")
-    return content | {
+    return pointing(setup.trial(batch, "shapes"), known.ground_truth_test[index]) | {
         "accuracy": len(correct) / len(known.y_test),
         "hashes": hashes | {"shapes_sha256": known.sha256},
     }
@@ -80,7 +76,7 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
         }
         if name == "marked":
             last = stages[marked.model.layer]
-            content |= pointing(last, masks, dataset.classes, setup.out / "shortcut.png")
+            content |= pointing(last, masks)
             content["stages"] = {
                 layer: tolerance_curves(trial, methods("layer"), masks)
                 for layer, trial in stages.items()

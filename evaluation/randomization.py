@@ -19,11 +19,6 @@ from evaluation.explainers import Batch, Explainer, enlarge, positive
 
 REPEATS = 5  # draws of the noise
 FAILS_ABOVE = 0.5  # of the way from the SSIM of different images' maps to 1
-RULE = (
-    "A method fails if, with the upper half of the layers randomized, the lower bound of the SSIM "
-    "between its maps and the original ones lies more than half of the way from the SSIM of maps "
-    "of different images to 1."
-)
 
 
 def weighted_layers(network: nn.Module) -> list[str]:
@@ -37,7 +32,7 @@ def weighted_layers(network: nn.Module) -> list[str]:
 
 
 def verdict_layer(order: list[str]) -> str:
-    """The layer down to which weights are randomized when RULE is applied."""
+    """The layer down to which weights are randomized for the verdict: the upper half of all."""
     return order[max(0, len(order) // 2 - 1)]
 
 
@@ -57,44 +52,37 @@ def randomized(
 def evaluate(
     model: models.Model, explainer: Explainer, batch: Batch, layer: str, seed: int
 ) -> dict[str, Any]:
-    """Similarity of maps to the original ones as weights are randomized.
+    """SSIM of the enlarged and scaled positive parts of maps with the original ones.
 
     Returns:
-        cascading: layer -> similarity with all layers from the head down to this one randomized,
-            over REPEATS draws of the noise (LIME: one).
-        independent: layer -> similarity with this layer alone randomized, one draw.
-        other_image: similarity of the original maps of different images, as the chance level.
-        Each similarity is {rank_correlation, ssim}: means with intervals over draws and images.
+        cascading: layer -> SSIM with all layers from the head down to this one randomized, over
+            REPEATS draws of the noise (LIME: one).
+        other_image: SSIM of the original maps of different images, as the chance level.
+        Each is {"ssim": mean with its interval over draws and images}.
     """
-    repeats = 1 if explainer.kind == "LIME" else REPEATS
-    order = weighted_layers(model.network)
-    variants = [("cascading", name, order[: k + 1]) for k, name in enumerate(order)]
-    variants += [("independent", name, [name]) for name in order]
-    before = explainer.maps(model, batch, layer, seed)
-    row: dict[str, Any] = explainer.labels | {"cascading": {}, "independent": {}}
-    for way, name, chosen in progress(variants, f"randomization, {explainer.name}"):
+    before, order = explainer.maps(model, batch, layer, seed), weighted_layers(model.network)
+
+    def ssim(maps: np.ndarray) -> np.ndarray:
+        return metrics.ssim(*(positive(enlarge(m)) for m in (before, maps)))
+
+    cascading = {}
+    for depth, name in enumerate(progress(order, f"randomization, {explainer.name}"), 1):
         found = []
-        for k in range(repeats if way == "cascading" else 1):
-            other = randomized(model, chosen, batch.images, seed_for(seed, k) if k else seed)
-            found.append(similarity(before, explainer.maps(other, batch, layer, seed)))
-        row[way][name] = intervals(found)
-    row["other_image"] = intervals([similarity(before, np.roll(before, 1, axis=0))])
+        for k in range(1 if explainer.kind == "LIME" else REPEATS):
+            draw = seed_for(seed, k) if k else seed
+            other = randomized(model, order[:depth], batch.images, draw)
+            found.append(ssim(explainer.maps(other, batch, layer, seed)))
+        cascading[name] = {"ssim": crossed_interval(found)}
+    chance = crossed_interval([ssim(np.roll(before, 1, axis=0))])
+    row = explainer.labels | {"cascading": cascading, "other_image": {"ssim": chance}}
     return row | {"verdict": "passes" if passes(row, verdict_layer(order)) else "fails"}
 
 
-def similarity(a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
-    """Spearman correlation (N,) of signed maps (N, h, w), and SSIM (N,) of their enlarged and
-    scaled positive parts."""
-    shown = [positive(enlarge(maps)) for maps in (a, b)]
-    return {"rank_correlation": metrics.rank_correlation(a, b), "ssim": metrics.ssim(*shown)}
-
-
-def intervals(found: list[dict[str, np.ndarray]]) -> dict[str, Any]:
-    """Means over draws and images, with intervals."""
-    return {key: crossed_interval([row[key] for row in found]) for key in found[0]}
-
-
 def passes(row: dict[str, Any], layer: str) -> bool:
-    """Whether maps have changed enough with all layers down to `layer` randomized (RULE)."""
+    """Whether maps have changed enough with all layers down to `layer` randomized.
+
+    A method fails if the lower bound of the SSIM between its maps and the original ones lies more
+    than half of the way from the SSIM of maps of different images to 1.
+    """
     chance = row["other_image"]["ssim"]["mean"]
     return row["cascading"][layer]["ssim"]["low"] <= chance + FAILS_ABOVE * (1 - chance)

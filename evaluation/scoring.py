@@ -127,22 +127,10 @@ def duel(a: Scores, b: Scores, larger_is_better: dict[str, bool]) -> dict[str, A
     }
 
 
-def describe(maps: np.ndarray) -> dict[str, Any]:
-    """Properties of signed maps (N, h, w) that need no network: their size, the number without a
-    positive part, the share that the ReLU discards, the sparseness of the rest."""
-    shown = np.maximum(maps, 0)
-    return {
-        "grid": list(maps.shape[1:]),
-        "dead": int((shown.max((1, 2)) == 0).sum()),
-        "discarded_share": mean_interval(metrics.discarded_share(maps)),
-        "gini": mean_interval(metrics.gini(shown)),
-    }
-
-
 def faithfulness(
     predict: metrics.Predict, fill: str, seed: int, maps: np.ndarray, batch: Batch
 ) -> Scores:
-    """The metrics of FAITHFULNESS (N,), and the curves `deletion`, `insertion` (N, 11).
+    """The metrics of FAITHFULNESS (N,).
 
     Equal maps get equal scores: ties are broken by noise drawn from the seed.
     """
@@ -157,8 +145,6 @@ def faithfulness(
         "insertion_auc": metrics.auc(insertion),
         "average_drop": drop,
         "increase_in_confidence": increase,
-        "deletion": deletion,
-        "insertion": insertion,
     }
 
 

@@ -53,11 +53,8 @@ def explain_with_lime(
     settings, how = images.SETTINGS, images.IMAGE_SETTINGS
     if model.side == 32:
         settings, how = images.SMALL_SETTINGS, images.SMALL_IMAGE_SETTINGS
-    segments = images.segment(gradcam.pixels, how, name)
-    logits = images.masked_logits(model, gradcam.pixels, segments, how.fill)
-    values = images.explained_values(logits, [gradcam.target], how.explained_value)
+    segments, d, values = images.prepare(model, gradcam.pixels, how, [gradcam.target], name)
     unchanged = images.unchanged_share(gradcam.pixels, segments, how.fill)
-    d = int(segments.max()) + 1
     print(f"explaining {name}: at most {stability.max_calls(settings):,} model calls", flush=True)
     found, row = stability.explain(values, d, settings, "own", digest, unchanged=unchanged)
     row = results.plain(results.without_nan({"n_segments": d} | row))

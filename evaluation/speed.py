@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,6 @@ def gradcam_row(arch: str, device: torch.device) -> dict[str, Any]:
     variants = {
         "forward": forward,
         "this project": lambda: gradcam.explain(prepared, x, layer, y).raw,
-        "this project, not prepared": lambda: gradcam.explain(network, x, layer, y).raw,
         "captum": lambda: captum.attribute(x, y, attribute_to_layer_input=False)[:, 0],
         "pytorch-grad-cam": pytorch_grad_cam,
     }
@@ -113,17 +113,17 @@ def gradcam_row(arch: str, device: torch.device) -> dict[str, Any]:
     times = {name: [] for name in variants}
     for _ in range(ROUNDS + 1):
         for name, call in variants.items():
-            times[name].append(timed(lambda call=call: synchronized(call))[1])
+            times[name].append(timed(partial(synchronized, call))[1])
     median = {name: statistics.median(row[1:]) for name, row in times.items()}  # after a warm-up
-    passes = {name: seconds / median["forward"] for name, seconds in median.items()}
+    forward = median.pop("forward")
     ours, theirs = variants["this project"](), variants["captum"]().detach()
     difference = (ours - theirs).abs().amax((1, 2)) / theirs.abs().amax((1, 2))
     return {
         "arch": arch,
         "layer": layer,
-        "forward_seconds": median.pop("forward"),
         "variants": {
-            name: {"seconds": median[name], "forward_passes": passes[name]} for name in median
+            name: {"seconds": seconds, "forward_passes": seconds / forward}
+            for name, seconds in median.items()
         },
         "largest_relative_difference_to_captum": difference.max().item(),
     }
@@ -145,13 +145,13 @@ def speed_lime(args, device: torch.device) -> dict[str, Any]:
 
 
 def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: int) -> dict:
-    """Explanations of one image with several seeds: model calls, time, fidelity, and the overlap
-    of the top segments between seeds, beside that of random sets."""
+    """Explanations of one image with several seeds: model calls, time, and the overlap of the top
+    segments between seeds, beside that of random sets."""
     enlarged = data.fit_image(image, model.side, images.IMAGE_SETTINGS.resize)
     top, samples = int(images.predict(model, enlarged[None]).argmax()), PACKAGE_SAMPLES
     settings = images.IMAGE_SETTINGS
 
-    def package(k: int, segmentation=None) -> tuple[np.ndarray, float, int]:
+    def package(k: int, segmentation=None) -> tuple[np.ndarray, int]:
         explainer = lime_image.LimeImageExplainer(random_state=k)
         result = explainer.explain_instance(
             enlarged,
@@ -162,38 +162,27 @@ def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: i
             num_samples=samples,
             segmentation_fn=segmentation,
         )
-        weights = np.array([weight for _, weight in sorted(result.local_exp[top])])
-        score = result.score[top] if isinstance(result.score, dict) else result.score
-        return weights, float(score), samples
+        return np.array([weight for _, weight in sorted(result.local_exp[top])]), samples
 
-    def package_on_our_segments(k: int) -> tuple[np.ndarray, float, int]:
-        return package(k, lambda image: images.segment(image, settings))
-
-    def ours(k: int, samples: int | None = None) -> tuple[np.ndarray, float, int]:
-        segments = images.segment(enlarged, settings)
-        logits = images.masked_logits(model, enlarged, segments, settings.fill)
-        values = images.explained_values(logits, [top], settings.explained_value)
+    def ours(k: int, samples: int | None = None) -> tuple[np.ndarray, int]:
+        _, d, values = images.prepare(model, enlarged, settings, [top])
         lime_settings = replace(images.SETTINGS, seed=seed + k, samples=samples)
-        result = core.explain(values, int(segments.max()) + 1, lime_settings, index)
-        return result.weights[:, 0], float(result.fidelity[0]), result.model_calls
+        result = core.explain(values, d, lime_settings, index)
+        return result.weights[:, 0], result.model_calls
 
-    quarter = samples // 4 - 1
     ways = {
         "package": (package, 3),
-        "package_on_our_segments": (package_on_our_segments, 3),
+        "package_on_our_segments": (lambda k: package(k, lambda x: images.segment(x, settings)), 3),
         "ours": (ours, 5),
-        "ours_quarter": (lambda k: ours(k, quarter), 5),
+        "ours_quarter": (lambda k: ours(k, samples // 4 - 1), 5),
     }
     row: dict[str, Any] = {"index": index}
     for name, (explain, seeds) in ways.items():
-        runs = [timed(lambda k=k, explain=explain: explain(k)) for k in range(seeds)]
-        weights = [weights for (weights, _, _), _ in runs]
+        runs = [timed(partial(explain, k)) for k in range(seeds)]
+        weights = [weights for (weights, _), _ in runs]
         row[name] = {
-            "n_segments": len(weights[0]),
-            "model_calls": np.mean([calls for (_, _, calls), _ in runs]),
+            "model_calls": np.mean([calls for (_, calls), _ in runs]),
             "seconds": np.mean([seconds for _, seconds in runs]),
-            # The package: in-sample, of the probability. Ours: held-out, of the log-odds.
-            "fidelity": runs[0][0][1],
             "jaccard": stability.agreement(weights, TOP)["jaccard"],
             "jaccard_of_random_sets": random_jaccard(len(weights[0]), TOP),
         }

@@ -161,11 +161,7 @@ def measure_image(
 ) -> dict[str, float]:
     """Held-out fidelity, and overlap between seeds."""
     image = data.fit_image(image, model.side, image_settings.resize)
-    segments = images.segment(image, image_settings)
-    d = int(segments.max()) + 1
-    logits = images.masked_logits(model, image, segments, image_settings.fill)
-    top = int(logits(np.ones((1, d), bool))[0].argmax())
-    values = images.explained_values(logits, [top], image_settings.explained_value)
+    _, d, values = images.prepare(model, image, image_settings)
 
     def evaluated(n: int, *key) -> tuple[np.ndarray, ...]:
         rng = np.random.default_rng(cli.seed_for(settings.seed, "ablation", index, *key))
@@ -207,14 +203,10 @@ def ablate_text(args) -> None:
     def measure(explained_value: str = "margin", **change) -> list[dict]:
         measured, settings = [], replace(default, **change)
         for index, post in zip(indices, parsed, strict=True):
-            d = len(post.words)
-            margins = text.answer_linear(post, model)
-            top = int(margins(np.ones((1, d), bool))[0].argmax())
-            values = text.explained_values(margins, model, [top], explained_value)
+            _, values, truth = text.prepare(post, model, explained_value)
             seeded = [replace(settings, seed=args.seed + k) for k in range(N_SEEDS)]
-            runs = [core.explain(values, d, each, index) for each in seeded]
+            runs = [core.explain(values, len(post.words), each, index) for each in seeded]
             first, second = (run.weights[:, 0] for run in runs)
-            truth = model.contributions(post.text, list(post.words))[:, top]
             row = {"fidelity": runs[0].fidelity[0]}
             row["jaccard"] = stability.jaccard(first, second, settings.top_k)
             row["ground_truth_correlation"] = spearmanr(first, truth).statistic

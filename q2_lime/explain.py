@@ -175,12 +175,9 @@ def explain_image(
     """
     settings = args.image_settings
     model_input = data.fit_image(image, model.side, settings.resize)
-    segments = images.segment(model_input, settings, name)
-    d = int(segments.max()) + 1
-    logits = images.masked_logits(model, model_input, segments, settings.fill)
-    full = logits(np.ones((1, d), bool))[0]
-    probabilities, top5 = softmax(full), np.argsort(-full, kind="stable")[:5].tolist()
-    values = images.explained_values(logits, top5[:2], settings.explained_value)
+    logits = images.predict(model, model_input[None])[0]
+    probabilities, top5 = softmax(logits), np.argsort(-logits, kind="stable")[:5].tolist()
+    segments, d, values = images.prepare(model, model_input, settings, top5[:2], name)
     unchanged = images.unchanged_share(model_input, segments, settings.fill)
     calls = stability.max_calls(args.settings, args.n_seeds)
     with cli.progress(None, name, total=calls, unit="call") as bar:

@@ -139,12 +139,11 @@ def explain(
     of different texts, and `news_post` says whether the text has header, quotes and footer.
     """
     post = text.read(body, model.vocabulary, name, news_post)
-    margins, d = text.answer_linear(post, model), len(post.words)
-    order = np.argsort(-margins(np.ones((1, d), bool))[0], kind="stable")[:5].tolist()
-    probabilities, label = model.probabilities([body])[0], order[0]
-    values = text.explained_values(margins, model, [label], "margin")
+    label, values, truth = text.prepare(post, model)
+    probabilities, d = model.probabilities([body])[0], len(post.words)
+    top5 = np.argsort(-probabilities, kind="stable")[:5]
     found, row = stability.explain(values, d, args.settings, *item, n_seeds=args.n_seeds)
-    weights, truth = found.weights[:, 0], model.contributions(body, list(post.words))[:, label]
+    weights = found.weights[:, 0]
     varied = np.ptp(truth) and np.ptp(weights)
     zones = post.zone_shares().argmax(1)
     words = [
@@ -155,7 +154,7 @@ def explain(
         "true": true,
         "predicted": model.classes[label],
         "probability": probabilities[label],
-        "top5": [{"class": model.classes[k], "probability": probabilities[k]} for k in order],
+        "top5": [{"class": model.classes[k], "probability": probabilities[k]} for k in top5],
         "n_words": d,
         "words": words,
         "zone_weight": leak.zone_weight(post, weights),

@@ -156,6 +156,25 @@ def explained_values(
     return lambda masks: core.transform(logits(masks), classes, value)
 
 
+def prepare(
+    model: ImageModel,
+    image: np.ndarray,
+    settings: ImageSettings,
+    classes: list[int] | None = None,
+    name: str = "the image",
+) -> tuple[np.ndarray, int, core.ValueFunction]:
+    """What LIME needs to explain an image (side, side, 3) uint8.
+
+    Returns the segments (side, side), their number d, and the function from masks (n, d) to the
+    values of `classes`, by default of the most probable class. Raises UserError like `segment`.
+    """
+    segments = segment(image, settings, name)
+    logits, d = masked_logits(model, image, segments, settings.fill), int(segments.max()) + 1
+    if classes is None:
+        classes = [int(logits(np.ones((1, d), bool)).argmax())]
+    return segments, d, explained_values(logits, classes, settings.explained_value)
+
+
 def ground_truth_scores(
     segments: np.ndarray, weights: np.ndarray, ground_truth: np.ndarray
 ) -> dict[str, float]:

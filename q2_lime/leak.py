@@ -47,14 +47,11 @@ def measure(model: LinearModel, posts: list[str], indices: list[int], seed: int)
             post = text.read(body, model.vocabulary)
         except UserError:
             continue
-        d, margins = len(post.words), text.answer_linear(post, model)
-        predicted = int(margins(np.ones((1, d), bool))[0].argmax())
-        values = text.explained_values(margins, model, [predicted], "margin")
+        d, (_, values, truth) = len(post.words), text.prepare(post, model)
         settings = replace(text.SETTINGS, seed=seed)
         rng = core.stream(settings, "masks", "leak", index)
         masks, sample_weights = core.draw(settings, max(SAMPLES, 2 * d), d, rng)
         surrogate = core.fit(masks, values(masks), sample_weights, settings.alpha)
-        truth = model.contributions(body, list(post.words))[:, predicted]
         shares[0, row] = zone_weight(post, surrogate.weights[:, 0])
         shares[1, row] = zone_weight(post, truth)
         shares[2, row] = post.zone_shares().mean(0)
@@ -93,7 +90,6 @@ def compare(posts: newsgroups.Posts, models: dict[str, LinearModel], seed: int) 
             "accuracy": (model.margins(posts.test).argmax(1) == labels).mean(),
             "outside_body": np.nanmean(outside),
             "outside_body_interval": interval(outside, rng),
-            "outside_body_exact": np.nanmean(exact[key]),
             "outside_body_words": np.nanmean(outside_body(words)),
             "zones": _by_zone(shares),
             "per_class": {c: _by_zone(shares[classes == k]) for k, c in enumerate(posts.classes)},

@@ -20,15 +20,14 @@ check tries, for example of parts that matter only if several others are hidden 
 
 import time
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 from common.cli import seed_for
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from q2_lime import core
-from q2_lime.samplers import glime_probability
 
 N_SEEDS = 5  # explanations of each input that are compared, including the one that is shown
 # Fidelity and stability should be at least, the others at most this. All but the first two are in
@@ -127,7 +126,6 @@ def explain(
         "fidelity_interval": limits,
         "fidelity_baseline": baseline,
         "fidelity_masks": len(masks),
-        "fidelity_covers": covers(settings, held_out=bool(pool)),
         "model_calls": first.model_calls,
         "model_calls_total": first.model_calls + sum(len(part[0]) for part in pool) + 2,
         "settled": first.settled,
@@ -143,16 +141,6 @@ def explain(
         "seconds": seconds,
         "seconds_total": time.perf_counter() - started,
     }
-
-
-def covers(settings: core.Settings, held_out: bool) -> str:
-    """On which masks fidelity is measured, in words."""
-    share = ""
-    if settings.sampler == "glime":
-        shown = glime_probability(settings.kernel_width)
-        share = f", which shows each part with probability {shown:.2f}"
-    how = "masks of the other seeds" if held_out else "the masks fitted to, each left out in turn"
-    return f"{how}, drawn by the sampler {settings.sampler}{share}; not masks that hide most parts"
 
 
 def _other_seeds(
@@ -264,25 +252,21 @@ def agreement(weights: list[np.ndarray], top_k: int) -> dict[str, Any]:
     """Agreement of the weights (d,) of several seeds, as means over all pairs.
 
     Returns `similarity` (`core.similarity`) and its range if one seed is left out; `jaccard` of the
-    top features, 0 to 1; `rank_correlation` (Spearman), -1 to 1; and `sign_agreement`, the share of
-    one's top features with the same sign in the other, 0 to 1.
+    top features, 0 to 1; and `sign_agreement`, the share of one's top features with the same sign
+    in the other, 0 to 1.
     """
     n = len(weights)
-    pairs = [(i, j) for i in range(n) for j in range(i + 1, n)]
+    pairs = list(combinations(range(n), 2))
     similar = np.array([core.similarity(weights[i], weights[j]) for i, j in pairs])
     without = [similar[[k not in pair for pair in pairs]].mean() for k in range(n) if n > 2]
-    ranks, signs, overlaps = [], [], []
-    for a, b in ((weights[i], weights[j]) for i, j in pairs):
-        varied = np.ptp(a) and np.ptp(b)
-        ranks.append(spearmanr(a, b).statistic if varied else float(np.allclose(a, b)))
+    signs = []
+    for a, b in combinations(weights, 2):
         top = core.top_features(a, top_k)
         signs.append(np.mean(np.sign(a[top]) == np.sign(b[top])))
-        overlaps.append(jaccard(a, b, top_k))
     mean = float(similar.mean())
     return {
         "similarity": mean,
         "similarity_range": [float(min(without, default=mean)), float(max(without, default=mean))],
-        "jaccard": float(np.mean(overlaps)),
-        "rank_correlation": float(np.mean(ranks)),
+        "jaccard": float(np.mean([jaccard(a, b, top_k) for a, b in combinations(weights, 2)])),
         "sign_agreement": float(np.mean(signs)),
     }

@@ -140,3 +140,17 @@ def explained_values(
     if value == "margin":
         return lambda masks: margins(masks)[:, classes]
     return lambda masks: core.transform(margins(masks) / model.temperature, classes, value)
+
+
+def prepare(
+    post: Post, model: LinearModel, value: str = "margin"
+) -> tuple[int, core.ValueFunction, np.ndarray]:
+    """What LIME needs to explain a post.
+
+    Returns the predicted class, the function from masks (n, d) to its `value` (n, 1), see
+    `explained_values`, and the ground truth: what each word contributes to its margin, (d,).
+    """
+    margins = answer_linear(post, model)
+    predicted = int(margins(np.ones((1, len(post.words)), bool)).argmax())
+    truth = model.contributions(post.text, list(post.words))[:, predicted]
+    return predicted, explained_values(margins, model, [predicted], value), truth

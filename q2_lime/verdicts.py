@@ -5,8 +5,8 @@
 
 Constructed models are functions of masks for which the right explanation, or what is wrong with an
 explanation, is known. Each is explained with several seeds. Measures how often the interval of
-fidelity covers R^2 on 2,000 fresh masks, how often a repeated run changes the verdict, and whether
-the stability stated by the stopping rule is reached. Writes OUT/verdicts.json.
+fidelity covers R^2 on 2,000 fresh masks, and how often a repeated run changes the verdict. Writes
+OUT/verdicts.json.
 """
 
 from collections.abc import Callable, Iterator
@@ -107,8 +107,6 @@ def repeat(case: Case, repeats: int, seed: int) -> dict:
     verdicts = [row["verdict"] for row in rows]
     pairs = list(zip(verdicts, verdicts[1:], strict=False))
     opposite = {"reliable", "not reliable"}
-    settled = [row for row in rows if row["settled"]]
-    mean = lambda key: float(np.mean([row[key] for row in rows]))  # noqa: E731
     return {
         "name": case.name,
         "right": case.right or None,
@@ -117,11 +115,7 @@ def repeat(case: Case, repeats: int, seed: int) -> dict:
         "changed": np.mean([a != b for a, b in pairs]) if pairs else None,
         "reversed": np.mean([{a, b} == opposite for a, b in pairs]) if pairs else None,
         "coverage": np.mean(covered),
-        "fidelity": mean("fidelity"),
-        "model_calls_total": mean("model_calls_total"),
-        "settled": len(settled) / repeats,
-        "expected_stability": np.mean([r["expected_stability"] for r in settled] or np.nan),
-        "measured_stability": np.mean([r["stability"]["similarity"] for r in settled] or np.nan),
+        "fidelity": np.mean([row["fidelity"] for row in rows]),
         "reasons": rows[0]["reasons"],
     }
 
@@ -134,11 +128,8 @@ def image_cases(args) -> Iterator[Case]:
     rng = np.random.default_rng(cli.seed_for(args.seed, "verdict images"))
     for k in rng.choice(len(dataset.x_train), args.images, replace=False):
         image = data.fit_image(dataset.x_train[k], model.side, images.IMAGE_SETTINGS.resize)
-        segments, fill = images.segment(image, images.IMAGE_SETTINGS), images.IMAGE_SETTINGS.fill
-        logits, d = images.masked_logits(model, image, segments, fill), int(segments.max()) + 1
-        top = int(logits(np.ones((1, d), bool))[0].argmax())
-        values = images.explained_values(logits, [top], images.IMAGE_SETTINGS.explained_value)
-        unchanged = images.unchanged_share(image, segments, fill)
+        segments, d, values = images.prepare(model, image, images.IMAGE_SETTINGS)
+        unchanged = images.unchanged_share(image, segments, images.IMAGE_SETTINGS.fill)
         yield Case(f"image {k}", d, lambda m, f=values: f(m)[:, 0], unchanged=unchanged)
 
 

@@ -69,21 +69,14 @@ def test_a_new_explainer_appears_in_every_table_and_figure(setup, monkeypatch):
     tables = [faithful["methods"], faithful["other_fills"]["road"]["methods"]]
     tables += [faithful["against_lime"]["blur"]["methods"]]
     tables += [ground_truth.shapes(setup, 6)["methods"]]
-    drawn = {"faithfulness": faithful}
-    for name, experiment in {
-        "randomization": experiments.randomization_test,
-        "stability": experiments.stability,
-    }.items():
-        drawn[name] = experiment(setup, 6)
-        tables.append(drawn[name]["methods"])
+    tables += [experiments.randomization_test(setup, 6)["methods"]]
+    stable = experiments.stability(setup, 6)
+    tables += [stable["methods"]]
     assert all(table["dummy"]["name"] == "Dummy" for table in tables)
-    for name, content in drawn.items():
-        figure = figures.PLOTS[name](results.plain(content))
-        words = [
-            text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))
-        ]
-        assert any("Dummy" in word for word in words), name
-        figures.plt.close(figure)
+    figure = figures.stability(results.plain(stable))
+    words = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+    assert any("Dummy" in word for word in words)
+    figures.plt.close(figure)
     row = faithful["methods"]["dummy"]["deletion_auc"]
     assert set(row["against"]) == {"random", "center", "edges", "untrained"}
     assert row["against"]["edges"]["verdict"] == row["against"]["untrained"]["verdict"] == "ties"
@@ -192,7 +185,7 @@ def test_layers_are_chosen_on_held_out_images(setup):
     found = experiments.layers(setup, 20)
     assert found["chosen_by_rule"] in found["layers"]
     assert found["layers"]["body.stage1"]["gradcam"]["grid"] == [16, 16]
-    assert "deletion_auc" not in found["layers"]["body.stage1"]["guided_gradcam"]
+    assert "guided_gradcam" not in found["layers"]["body.stage1"]
     unknown = replace(setup, model=replace(setup.model, training={}))
     with pytest.raises(experiments.cli.UserError, match="held-out"):
         experiments.layers(unknown, 20)
