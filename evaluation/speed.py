@@ -7,7 +7,8 @@
 Needs requirements-test.txt. Writes OUT/speed_gradcam.json (one forward pass, Captum and
 pytorch-grad-cam) and OUT/speed_lime.json (the `lime` package, with its defaults and with this
 project's segments; this project with its defaults and with a quarter of the package's model
-calls). OUT is outputs/evaluation.
+calls) and OUT/speed_text.json (the package and this project with as many masks of the same kind,
+and with its defaults). OUT is outputs/evaluation.
 """
 
 import statistics
@@ -18,28 +19,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common import cli, data, imagenet, models, results
+from common import cli, data, imagenet, models, newsgroups, results
 
 import numpy as np
 import torch
-from lime import lime_image
+from lime import lime_image, lime_text
 from scipy.special import softmax
 from scipy.stats import hypergeom
 
 from q1_gradcam import gradcam, recipes
-from q2_lime import core, images, stability
+from q2_lime import core, images, linear, samplers, stability, text
 
 BATCH, ROUNDS = 128, 7
 TOP = 5
-PACKAGE_SAMPLES = 1000  # the default of the `lime` package
+PACKAGE_SAMPLES, PACKAGE_TEXT_SAMPLES = 1000, 5000  # the defaults of the `lime` package
 
 
 def main() -> None:
     parser = cli.Parser(__doc__)
     parser.data_option("CIFAR-10 and weights")
-    add, parts = parser.add_argument, {"gradcam": speed_gradcam, "lime": speed_lime}
-    add("--only", nargs="+", choices=parts, default=parts, metavar="PART", help="gradcam, lime")
+    add = parser.add_argument
+    parts = {"gradcam": speed_gradcam, "lime": speed_lime, "text": speed_text}
+    add("--only", nargs="+", choices=parts, default=parts, metavar="PART", help=", ".join(parts))
     add("--images", "--pictures", type=cli.positive, default=5, metavar="N", help="default: 5")
+    add("--posts", type=cli.positive, default=10, metavar="N", help="default: 10")
     add("--seed", type=cli.seed, default=0, metavar="N", help="random seed of LIME (default: 0)")
     add("--out", type=Path, default=results.OUTPUTS / "evaluation", metavar="DIR")
     parser.device_option()
@@ -194,6 +197,54 @@ def random_jaccard(d: int, top: int) -> float:
     hypergeometric distribution."""
     shared = np.arange(top + 1)
     return float((hypergeom.pmf(shared, d, top, top) * shared / (2 * top - shared)).sum())
+
+
+def speed_text(args, device: torch.device) -> dict[str, Any]:
+    """LIME on test posts, the first of each class, with the SVM."""
+    model = linear.load(results.OUTPUTS / "q2_lime/text/svm.npz")
+    posts = newsgroups.load(model.dataset, args.data)
+    labels = np.array(posts.y_test)
+    index = [int(np.flatnonzero(labels == k)[0]) for k in range(args.posts)]
+    rows = [post_row(posts.test[k], k, model, args.seed) for k in index]
+    lowest = min(row["ratio"] for row in rows)
+    hashes = {"data_sha256": posts.sha256}
+    return {"rows": rows, "median": medians(rows), "lowest_ratio": lowest, "hashes": hashes}
+
+
+def post_row(body: str, index: int, model: linear.LinearModel, seed: int) -> dict[str, Any]:
+    """The times of one explanation of a post, and the largest difference between the package's
+    weights and ours for the same masks, relative to the largest weight."""
+    body = body.lower()  # the package's features are case-sensitive
+    post, rng = text.read(body, model.vocabulary), np.random.default_rng(seed)
+    label, values, _ = text.prepare(post, model, "probability")
+    explainer = lime_text.LimeTextExplainer(class_names=list(model.classes), random_state=seed)
+    fit, drawn = explainer.base.explain_instance_with_data, []
+    explainer.base.explain_instance_with_data = lambda *a, **k: drawn.append(a[0]) or fit(*a, **k)
+    options = {"labels": (label,), "num_samples": PACKAGE_TEXT_SAMPLES, "num_features": 10**6}
+    package, package_seconds = timed(
+        lambda: explainer.explain_instance(body, model.probabilities, **options)
+    )
+    masks, words = drawn[0].astype(bool), package.domain_mapper.indexed_string
+    column = {str(words.word(k)): k for k in range(words.num_words())}
+    known = [column[word] for word in post.words]
+    theirs = np.array([weight for _, weight in sorted(package.local_exp[label])])
+
+    def ours():
+        samplers.draw_lime_text(*masks.shape, 0.25, rng)  # as the package does
+        sample_weights = samplers.kernel(masks, 0.25)
+        return core.fit(masks.astype(float), values(masks[:, known]), sample_weights, alpha=1.0)
+
+    same, seconds = timed(ours)
+    margins, settings = text.prepare(post, model)[1], replace(text.SETTINGS, seed=seed)
+    _, default_seconds = timed(lambda: core.explain(margins, len(post.words), settings, index))
+    times = {"package": package_seconds, "ours": seconds, "ours_default": default_seconds}
+    return {
+        "index": index,
+        "words": len(post.words),
+        "seconds": times,
+        "ratio": package_seconds / seconds,
+        "largest_difference": np.abs(same.weights[:, 0] - theirs).max() / np.abs(theirs).max(),
+    }
 
 
 def medians(rows: list[dict[str, Any]]) -> dict[str, Any]:
