@@ -79,16 +79,13 @@ def main() -> None:
 def arguments():
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    text = "checkpoint (default: outputs/q1_gradcam/model.pt)"
-    add("--model", type=Path, default=MODEL, metavar="FILE", help=text)
+    add("--model", type=Path, default=MODEL, metavar="FILE", help="default: that of Question 1")
     parser.data_option()
     names = tuple(EXPERIMENTS)
     add("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
-    text = "at most N images in each experiment"
-    add("--images", "--pictures", type=cli.positive, metavar="N", help=text)
-    text = "leave these methods out; LIME takes most of the time"
+    add("--images", type=cli.positive, metavar="N", help="at most N in each experiment")
     able = [key for key in methods() if key not in ("gradcam", "gradcam++", "input_gradient")]
-    add("--skip", nargs="+", choices=able, default=[], metavar="NAME", help=text)
+    add("--skip", nargs="+", choices=able, default=[], metavar="NAME", help="leave methods out")
     add("--seed", type=cli.seed, default=0, metavar="N", help="random seed (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")
     parser.device_option()

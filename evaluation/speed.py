@@ -39,7 +39,7 @@ def main() -> None:
     parser.data_option("CIFAR-10 and weights")
     add, parts = parser.add_argument, {"gradcam": speed_gradcam, "lime": speed_lime}
     add("--only", nargs="+", choices=parts, default=parts, metavar="PART", help="gradcam, lime")
-    add("--images", "--pictures", type=cli.positive, default=5, metavar="N", help="default: 5")
+    add("--images", type=cli.positive, default=5, metavar="N", help="default: 5")
     add("--seed", type=cli.seed, default=0, metavar="N", help="random seed of LIME (default: 0)")
     add("--out", type=Path, default=results.OUTPUTS / "evaluation", metavar="DIR")
     parser.device_option()
@@ -140,7 +140,11 @@ def speed_lime(args, device: torch.device) -> dict[str, Any]:
     index = [int(np.flatnonzero(dataset.y_test == k % 10)[0]) for k in range(args.images)]
     rows = [image_row(dataset.x_test[k], k, model, args.seed) for k in index]
     hashes = {"data_sha256": dataset.sha256, "weights_sha256": model.sha256}
-    median = medians(rows)
+    median = {  # of each number, for each way
+        way: {key: np.median([row[way][key] for row in rows]) for key in numbers}
+        for way, numbers in rows[0].items()
+        if way != "index"
+    }
     return {"images": {"model": model.name, "rows": rows, "median": median}, "hashes": hashes}
 
 
@@ -194,17 +198,6 @@ def random_jaccard(d: int, top: int) -> float:
     hypergeometric distribution."""
     shared = np.arange(top + 1)
     return float((hypergeom.pmf(shared, d, top, top) * shared / (2 * top - shared)).sum())
-
-
-def medians(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The median of every number in equally nested rows."""
-    return {
-        key: medians([row[key] for row in rows])
-        if isinstance(value, dict)
-        else float(np.median([row[key] for row in rows]))
-        for key, value in rows[0].items()
-        if key != "index"
-    }
 
 
 if __name__ == "__main__":

@@ -37,11 +37,9 @@ def arguments():
     add = parser.add_argument
     parser.data_option("20newsgroups")
     models = results.OUTPUTS / "q2_lime/text"
-    about = "folder of the models (default: outputs/q2_lime/text)"
-    add("--models", type=Path, default=models, metavar="DIR", help=about)
+    add("--models", type=Path, default=models, metavar="DIR", help="default: outputs/q2_lime/text")
     add("--text", metavar="FILE", help="explain this text; - for standard input")
-    about = "masks to fit to (default: until the top words are settled)"
-    add("--samples", type=cli.positive, metavar="N", help=about)
+    add("--samples", type=cli.positive, metavar="N", help="masks (default: until settled)")
     add("--fast", action="store_true", help="one seed: stability is not measured")
     add("--seed", type=cli.seed, default=0, metavar="N", help="of posts and masks (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")
