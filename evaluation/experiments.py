@@ -161,8 +161,7 @@ def stability(setup: Setup, n: int) -> dict[str, Any]:
 
 def lime_seeds(setup: Setup, batch: Batch) -> dict[str, Any]:
     """LIME with two seeds on the first images."""
-    model = setup.model
-    few = batch.first(LIME_SEED_IMAGES)
+    model, few = setup.model, batch.first(LIME_SEED_IMAGES)
     maps, explanations = lime_explanations(model, few, setup.seed)
     again, _ = lime_explanations(model, few, cli.seed_for(setup.seed, "again", 0))
     similar = mean_interval(metrics.rank_correlation(maps, again))

@@ -59,7 +59,6 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
 
     content: dict[str, Any] = {"networks": {"unmarked": accuracies(twin)}}
     hits: dict[str, dict[str, list]] = {}
-    twin_network = twin.model.network
     for name in trainings(setup):
         marked, new = setup.load(name)
         fooled = marked.predict(images).argmax(1) == number
@@ -71,7 +70,7 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
         keys = [f"shortcut {k}" for k in index[fooled]]
         batch, masks = Batch(images[fooled], np.full(fooled.sum(), number), keys), where[fooled]
         stages = {
-            layer: Trial(marked.model, batch, layer, setup.seed, "shortcut", lambda _: twin_network)
+            layer: Trial(marked.model, batch, layer, setup.seed, "shortcut", twin.model.network)
             for layer in models.ARCHITECTURES[marked.model.arch].stages
         }
         if name == "marked":

@@ -31,21 +31,17 @@ def draw(size: int, n: int, seed: int, *key: str) -> np.ndarray:
 
 @dataclass(eq=False)
 class Trial:
-    """Maps of any explainer for the images of one experiment, each computed once.
-
-    Attributes:
-        untrained: images (N, H, W, 3) -> the network that every method is also applied to, as a
-            baseline. Default: the same architecture before training.
-        n_untrained: number of images for that network (default: all).
-    """
+    """Maps of any explainer for the images of one experiment, each computed once."""
 
     model: models.Model
     batch: Batch
     layer: str
     seed: int
     experiment: str
-    untrained: Callable[[np.ndarray], nn.Module] | None = None
-    n_untrained: int | None = None
+    # The network that every method is also applied to, as a baseline; by default one of the same
+    # architecture before training.
+    untrained: nn.Module | None = None
+    n_untrained: int | None = None  # number of images for that network; None: all
     _maps: dict = field(default_factory=dict)
 
     def maps(self, key: str, untrained: bool = False) -> np.ndarray:
@@ -53,8 +49,8 @@ class Trial:
         if (key, untrained) not in self._maps:
             batch, model = EXPLAINERS[key].select(self.batch, self.experiment), self.model
             if untrained:
-                build = self.untrained or (lambda x: models.untrained(model, x, self.seed))
-                model = replace(model, network=build(batch.images))
+                network = self.untrained or models.untrained(model, batch.images, self.seed)
+                model = replace(model, network=network)
                 batch = batch.first(self.n_untrained or len(batch))
             maps = EXPLAINERS[key].maps(model, batch, self.layer, self.seed)
             self._maps[key, untrained] = maps
