@@ -5,15 +5,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from common import cli, data, metrics, models, synthetic
+from common import cli, data, models, synthetic
 from common.statistics import crossed_interval, mean_interval
 
 import numpy as np
 
 from evaluation import scoring
 from evaluation.experiments import OUT, Setup
-from evaluation.explainers import EXPLAINERS, Batch, enlarge, lime_explanations, methods
-from evaluation.scoring import GROUND_TRUTH, TOLERANCE, Trial
+from evaluation.explainers import EXPLAINERS, Batch, lime_explanations, methods
+from evaluation.scoring import GROUND_TRUTH, TOLERANCE, Trial, hit
 from q2_lime.images import SMALL_IMAGE_SETTINGS
 
 TOLERANCES = [0, 2, 4, 6, 8]  # pixels
@@ -112,13 +112,6 @@ def trainings(setup: Setup) -> list[str]:
     while any((out / f"marked-{len(names)}/model.pt").is_file() for out in (setup.out, OUT)):
         names.append(f"marked-{len(names)}")
     return names
-
-
-def hit(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> np.ndarray:
-    """Pointing game (N,) of maps (N, h, w), enlarged, with a tolerance in pixels."""
-    maps = enlarge(maps)
-    pairs = zip(maps, masks[: len(maps)], strict=True)
-    return np.array([metrics.pointing_game(*pair, tolerance) for pair in pairs])
 
 
 def tolerance_curves(trial: Trial, keys: Iterable[str], masks: np.ndarray) -> dict[str, Any]:

@@ -147,13 +147,19 @@ def faithfulness(
 def on_ground_truth(masks: np.ndarray, maps: np.ndarray, batch: Batch) -> Scores:
     """The metrics of GROUND_TRUTH (N,) for maps (N, H, W) of a batch and the masks (N, H, W)."""
     masks = masks[: len(batch)]
-    pairs = list(zip(maps, masks, strict=True))
     return {
-        "pointing_game": np.array([metrics.pointing_game(*p, TOLERANCE) for p in pairs]),
-        "pointing_game_exact": np.array([metrics.pointing_game(*p, 0) for p in pairs]),
+        "pointing_game": hit(maps, masks, TOLERANCE),
+        "pointing_game_exact": hit(maps, masks, 0),
         "relevance_mass": metrics.relevance_mass(maps, masks),
         "average_precision": metrics.average_precision(maps, masks),
     }
+
+
+def hit(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> np.ndarray:
+    """Pointing game (N,) of maps (N, h, w), enlarged, with a tolerance in pixels."""
+    maps = enlarge(maps)
+    pairs = zip(maps, masks[: len(maps)], strict=True)
+    return np.array([metrics.pointing_game(*pair, tolerance) for pair in pairs])
 
 
 def stability(trial: Trial, key: str) -> Scores:
