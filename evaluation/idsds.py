@@ -10,13 +10,12 @@ import copy
 from dataclasses import replace
 from typing import Any
 
-from common import cli, models
+from common import cli, metrics, models
 from common.cli import generator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import spearmanr
 
 from evaluation import scoring
 from evaluation.experiments import Setup
@@ -124,5 +123,4 @@ def patch_correlation(maps: np.ndarray, drops: np.ndarray) -> np.ndarray:
     """
     side = 32 // GRID
     sums = maps.reshape(len(maps), GRID, side, GRID, side).sum((2, 4)).reshape(len(maps), -1)
-    pairs = zip(sums, drops, strict=True)
-    return np.array([spearmanr(*pair).statistic if np.ptp(pair[0]) else np.nan for pair in pairs])
+    return metrics.rank_correlation(sums, drops)
