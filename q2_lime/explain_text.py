@@ -32,7 +32,7 @@ MEASURES = ("fidelity", "fidelity_baseline", "ground_truth_correlation")
 MEASURES += ("model_calls_total", "seconds_total", "similarity")
 
 
-def arguments():
+def main() -> None:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     parser.data_option("20newsgroups")
@@ -49,11 +49,6 @@ def arguments():
         args.out = cli.out_folder(args.models, args, defaults)
     args.n_seeds = 1 if args.fast else stability.N_SEEDS
     args.settings = replace(text.SETTINGS, samples=args.samples, seed=args.seed)
-    return args
-
-
-def main() -> None:
-    args = arguments()
     models = {kind: linear.load(args.models / f"{kind}.npz") for kind in linear.KINDS}
     if args.text is not None:
         explain_user_text(args, models)

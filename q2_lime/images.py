@@ -146,13 +146,6 @@ def masked_logits(
     return logits
 
 
-def explained_values(
-    logits: core.ValueFunction, classes: list[int], value: str
-) -> core.ValueFunction:
-    """The function from masks (n, d) to explained values (n, len(classes))."""
-    return lambda masks: core.transform(logits(masks), classes, value)
-
-
 def prepare(
     model: ImageModel,
     image: np.ndarray,
@@ -169,7 +162,7 @@ def prepare(
     logits, d = masked_logits(model, image, segments, settings.fill), int(segments.max()) + 1
     if classes is None:
         classes = [int(logits(np.ones((1, d), bool)).argmax())]
-    return segments, d, explained_values(logits, classes, settings.explained_value)
+    return segments, d, lambda m: core.transform(logits(m), classes, settings.explained_value)
 
 
 def ground_truth_scores(
