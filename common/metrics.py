@@ -220,16 +220,6 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.array([structural_similarity(x, y, data_range=1.0) for x, y in pairs])
 
 
-def relative_change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """||after - before|| / ||before|| (N,) of maps (N, H, W); NaN if `before` is zero.
-
-    The maximum over small changes of the input is the (relative) max-sensitivity of Yeh et al.,
-    arXiv:1901.09392, definition 2. At least 0, lower is better.
-    """
-    change, size = (np.sqrt((x**2).reshape(len(x), -1).sum(1)) for x in (after - before, before))
-    return _ratio(change, size)
-
-
 def gini(maps: np.ndarray) -> np.ndarray:
     """Gini index (N,) of |map| (Hurley & Rickard, 2009; Chalasani et al., arXiv:1810.06583).
 

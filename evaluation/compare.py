@@ -66,12 +66,12 @@ def main() -> None:
         found = {"imagenet": on_imagenet(args, dataset, index, explained, stored, device)}
     found["classifier"] = on_classifier(model, dataset, index, seed)
     true = [dataset.classes[dataset.y_test[k]] for k in index]
+    content: dict[str, Any] = {}
+    for name, (row, classes, predict, batch, maps) in found.items():
+        content[name] = row | compare(predict, batch, maps, true, classes, seed)
+        save(sheet(batch.images, maps, content[name]["images"]), out / f"{name}.png", True)
     many = scoring.draw(len(dataset.y_test), LIME_IMAGES["faithfulness"], seed, "test pictures")
     *_, maps = on_classifier(model, dataset, many.tolist(), seed)
-    content: dict[str, Any] = {}
-    for name, (row, classes, predict, batch, maps_) in found.items():
-        content[name] = row | compare(predict, batch, maps_, true, classes, seed)
-        save(sheet(batch.images, maps_, content[name]["images"]), out / f"{name}.png", True)
     content["many"] = {"n": len(many)} | agreement(maps, seed)[1]
     origin = results.provenance(
         seed,

@@ -44,6 +44,13 @@ class Setup:
     def trial(self, batch: Batch, experiment: str, **options) -> Trial:
         return Trial(self.model, batch, self.model.layer, self.seed, experiment, **options)
 
+    def split(self) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of the training images that the model was trained on, and of those held out."""
+        kept = self.model.training.get("held_out")
+        if not isinstance(kept, int) or not 0 < kept < len(self.dataset.y_train):
+            raise cli.UserError("the checkpoint does not record its held-out training images")
+        return data.held_out_split(self.dataset.y_train, kept)
+
     def load(self, name: str, folder: Path = OUT) -> tuple["Setup", dict[str, str]]:
         """The setup with the network `name` of its own folder or of `folder`, and the file's
         hash."""
@@ -98,34 +105,34 @@ def against_lime(scored: dict[str, scoring.Scores], larger: dict[str, bool]) -> 
 
 def layers(setup: Setup, n: int) -> dict[str, Any]:
     """Methods at each stage of the network, on held-out training images: the choice of layer."""
-    model, dataset = setup.model, setup.dataset
-    kept = model.training.get("held_out")
-    if not isinstance(kept, int) or not 0 < kept < len(dataset.y_train):
-        raise cli.UserError("layers needs a checkpoint that records its held-out training images")
-    held_out = data.held_out_split(dataset.y_train, kept)[1]
-    index = held_out[scoring.draw(len(held_out), n, setup.seed, "held-out pictures")]
-    images, predict = dataset.x_train[index], setup.predict
+    model, held_out, seed = setup.model, setup.split()[1], setup.seed
+    index = held_out[scoring.draw(len(held_out), n, seed, "held-out pictures")]
+    images, predict = setup.dataset.x_train[index], setup.predict
     batch = Batch(images, predict(images).argmax(1), index.tolist())
     few, order = batch.first(50), randomization.weighted_layers(model.network)
-    noise = randomization.randomized(model, order, few.images, setup.seed)
-    score, stages = partial(scoring.faithfulness, predict, FILL, setup.seed), {}
+    noise = randomization.randomized(model, order, few.images, seed)
+    score, stages = partial(scoring.faithfulness, predict, FILL, seed), {}
     for layer in models.ARCHITECTURES[model.arch].stages:
-        trial = Trial(model, batch, layer, setup.seed, "layers")
+        trial = Trial(model, batch, layer, seed, "layers")
         rows, _ = scoring.table(trial, methods("layer"), score, AREAS)
         for key, row in rows.items():
             area = row["insertion_auc"]["mean"] - row["deletion_auc"]["mean"]
-            after = EXPLAINERS[key].maps(noise, few, layer, setup.seed)
+            after = EXPLAINERS[key].maps(noise, few, layer, seed)
             similar = metrics.rank_correlation(trial.maps(key)[: len(few)], after)
             row["insertion_minus_deletion"] = area
             row["rank_correlation_with_random_weights"] = mean_interval(similar)
             row["grid"] = list(trial.maps(key).shape[1:])
         stages[layer] = rows
     best = max(stages, key=lambda layer: stages[layer]["gradcam"]["insertion_minus_deletion"])
-    rule = "largest insertion minus deletion AUC of Grad-CAM on held-out training images"
-    choice = {"rule": rule, "chosen_by_rule": best, "used": model.layer}
-    field = receptive_field.measure(model.network, model.layer, few.images, setup.seed)
-    content = {"n": len(batch), "fill": FILL, "layers": stages, "receptive_field": field}
-    return content | choice
+    return {
+        "n": len(batch),
+        "fill": FILL,
+        "layers": stages,
+        "receptive_field": receptive_field.measure(model.network, model.layer, few.images, seed),
+        "rule": "largest insertion minus deletion AUC of Grad-CAM on held-out training images",
+        "chosen_by_rule": best,
+        "used": model.layer,
+    }
 
 
 def randomization_test(setup: Setup, n: int) -> dict[str, Any]:
@@ -161,8 +168,7 @@ def stability(setup: Setup, n: int) -> dict[str, Any]:
 
 def lime_seeds(setup: Setup, batch: Batch) -> dict[str, Any]:
     """LIME with two seeds on the first images."""
-    model = setup.model
-    few = batch.first(LIME_SEED_IMAGES)
+    model, few = setup.model, batch.first(LIME_SEED_IMAGES)
     maps, explanations = lime_explanations(model, few, setup.seed)
     again, _ = lime_explanations(model, few, cli.seed_for(setup.seed, "again", 0))
     similar = mean_interval(metrics.rank_correlation(maps, again))

@@ -25,17 +25,11 @@ from q2_lime import core, images
 
 @dataclass(frozen=True)
 class Batch:
-    """Images and the class to explain in each.
+    """Images and the class to explain in each."""
 
-    Attributes:
-        images: (N, H, W, 3) uint8.
-        targets: (N,) classes.
-        keys: N names that seed the random draws of each image.
-    """
-
-    images: np.ndarray
-    targets: np.ndarray
-    keys: list[int | str]
+    images: np.ndarray  # (N, H, W, 3) uint8
+    targets: np.ndarray  # (N,) classes
+    keys: list[int | str]  # N names that seed the random draws of each image
 
     def __len__(self) -> int:
         return len(self.images)
@@ -44,22 +38,18 @@ class Batch:
         return Batch(self.images[:n], self.targets[:n], self.keys[:n])
 
 
+# (model, batch, layer, seed) -> signed maps (N, h, w)
+Maps = Callable[[models.Model, Batch, str, int], np.ndarray]
+
+
 @dataclass(frozen=True)
 class Explainer:
-    """One method or baseline.
+    """One method or baseline."""
 
-    Attributes:
-        name: display name in tables and figures.
-        kind: "layer" (maps at the size of a layer), "pixels", "LIME" or "baseline".
-        maps: (model, batch, layer, seed) -> signed maps (N, h, w).
-        max_images: largest number of images by experiment, for slow methods. The first images of
-            the experiment's draw are used.
-    """
-
-    name: str
-    kind: str
-    maps: Callable[[models.Model, Batch, str, int], np.ndarray]
-    max_images: dict[str, int] = field(default_factory=dict)
+    name: str  # in tables and figures
+    kind: str  # "layer" (maps at the size of a layer), "pixels", "LIME" or "baseline"
+    maps: Maps
+    max_images: dict[str, int] = field(default_factory=dict)  # by experiment, for slow methods
 
     @property
     def labels(self) -> dict[str, str]:
@@ -67,11 +57,11 @@ class Explainer:
         return {"name": self.name, "kind": self.kind}
 
     def select(self, batch: Batch, experiment: str) -> Batch:
-        """The images of an experiment on which this explainer is evaluated."""
+        """The first images of an experiment, as many as this explainer is evaluated on."""
         return batch.first(self.max_images.get(experiment, len(batch)))
 
 
-def gradient_method(method: str) -> Callable[[models.Model, Batch, str, int], np.ndarray]:
+def gradient_method(method: str) -> Maps:
     """The `maps` function of one of gradcam.METHODS."""
 
     def maps(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:

@@ -5,15 +5,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from common import cli, data, metrics, models, synthetic
+from common import cli, data, models, synthetic
 from common.statistics import crossed_interval, mean_interval
 
 import numpy as np
 
 from evaluation import scoring
 from evaluation.experiments import OUT, Setup
-from evaluation.explainers import EXPLAINERS, Batch, enlarge, lime_explanations, methods
-from evaluation.scoring import GROUND_TRUTH, TOLERANCE, Trial
+from evaluation.explainers import EXPLAINERS, Batch, lime_explanations, methods
+from evaluation.scoring import GROUND_TRUTH, TOLERANCE, Trial, hit
 from q2_lime.images import SMALL_IMAGE_SETTINGS
 
 TOLERANCES = [0, 2, 4, 6, 8]  # pixels
@@ -59,7 +59,6 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
 
     content: dict[str, Any] = {"networks": {"unmarked": accuracies(twin)}}
     hits: dict[str, dict[str, list]] = {}
-    twin_network = twin.model.network
     for name in trainings(setup):
         marked, new = setup.load(name)
         fooled = marked.predict(images).argmax(1) == number
@@ -71,7 +70,7 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
         keys = [f"shortcut {k}" for k in index[fooled]]
         batch, masks = Batch(images[fooled], np.full(fooled.sum(), number), keys), where[fooled]
         stages = {
-            layer: Trial(marked.model, batch, layer, setup.seed, "shortcut", lambda _: twin_network)
+            layer: Trial(marked.model, batch, layer, setup.seed, "shortcut", twin.model.network)
             for layer in models.ARCHITECTURES[marked.model.arch].stages
         }
         if name == "marked":
@@ -113,13 +112,6 @@ def trainings(setup: Setup) -> list[str]:
     while any((out / f"marked-{len(names)}/model.pt").is_file() for out in (setup.out, OUT)):
         names.append(f"marked-{len(names)}")
     return names
-
-
-def hit(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> np.ndarray:
-    """Pointing game (N,) of maps (N, h, w), enlarged, with a tolerance in pixels."""
-    maps = enlarge(maps)
-    pairs = zip(maps, masks[: len(maps)], strict=True)
-    return np.array([metrics.pointing_game(*pair, tolerance) for pair in pairs])
 
 
 def tolerance_curves(trial: Trial, keys: Iterable[str], masks: np.ndarray) -> dict[str, Any]:

@@ -10,13 +10,12 @@ import copy
 from dataclasses import replace
 from typing import Any
 
-from common import cli, data, models
+from common import cli, metrics, models
 from common.cli import generator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import spearmanr
 
 from evaluation import scoring
 from evaluation.experiments import Setup
@@ -31,11 +30,7 @@ RATE = 0.1  # of the learning rates and the weight decay of the original trainin
 
 def idsds(setup: Setup, n: int) -> dict[str, Any]:
     """The score of every explainer on random test images, for the fine-tuned network."""
-    dataset = setup.dataset
-    kept = setup.model.training.get("held_out")
-    if not isinstance(kept, int):
-        raise cli.UserError("idsds needs a checkpoint that records its held-out training images")
-    chosen, held_out = data.held_out_split(dataset.y_train, kept)
+    dataset, (chosen, held_out) = setup.dataset, setup.split()
     model = fine_tuned(setup, dataset.x_train[chosen], dataset.y_train[chosen])
     tuned = replace(setup, model=model)
     batch = tuned.test_batch(n)
@@ -128,5 +123,4 @@ def patch_correlation(maps: np.ndarray, drops: np.ndarray) -> np.ndarray:
     """
     side = 32 // GRID
     sums = maps.reshape(len(maps), GRID, side, GRID, side).sum((2, 4)).reshape(len(maps), -1)
-    pairs = zip(sums, drops, strict=True)
-    return np.array([spearmanr(*pair).statistic if np.ptp(pair[0]) else np.nan for pair in pairs])
+    return metrics.rank_correlation(sums, drops)

@@ -50,7 +50,23 @@ EXPERIMENTS = {  # name -> function, number of images
 
 
 def main() -> None:
-    args = arguments()
+    parser = cli.Parser(__doc__)
+    add = parser.add_argument
+    add("--model", type=Path, default=MODEL, metavar="FILE", help="default: that of Question 1")
+    parser.data_option()
+    names = tuple(EXPERIMENTS)
+    add("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    add("--images", type=cli.positive, metavar="N", help="at most N in each experiment")
+    able = [key for key in methods() if key not in ("gradcam", "gradcam++", "input_gradient")]
+    add("--skip", nargs="+", choices=able, default=[], metavar="NAME", help="leave methods out")
+    add("--seed", type=cli.seed, default=0, metavar="N", help="random seed (default: 0)")
+    add("--out", type=Path, metavar="DIR", help="see above")
+    parser.device_option()
+    args = parser.parse_args()
+    if args.images == 1:
+        parser.error("--images 1: an interval needs at least two")
+    defaults = {"model": MODEL, "images": None, "skip": [], "seed": 0}
+    args.out = args.out or cli.out_folder(OUT, args, defaults)
     cli.keep_freed_memory()
     for key in args.skip:
         del EXPLAINERS[key]
@@ -74,30 +90,6 @@ def main() -> None:
         if name in figures.PLOTS:
             save(figures.PLOTS[name](content), out / f"{name}.svg")
         print(f"wrote {results.shown(out / name)}.json", flush=True)
-
-
-def arguments():
-    parser = cli.Parser(__doc__)
-    add = parser.add_argument
-    text = "checkpoint (default: outputs/q1_gradcam/model.pt)"
-    add("--model", type=Path, default=MODEL, metavar="FILE", help=text)
-    parser.data_option()
-    names = tuple(EXPERIMENTS)
-    add("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
-    text = "at most N images in each experiment"
-    add("--images", "--pictures", type=cli.positive, metavar="N", help=text)
-    text = "leave these methods out; LIME takes most of the time"
-    able = [key for key in methods() if key not in ("gradcam", "gradcam++", "input_gradient")]
-    add("--skip", nargs="+", choices=able, default=[], metavar="NAME", help=text)
-    add("--seed", type=cli.seed, default=0, metavar="N", help="random seed (default: 0)")
-    add("--out", type=Path, metavar="DIR", help="see above")
-    parser.device_option()
-    args = parser.parse_args()
-    if args.images == 1:
-        parser.error("--images 1: an interval needs at least two")
-    defaults = {"model": MODEL, "images": None, "skip": [], "seed": 0}
-    args.out = args.out or cli.out_folder(OUT, args, defaults)
-    return args
 
 
 if __name__ == "__main__":

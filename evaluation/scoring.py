@@ -31,21 +31,17 @@ def draw(size: int, n: int, seed: int, *key: str) -> np.ndarray:
 
 @dataclass(eq=False)
 class Trial:
-    """Maps of any explainer for the images of one experiment, each computed once.
-
-    Attributes:
-        untrained: images (N, H, W, 3) -> the network that every method is also applied to, as a
-            baseline. Default: the same architecture before training.
-        n_untrained: number of images for that network (default: all).
-    """
+    """Maps of any explainer for the images of one experiment, each computed once."""
 
     model: models.Model
     batch: Batch
     layer: str
     seed: int
     experiment: str
-    untrained: Callable[[np.ndarray], nn.Module] | None = None
-    n_untrained: int | None = None
+    # The network that every method is also applied to, as a baseline; by default one of the same
+    # architecture before training.
+    untrained: nn.Module | None = None
+    n_untrained: int | None = None  # number of images for that network; None: all
     _maps: dict = field(default_factory=dict)
 
     def maps(self, key: str, untrained: bool = False) -> np.ndarray:
@@ -53,8 +49,8 @@ class Trial:
         if (key, untrained) not in self._maps:
             batch, model = EXPLAINERS[key].select(self.batch, self.experiment), self.model
             if untrained:
-                build = self.untrained or (lambda x: models.untrained(model, x, self.seed))
-                model = replace(model, network=build(batch.images))
+                network = self.untrained or models.untrained(model, batch.images, self.seed)
+                model = replace(model, network=network)
                 batch = batch.first(self.n_untrained or len(batch))
             maps = EXPLAINERS[key].maps(model, batch, self.layer, self.seed)
             self._maps[key, untrained] = maps
@@ -151,22 +147,27 @@ def faithfulness(
 def on_ground_truth(masks: np.ndarray, maps: np.ndarray, batch: Batch) -> Scores:
     """The metrics of GROUND_TRUTH (N,) for maps (N, H, W) of a batch and the masks (N, H, W)."""
     masks = masks[: len(batch)]
-    pairs = list(zip(maps, masks, strict=True))
     return {
-        "pointing_game": np.array([metrics.pointing_game(*p, TOLERANCE) for p in pairs]),
-        "pointing_game_exact": np.array([metrics.pointing_game(*p, 0) for p in pairs]),
+        "pointing_game": hit(maps, masks, TOLERANCE),
+        "pointing_game_exact": hit(maps, masks, 0),
         "relevance_mass": metrics.relevance_mass(maps, masks),
         "average_precision": metrics.average_precision(maps, masks),
     }
+
+
+def hit(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> np.ndarray:
+    """Pointing game (N,) of maps (N, h, w), enlarged, with a tolerance in pixels."""
+    maps = enlarge(maps)
+    pairs = zip(maps, masks[: len(maps)], strict=True)
+    return np.array([metrics.pointing_game(*pair, tolerance) for pair in pairs])
 
 
 def stability(trial: Trial, key: str) -> Scores:
     """How much maps change when the image hardly does.
 
     Returns, each (N,):
-        max_sensitivity: largest relative change of the positive part over five draws of Gaussian
-            noise of 4 gray levels (Yeh et al., arXiv:1901.09392).
-        noise: smallest rank correlation with the original map over these draws.
+        noise: smallest rank correlation with the original map over five draws of Gaussian noise of
+            4 gray levels.
         shift: the same over shifts by one pixel up, down, left and right, undone in the map.
         mirror: rank correlation with the map of the mirrored image, mirrored back.
     """
@@ -192,10 +193,7 @@ def stability(trial: Trial, key: str) -> Scores:
         found = maps(padded[:, y : y + height, x : x + width])
         shifted.append(found[:, 3 - y : height - 1 - y, 3 - x : width - 1 - x])
     mirrored = maps(images[:, :, ::-1])[:, :, ::-1]
-    shown = np.maximum(before, 0)
-    changes = [metrics.relative_change(shown, np.maximum(found, 0)) for found in noisy]
     return {
-        "max_sensitivity": np.max(changes, axis=0),
         "noise": np.min([metrics.rank_correlation(before, found) for found in noisy], axis=0),
         "shift": np.min([metrics.rank_correlation(inner, found) for found in shifted], axis=0),
         "mirror": metrics.rank_correlation(before, mirrored),

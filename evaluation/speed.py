@@ -41,7 +41,7 @@ def main() -> None:
     add = parser.add_argument
     parts = {"gradcam": speed_gradcam, "lime": speed_lime, "text": speed_text}
     add("--only", nargs="+", choices=parts, default=parts, metavar="PART", help=", ".join(parts))
-    add("--images", "--pictures", type=cli.positive, default=5, metavar="N", help="default: 5")
+    add("--images", type=cli.positive, default=5, metavar="N", help="default: 5")
     add("--posts", type=cli.positive, default=10, metavar="N", help="default: 10")
     add("--seed", type=cli.seed, default=0, metavar="N", help="random seed of LIME (default: 0)")
     add("--out", type=Path, default=results.OUTPUTS / "evaluation", metavar="DIR")
@@ -143,7 +143,11 @@ def speed_lime(args, device: torch.device) -> dict[str, Any]:
     index = [int(np.flatnonzero(dataset.y_test == k % 10)[0]) for k in range(args.images)]
     rows = [image_row(dataset.x_test[k], k, model, args.seed) for k in index]
     hashes = {"data_sha256": dataset.sha256, "weights_sha256": model.sha256}
-    median = medians(rows)
+    median = {  # of each number, for each way
+        way: {key: np.median([row[way][key] for row in rows]) for key in numbers}
+        for way, numbers in rows[0].items()
+        if way != "index"
+    }
     return {"images": {"model": model.name, "rows": rows, "median": median}, "hashes": hashes}
 
 
@@ -206,9 +210,14 @@ def speed_text(args, device: torch.device) -> dict[str, Any]:
     labels = np.array(posts.y_test)
     index = [int(np.flatnonzero(labels == k)[0]) for k in range(args.posts)]
     rows = [post_row(posts.test[k], k, model, args.seed) for k in index]
-    lowest = min(row["ratio"] for row in rows)
-    hashes = {"data_sha256": posts.sha256}
-    return {"rows": rows, "median": medians(rows), "lowest_ratio": lowest, "hashes": hashes}
+    return {
+        "rows": rows,
+        "median_seconds": {
+            way: np.median([row["seconds"][way] for row in rows]) for way in rows[0]["seconds"]
+        },
+        "lowest_ratio": min(row["ratio"] for row in rows),
+        "hashes": {"data_sha256": posts.sha256},
+    }
 
 
 def post_row(body: str, index: int, model: linear.LinearModel, seed: int) -> dict[str, Any]:
@@ -244,17 +253,6 @@ def post_row(body: str, index: int, model: linear.LinearModel, seed: int) -> dic
         "seconds": times,
         "ratio": package_seconds / seconds,
         "largest_difference": np.abs(same.weights[:, 0] - theirs).max() / np.abs(theirs).max(),
-    }
-
-
-def medians(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The median of every number in equally nested rows."""
-    return {
-        key: medians([row[key] for row in rows])
-        if isinstance(value, dict)
-        else float(np.median([row[key] for row in rows]))
-        for key, value in rows[0].items()
-        if key != "index"
     }
 
 

@@ -33,21 +33,17 @@ MEASURES += ("n_segments", "similarity", "jaccard", "surrogate_error", "whole_in
 def arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     model = parser.add_mutually_exclusive_group()
-    text = f"torchvision classifier (default: {imagenet.DEFAULT})"
-    model.add_argument("--model", default=imagenet.DEFAULT, metavar="NAME", help=text)
+    model.add_argument("--model", default=imagenet.DEFAULT, metavar="NAME", help="of torchvision")
     model.add_argument("--weights", type=Path, metavar="FILE", help="ImageNet checkpoint")
     model.add_argument("--checkpoint", type=Path, metavar="FILE", help="network of Question 1")
     parser.data_option("CIFAR-10 and weights")
     add = parser.add_argument
-    text = "explain these images, and those in these folders, instead of test images"
-    add("--image", type=Path, nargs="+", action="extend", metavar="PATH", help=text)
+    add("--image", type=Path, nargs="+", action="extend", metavar="PATH", help="images or folders")
     add("--save-maps", action="store_true", help="with --image: write NAME.npz too")
-    text = "test images per class (default: 1)"
-    add("--per-class", type=cli.positive, default=1, metavar="N", help=text)
+    add("--per-class", type=cli.positive, default=1, metavar="N", help="test images (default: 1)")
     add("--segmentation", choices=images.SEGMENTATIONS, help="default: slic; grid for 32 x 32")
     add("--n-segments", type=cli.whole(1, 1000), metavar="N", help="for a grid: per side")
-    text = "masks to fit to (default: until the top segments are settled)"
-    add("--samples", type=cli.positive, metavar="N", help=text)
+    add("--samples", type=cli.positive, metavar="N", help="masks (default: until settled)")
     add("--fast", action="store_true", help="one seed: stability is not measured")
     add("--seed", type=cli.seed, default=0, metavar="N", help="of images and masks (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")
@@ -76,6 +72,7 @@ def arguments() -> argparse.Namespace:
     args.image_settings = replace(usual, segmentation=segmentation, n_segments=n_segments)
     args.settings = replace(settings, samples=args.samples, seed=args.seed)
     args.n_seeds = 1 if args.fast else stability.N_SEEDS
+    args.max_calls = stability.max_calls(args.settings, args.n_seeds)
     return args
 
 
@@ -103,8 +100,7 @@ def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset,
     """Explains random test images of each class."""
     panels, arrays, scores = [], {}, []
     chosen = draw(dataset, args.per_class, args.seed)
-    calls = stability.max_calls(args.settings, args.n_seeds)
-    print(f"{len(chosen)} images, at most {calls:,} model calls for each", flush=True)
+    print(f"{len(chosen)} images, at most {args.max_calls:,} model calls for each", flush=True)
     for index in chosen:
         true = dataset.classes[dataset.y_test[index]]
         named = f"test image {index}", true
@@ -129,8 +125,7 @@ def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset,
     sheet = image_figures.overview(panels)
     written.append(figures.save(sheet, out / "figures/overview.png", photographs=True))
     results.write_npz(out / "explanations.npz", **arrays)
-    counts = summarize(samples)
-    content = description(args, model) | {"summary": counts}
+    content = description(args, model) | {"summary": summarize(samples)}
     if scores:
         content["ground_truth"] = {k: np.mean([row[k] for row in scores]) for k in scores[0]}
     origins = {"data_sha256": dataset.sha256, "weights_sha256": model.sha256}
@@ -139,7 +134,7 @@ def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset,
     results.write_json(out / "explanations.json", content | {"samples": samples})
     print(
         "{n_recognized} of {n} images recognized; explanations: {n_trustworthy} reliable,"
-        " {n_undecided} undecided, {n_not_trustworthy} not reliable".format(**counts)
+        " {n_undecided} undecided, {n_not_trustworthy} not reliable".format(**content["summary"])
     )
     print(f"wrote {results.shown(out / 'explanations.json')} and {len(written)} figures")
 
@@ -179,8 +174,7 @@ def explain_image(
     probabilities, top5 = softmax(logits), np.argsort(-logits, kind="stable")[:5].tolist()
     segments, d, values = images.prepare(model, model_input, settings, top5[:2], name)
     unchanged = images.unchanged_share(model_input, segments, settings.fill)
-    calls = stability.max_calls(args.settings, args.n_seeds)
-    with cli.progress(None, name, total=calls, unit="call") as bar:
+    with cli.progress(None, name, total=args.max_calls, unit="call") as bar:
 
         def counted(masks: np.ndarray) -> np.ndarray:
             bar.update(len(masks))
@@ -189,12 +183,12 @@ def explain_image(
         options = {"n_seeds": args.n_seeds, "unchanged": unchanged}
         found, row = stability.explain(counted, d, args.settings, *item, **options)
     named = [{"class": model.categories[k], "probability": probabilities[k]} for k in top5]
-    mapped = named[0]["class"] if args.checkpoint else imagenet.cifar_class(top5[0])
+    predicted = named[0]["class"]
     sample = {
         "true": true,
-        "predicted": named[0]["class"],
+        "predicted": predicted,
         "probability": probabilities[top5[0]],
-        "mapped_class": mapped,
+        "mapped_class": predicted if args.checkpoint else imagenet.cifar_class(top5[0]),
         "n_segments": d,
         **row,
         "top5": named,
@@ -220,13 +214,12 @@ def description(args, model: imagenet.ImageModel) -> dict:
 
 def explain_user_images(args, model: imagenet.ImageModel, paths: list[Path], device) -> None:
     """Explains any images, and writes NAME.png, NAME.json and, if asked, NAME.npz for each."""
-    calls = stability.max_calls(args.settings, args.n_seeds)
     for path in paths:
         image = data.read_image(path)
         if args.checkpoint:
             image = data.fit_image(image, model.side)  # the same pixels as q1_gradcam/explain.py
         name, digest = cli.printable(path.name), results.sha256(path)
-        print(f"explaining {name}: at most {calls:,} model calls", flush=True)
+        print(f"explaining {name}: at most {args.max_calls:,} model calls", flush=True)
         panel = explain_image(args, model, image, name, "", "own", digest)
         sample, about = panel.sample, description(args, model)
         request = {"image_sha256": digest, "weights_sha256": model.sha256}
@@ -234,8 +227,9 @@ def explain_user_images(args, model: imagenet.ImageModel, paths: list[Path], dev
         base = user_files.output_base(args.out, path, request, paths)
         content = {"image": name} | sample | about | {"request": request}
         content["provenance"] = results.provenance(args.seed, device, weights_sha256=model.sha256)
-        arrays = {"segments": panel.segments, "weights": panel.weights} if args.save_maps else None
-        written = user_files.write(base, image_figures.page(panel), content, arrays)
+        arrays = {"segments": panel.segments, "weights": panel.weights}
+        figure = image_figures.page(panel)
+        written = user_files.write(base, figure, content, arrays if args.save_maps else None)
         classes, probabilities = zip(*(row.values() for row in sample["top5"]), strict=True)
         lime = f"{sample['n_segments']} segments, {summary.one_line(sample)}"
         rows = [(name, user_files.prediction(classes, probabilities)), ("LIME", lime)]

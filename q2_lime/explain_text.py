@@ -32,16 +32,14 @@ MEASURES = ("fidelity", "fidelity_baseline", "ground_truth_correlation")
 MEASURES += ("model_calls_total", "seconds_total", "similarity")
 
 
-def arguments():
+def main() -> None:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     parser.data_option("20newsgroups")
     models = results.OUTPUTS / "q2_lime/text"
-    about = "folder of the models (default: outputs/q2_lime/text)"
-    add("--models", type=Path, default=models, metavar="DIR", help=about)
+    add("--models", type=Path, default=models, metavar="DIR", help="default: outputs/q2_lime/text")
     add("--text", metavar="FILE", help="explain this text; - for standard input")
-    about = "masks to fit to (default: until the top words are settled)"
-    add("--samples", type=cli.positive, metavar="N", help=about)
+    add("--samples", type=cli.positive, metavar="N", help="masks (default: until settled)")
     add("--fast", action="store_true", help="one seed: stability is not measured")
     add("--seed", type=cli.seed, default=0, metavar="N", help="of posts and masks (default: 0)")
     add("--out", type=Path, metavar="DIR", help="see above")
@@ -51,11 +49,6 @@ def arguments():
         args.out = cli.out_folder(args.models, args, defaults)
     args.n_seeds = 1 if args.fast else stability.N_SEEDS
     args.settings = replace(text.SETTINGS, samples=args.samples, seed=args.seed)
-    return args
-
-
-def main() -> None:
-    args = arguments()
     models = {kind: linear.load(args.models / f"{kind}.npz") for kind in linear.KINDS}
     if args.text is not None:
         explain_user_text(args, models)

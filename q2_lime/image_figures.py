@@ -9,8 +9,9 @@ from common.figures import SECOND as AGAINST
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from scipy.ndimage import binary_erosion
 from scipy.stats import binom
-from skimage.segmentation import find_boundaries
+from skimage.segmentation import mark_boundaries
 
 from q2_lime import core, summary
 
@@ -42,9 +43,7 @@ def _finer(image: np.ndarray, segments: np.ndarray) -> tuple[np.ndarray, np.ndar
 def outlines(image: np.ndarray, segments: np.ndarray) -> np.ndarray:
     """The image, see `_finer`, with white borders between segments."""
     image, segments = _finer(image, segments)
-    shown = image / 255.0
-    shown[find_boundaries(segments, mode="inner")] = 1.0
-    return shown
+    return mark_boundaries(image / 255, segments, color=(1, 1, 1), mode="inner")
 
 
 def weight_map(image: np.ndarray, segments: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -63,12 +62,8 @@ def top_segments_map(image: np.ndarray, segments: np.ndarray, weights: np.ndarra
     for k in core.top_features(weights, TOP_K):
         inside = segments == k
         shown[inside] = image[inside] / 255
-        border = find_boundaries(np.pad(inside, 1), mode="inner")[1:-1, 1:-1]
-        border |= find_boundaries(inside, mode="inner")
-        wide = border.copy()
-        for shift, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
-            wide |= np.roll(border, shift, axis) & inside
-        shown[wide] = to_rgb(FOR if weights[k] > 0 else AGAINST)
+        border = inside & ~binary_erosion(inside, iterations=2)
+        shown[border] = to_rgb(FOR if weights[k] > 0 else AGAINST)
     return shown
 
 

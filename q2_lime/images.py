@@ -10,7 +10,8 @@ from common.imagenet import ImageModel
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, mean
+from skimage.color import label2rgb
 from torch import Tensor
 
 from q2_lime import core
@@ -92,13 +93,11 @@ def filled_image(image: np.ndarray, segments: np.ndarray, fill: str) -> np.ndarr
         return np.zeros_like(image)
     if fill == "gray":
         return np.full_like(image, 128)
-    channels = np.moveaxis(image, -1, 0)
     if fill == "blur":
         sigma = image.shape[0] / 16
-        return np.stack([gaussian_filter(channel, sigma) for channel in channels], axis=-1)
-    flat = segments.ravel()
-    sums = np.stack([np.bincount(flat, weights=c.ravel()) for c in channels], axis=-1)
-    return (sums / np.bincount(flat)[:, None]).round().astype(np.uint8)[segments]
+        return gaussian_filter(image, (sigma, sigma, 0))
+    means = label2rgb(segments, image.astype(float), kind="avg", bg_label=-1)
+    return means.round().astype(np.uint8)
 
 
 def unchanged_share(image: np.ndarray, segments: np.ndarray, fill: str) -> float:
@@ -108,10 +107,8 @@ def unchanged_share(image: np.ndarray, segments: np.ndarray, fill: str) -> float
     uniform sky and the fill is its mean color.
     """
     change = image.astype(float) - filled_image(image, segments, fill)
-    flat, squares = segments.ravel(), (change**2).mean(-1).ravel()
-    sizes = np.bincount(flat)
-    faint = np.bincount(flat, weights=squares) / sizes < MIN_CHANGE**2
-    return float(sizes[faint].sum() / sizes.sum())
+    squares = mean((change**2).mean(-1), segments, range(segments.max() + 1))
+    return float((squares < MIN_CHANGE**2)[segments].mean())
 
 
 def normalized(model: ImageModel, pixels: np.ndarray) -> Tensor:
@@ -149,13 +146,6 @@ def masked_logits(
     return logits
 
 
-def explained_values(
-    logits: core.ValueFunction, classes: list[int], value: str
-) -> core.ValueFunction:
-    """The function from masks (n, d) to explained values (n, len(classes))."""
-    return lambda masks: core.transform(logits(masks), classes, value)
-
-
 def prepare(
     model: ImageModel,
     image: np.ndarray,
@@ -172,7 +162,7 @@ def prepare(
     logits, d = masked_logits(model, image, segments, settings.fill), int(segments.max()) + 1
     if classes is None:
         classes = [int(logits(np.ones((1, d), bool)).argmax())]
-    return segments, d, explained_values(logits, classes, settings.explained_value)
+    return segments, d, lambda m: core.transform(logits(m), classes, settings.explained_value)
 
 
 def ground_truth_scores(

@@ -97,7 +97,6 @@ def explain(
     """
     started = time.perf_counter()
     first = core.explain(values, d, settings, *item)
-    seconds = time.perf_counter() - started
     surrogates, pool = _other_seeds(values, first, settings, n_seeds, item)
     if pool:
         masks, found, sample_weights = (np.concatenate(parts) for parts in zip(*pool, strict=True))
@@ -129,7 +128,6 @@ def explain(
         "model_calls": first.model_calls,
         "model_calls_total": first.model_calls + sum(len(part[0]) for part in pool) + 2,
         "settled": first.settled,
-        "expected_stability": first.expected_stability,
         "leading": leading,
         "removals": removals,
         "unchanged": unchanged,
@@ -138,7 +136,6 @@ def explain(
         "verdict": verdict,
         "trustworthy": verdict == "reliable",
         "reasons": reasons,
-        "seconds": seconds,
         "seconds_total": time.perf_counter() - started,
     }
 

@@ -43,7 +43,7 @@ GRID = {  # min_df and stop_words are searched with the SVM only
 }
 
 
-def arguments():
+def main() -> None:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     add("--dataset", choices=newsgroups.DATASETS, default="20newsgroups")
@@ -52,14 +52,9 @@ def arguments():
     add("--out", type=Path, metavar="DIR", help="see above")
     args = parser.parse_args()
     base = results.OUTPUTS if args.dataset == "20newsgroups" else results.OUTPUTS / "demo"
-    args.out = args.out or cli.out_folder(base / "q2_lime/text", args, {"seed": 0})
-    return args
-
-
-def main() -> None:
-    args = arguments()
     posts = newsgroups.load(args.dataset, args.data)
-    out = results.output_folder(args.out)
+    default = cli.out_folder(base / "q2_lime/text", args, {"seed": 0})
+    out = results.output_folder(args.out or default)
     labels, groups = np.array(posts.y_train), threads(posts.train, len(posts.classes))
     texts, models, searches, grids = variants(posts.train), {}, {}, dict.fromkeys(VARIANTS, GRID)
     for kind in linear.KINDS:

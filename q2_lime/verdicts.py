@@ -112,8 +112,8 @@ def repeat(case: Case, repeats: int, seed: int) -> dict:
         "right": case.right or None,
         "repeats": repeats,
         "verdicts": {verdict: verdicts.count(verdict) / repeats for verdict in stability.VERDICTS},
-        "changed": np.mean([a != b for a, b in pairs]) if pairs else None,
-        "reversed": np.mean([{a, b} == opposite for a, b in pairs]) if pairs else None,
+        "changed": np.mean([a != b for a, b in pairs]),
+        "reversed": np.mean([{a, b} == opposite for a, b in pairs]),
         "coverage": np.mean(covered),
         "fidelity": np.mean([row["fidelity"] for row in rows]),
         "reasons": rows[0]["reasons"],
@@ -137,11 +137,8 @@ def main() -> None:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
     parser.data_option("CIFAR-10 and weights")
-    number = cli.whole(0, 50_000)
-    add("--images", type=number, default=0, metavar="N", help="training images (default: none)")
-    add(
-        "--repeats", type=cli.whole(2, 100_000), default=20, metavar="N", help="seeds (default: 20)"
-    )
+    add("--images", type=cli.whole(0, 50_000), default=0, metavar="N", help="training images")
+    add("--repeats", type=cli.whole(2, 10**5), default=20, metavar="N", help="seeds (default: 20)")
     add("--seed", type=cli.seed, default=0, metavar="N", help="of masks and images (default: 0)")
     default = results.OUTPUTS / "q2_lime"
     add("--out", type=Path, default=default, metavar="DIR", help="default: outputs/q2_lime")

@@ -62,7 +62,7 @@ ROWS = {
     "{images[median][package_on_our_segments][seconds]:.2f} s, "
     "{images[median][package_on_our_segments][jaccard]:.2f}",
     "evaluation/speed_text": "LIME on a post, from the same masks as the `lime` package, with the "
-    "same weights | {median[seconds][ours]:.2f} s | package: {median[seconds][package]:.1f} s; at "
+    "same weights | {median_seconds[ours]:.2f} s | package: {median_seconds[package]:.1f} s; at "
     "least {lowest_ratio:.0f} times as fast on every post",
     "evaluation/faults": "damaged files, odd arguments, kills that end in one line, nothing "
     "half-written | {held:,} | of {tried:,} attempts",

@@ -114,7 +114,7 @@ def test_the_masks_of_the_package_give_the_packages_weights(image, small):
     )
     masks = masks.astype(bool)
     logits = images.masked_logits(small, image, segments, "mean")
-    values = images.explained_values(logits, [3, 1], "probability")(masks)
+    values = core.transform(logits(masks), [3, 1], "probability")
     assert np.allclose(values, outputs[:, [3, 1]], atol=1e-6)
     sample_weights = samplers.kernel(masks, 0.25)
     ours = core.fit(masks, values, sample_weights, alpha=1.0)
@@ -133,10 +133,11 @@ def test_many_masks_give_the_packages_weights(image, small):
         num_samples=1500,
         segmentation_fn=lambda _: segments,
     )
-    logits = images.masked_logits(small, image, segments, "mean")
-    values = images.explained_values(logits, [3, 1], "probability")
+    _, d, values = images.prepare(
+        small, image, replace(GRID_4, explained_value="probability"), [3, 1]
+    )
     settings = core.Settings(sampler="lime", kernel_width=0.25, samples=1500)
-    ours = core.explain(values, 16, settings)
+    ours = core.explain(values, d, settings)
     for k, label in enumerate((3, 1)):
         theirs = [weight for _, weight in sorted(package.local_exp[label])]
         assert np.corrcoef(theirs, ours.weights[:, k])[0, 1] > 0.98
@@ -182,12 +183,9 @@ def test_lime_finds_the_ground_truth_of_the_built_in_images(explained):
 def explained_again(model, pixels, image_settings, settings, sample, arrays):
     """Explains one image alone and compares with the stored result of a run over many images."""
     index = sample["index"]
-    segments = images.segment(pixels, image_settings)
-    assert np.array_equal(segments, arrays[f"segments_{index}"])
-    logits = images.masked_logits(model, pixels, segments, image_settings.fill)
     top = [model.categories.index(row["class"]) for row in sample["top5"][:2]]
-    values = images.explained_values(logits, top, "log_odds")
-    d = int(segments.max()) + 1
+    segments, d, values = images.prepare(model, pixels, image_settings, top)
+    assert np.array_equal(segments, arrays[f"segments_{index}"])
     found, row = stability.explain(values, d, settings, "test", index)
     assert np.allclose(found.weights, arrays[f"weights_{index}"], rtol=1e-3, atol=1e-3)
     assert row["fidelity"] == pytest.approx(sample["fidelity"], abs=1e-3)

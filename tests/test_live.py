@@ -149,12 +149,11 @@ def examples(page):
     settings = replace(images.SMALL_SETTINGS, max_samples=256)
     for k in range(4):
         image = DATASET.x_test[page.evaluate("k => config.images[k].index", k)]
-        segments = images.segment(image, images.SMALL_IMAGE_SETTINGS)
-        logits = images.masked_logits(model, image, segments, "blur")
+        segments, d, values = images.prepare(model, image, images.SMALL_IMAGE_SETTINGS, [k])
         unchanged = images.unchanged_share(image, segments, "blur")
         page.locator("#samples button").nth(k).click()
         assert page.evaluate("unchangedShare()") == pytest.approx(unchanged)
-        yield images.explained_values(logits, [k], "log_odds"), 64, settings, unchanged
+        yield values, d, settings, unchanged
 
 
 def test_the_verdict_is_that_of_python(page):
