@@ -61,23 +61,15 @@ function unchangedShare() {
   return mean(change.map((x) => Number(x < lime.min_change ** 2)));
 }
 
-/** What is known about LIME's explanation, as pairs of a name and a value. */
-function facts({ fidelity, expected, judged }) {
-  const calls = `${answers.size.toLocaleString("en")} in ${Math.round(seconds)} s`;
-  if (!judged) {
-    return [["fidelity", fidelity.toFixed(2)], ["expected stability", expected.toFixed(2)],
-      ["model calls", calls]];
-  }
-  const { checks, model, predicted, baseline } = judged;
-  const range = ([, ...numbers]) => {
-    const [value, low, high] = numbers.map((x) => x.toFixed(2));
-    return `${value} (${low} to ${high})`;
-  };
+/** What is known about a judged explanation of LIME: names, each before its value. */
+function facts({ checks, model, predicted, baseline }) {
+  const range = ([, value, low, high]) =>
+    `${value.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`;
   const both = (k) => `${percent(sigmoid(model[k]))}, LIME ${percent(sigmoid(predicted[k]))}`;
-  return [["fidelity", range(checks[0])], ["its baseline", baseline.toFixed(2)],
-    ["stability", range(checks[1])], ["whole image", both(0)], ["leading blurred", both(1)],
-    ["others blurred", both(2)], ["unchanged area", percent(checks.at(-1)[1])],
-    ["model calls", calls]];
+  return ["fidelity", range(checks[0]), "its baseline", baseline.toFixed(2),
+    "stability", range(checks[1]), "whole image", both(0), "leading blurred", both(1),
+    "others blurred", both(2), "unchanged area", percent(checks.at(-1)[1]),
+    "model calls", `${answers.size} in ${Math.round(seconds)} s`];
 }
 
 function showLime() {
@@ -86,7 +78,7 @@ function showLime() {
   $("#verdict").className = { reliable: "good", "not reliable": "bad" }[judged?.verdict] ?? "";
   $("#verdict").textContent = judged
     ? `${judged.verdict.toUpperCase()}${reasons && `: ${reasons}`}` : running ? "Running …" : "";
-  $("#facts").replaceChildren(...(found ? facts(found) : []).flat().map((text, i) =>
+  $("#facts").replaceChildren(...(judged ? facts(judged) : []).map((text, i) =>
     Object.assign(document.createElement(i % 2 ? "dd" : "dt"), { textContent: text })));
   $("#share").textContent = found ? shareOnMark(found.weights) : "";
   $("#run").textContent = running ? "Stop" : "Run LIME";
@@ -128,8 +120,7 @@ function showProbabilities(now) {
   bars.forEach((bar, k) => {
     bar.ariaPressed = k === target;
     bar.querySelector("b").textContent = percent(now[k]);
-    bar.querySelector("i").style.setProperty("--now", percent(now[k]));
-    bar.querySelector("i").style.setProperty("--was", percent(before[k]));
+    bar.querySelector("meter").value = now[k];
   });
   const count = sum(hidden), best = before.indexOf(Math.max(...before));
   const guess = found?.judged && sigmoid(predict(found, hidden.map((x) => 1 - x)));
@@ -230,7 +221,7 @@ function listen() {
     refresh();
   });
   on("#restore", "click", () => { hidden.fill(0); repaint(); });
-  on("#run", "click", () => { if (running) { stop(); showLime(false); } else runLime(); });
+  on("#run", "click", () => { if (running) { stop(); showLime(); } else runLime(); });
   on("#image", "pointerdown", (event) => {
     painting = 1 - hidden[at(event)];
     hide(at(event), painting);
@@ -246,22 +237,6 @@ function listen() {
     drawImage();
   });
   for (const type of ["focus", "blur"]) on("#image", type, drawImage);
-  const video = $("video"), dialog = $("dialog");
-  on("#camera", "click", async () => {
-    try {
-      video.srcObject = await navigator.mediaDevices.getUserMedia({ video: true });
-      dialog.showModal();
-      await video.play();
-    } catch {
-      $("#problem").textContent = "The camera is not available.";
-    }
-  });
-  on("#shoot", "click", () => {
-    take(video, video.videoWidth, video.videoHeight);
-    dialog.close();
-  });
-  on("#cancel", "click", () => dialog.close());
-  on("dialog", "close", () => video.srcObject.getTracks().forEach((track) => track.stop()));
 }
 
 $("#ramp").style.background = `linear-gradient(90deg, ${config.ramp.map((c) => `rgb(${c})`)})`;
