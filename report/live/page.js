@@ -96,7 +96,7 @@ async function runLime() {
   const mine = stop(), k = target, begun = performance.now();
   const ask = async (masks) => {
     const missing = masks.filter((mask) => !answers.has(mask.join("")));
-    const step = 8 * pool.others.length;  // few at a time, so that another run can soon begin
+    const step = 4 * pool.workers.length;  // few at a time, so that another run can soon begin
     for (let i = 0; i < missing.length; i += step) {
       const some = missing.slice(i, i + step);
       const result = await pool.evaluate(network, some.map(masked));
@@ -133,7 +133,7 @@ function showProbabilities(now) {
 async function repaint() {
   drawImage();
   const mine = ++painted;
-  const result = await pool.evaluateNow(network, masked(hidden.map((x) => 1 - x)));
+  const [result] = await pool.evaluate(network, [masked(hidden.map((x) => 1 - x))]);
   if (mine === painted) showProbabilities(probabilitiesOf(result));
 }
 
@@ -159,7 +159,7 @@ async function refresh() {
   hidden.fill(0);
   answers.clear();
   found = null;
-  const result = await pool.evaluateNow(network, pixels);
+  const [result] = await pool.evaluate(network, [pixels]);
   if (mine !== task) return;
   [maps, before] = [result, probabilitiesOf(result)];
   explainClass(before.indexOf(Math.max(...before)));
