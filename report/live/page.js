@@ -196,50 +196,46 @@ function hide(k, value) {
   repaint();
 }
 
-function listen() {
-  const on = (selector, type, act) => $(selector).addEventListener(type, act);
-  const at = ({ offsetX, offsetY, target: { clientWidth: side } }) => {
-    const [x, y] = [offsetX, offsetY].map((place) => Math.floor(8 * place / side));
-    return x >= 0 && x < 8 ? 8 * y + x : -1;
-  };
-  samples.forEach((button, i) => button.addEventListener("click", () =>
-    take(button.firstElementChild, 32, 32, i)));
-  bars.forEach((bar, k) => bar.addEventListener("click", () => explainClass(k)));
-  on("#file", "change", ({ target: input }) => {
-    if (input.files[0]) open(input.files[0]);
-    input.value = "";  // so that the same file can be opened again
+const on = (selector, type, act) => $(selector).addEventListener(type, act);
+const at = ({ offsetX, offsetY, target: { clientWidth: side } }) => {
+  const [x, y] = [offsetX, offsetY].map((place) => Math.floor(8 * place / side));
+  return x >= 0 && x < 8 ? 8 * y + x : -1;
+};
+samples.forEach((button, i) => button.addEventListener("click", () =>
+  take(button.firstElementChild, 32, 32, i)));
+bars.forEach((bar, k) => bar.addEventListener("click", () => explainClass(k)));
+on("#file", "change", ({ target: input }) => {
+  if (input.files[0]) open(input.files[0]);
+  input.value = "";  // so that the same file can be opened again
+});
+for (const [type, source] of [["drop", "dataTransfer"], ["paste", "clipboardData"]])
+  document.addEventListener(type, (event) => {
+    event.preventDefault();
+    if (event[source].files[0]) open(event[source].files[0]);
   });
-  for (const [type, source] of [["drop", "dataTransfer"], ["paste", "clipboardData"]])
-    document.addEventListener(type, (event) => {
-      event.preventDefault();
-      if (event[source].files[0]) open(event[source].files[0]);
-    });
-  document.addEventListener("dragover", (event) => event.preventDefault());
-  on("fieldset", "change", () => {
-    network = Number($("[name=network]:checked").value);
-    $("#marking").hidden = $("#lesson").hidden = network === 0;
-    refresh();
-  });
-  on("#restore", "click", () => { hidden.fill(0); repaint(); });
-  on("#run", "click", () => { if (running) { stop(); showLime(); } else runLime(); });
-  on("#image", "pointerdown", (event) => {
-    painting = 1 - hidden[at(event)];
-    hide(at(event), painting);
-    event.target.setPointerCapture(event.pointerId);
-  });
-  on("#image", "pointermove", (event) => { if (event.buttons) hide(at(event), painting); });
-  on("#image", "keydown", (event) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -8, ArrowDown: 8 }[event.key];
-    const wraps = Math.abs(step) === 1 && (cursor & 7) + step & 8;
-    if (step && !wraps && cursor + step >= 0 && cursor + step < 64) cursor += step;
-    if (event.key === " ") hide(cursor, 1 - hidden[cursor]);
-    if (step || event.key === " ") event.preventDefault();
-    drawImage();
-  });
-  for (const type of ["focus", "blur"]) on("#image", type, drawImage);
-}
+document.addEventListener("dragover", (event) => event.preventDefault());
+on("fieldset", "change", () => {
+  network = Number($("[name=network]:checked").value);
+  $("#marking").hidden = $("#lesson").hidden = network === 0;
+  refresh();
+});
+on("#restore", "click", () => { hidden.fill(0); repaint(); });
+on("#run", "click", () => { if (running) { stop(); showLime(); } else runLime(); });
+on("#image", "pointerdown", (event) => {
+  painting = 1 - hidden[at(event)];
+  hide(at(event), painting);
+  event.target.setPointerCapture(event.pointerId);
+});
+on("#image", "pointermove", (event) => { if (event.buttons) hide(at(event), painting); });
+on("#image", "keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -8, ArrowDown: 8 }[event.key];
+  const wraps = Math.abs(step) === 1 && (cursor & 7) + step & 8;
+  if (step && !wraps && cursor + step >= 0 && cursor + step < 64) cursor += step;
+  if (event.key === " ") hide(cursor, 1 - hidden[cursor]);
+  if (step || event.key === " ") event.preventDefault();
+  drawImage();
+});
+for (const type of ["focus", "blur"]) on("#image", type, drawImage);
 
 $("#ramp").style.background = `linear-gradient(90deg, ${config.ramp.map((c) => `rgb(${c})`)})`;
-listen();
-const firstImage = samples[0].firstElementChild;
-firstImage.decode().then(() => take(firstImage, 32, 32, 0));
+samples[0].firstElementChild.decode().then(() => samples[0].click());
