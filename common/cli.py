@@ -45,9 +45,7 @@ def run(main: Callable[[], None]) -> None:
             main()
         finally:
             sys.stdout.flush()
-    except SystemExit:
-        raise
-    except BaseException as error:
+    except (Exception, KeyboardInterrupt) as error:
         sys.exit(end(error))
 
 
@@ -137,8 +135,10 @@ def hardware(device: torch.device) -> str:
     return cpu + " + Apple GPU" * (device.type == "mps")
 
 
-def peak_memory_bytes() -> int | None:
-    """The peak resident size of this process, or None on Windows, which does not report it."""
+def peak_memory_bytes(device: torch.device) -> int | None:
+    """The peak GPU memory, or the peak resident size of this process (None on Windows)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
     try:
         import resource
     except ImportError:

@@ -180,8 +180,7 @@ def read_image(path: str | Path) -> np.ndarray:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return np.asarray(image.convert("RGB"))
     except UnidentifiedImageError:
-        formats = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-        raise UserError(f"{path} is not an image that can be read: use {formats}") from None
+        raise UserError(f"{path} is not an image: use {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError:
         limit = f"{MAX_PIXELS // 10**6} million pixels"
         raise UserError(f"{path} has more than {limit}: make it smaller first") from None

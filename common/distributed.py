@@ -95,11 +95,8 @@ def average(tensors: Iterable[Tensor]) -> None:
     """
     if size() == 1:
         return
-    tensors = [tensor for tensor in tensors if tensor.is_floating_point()]
-    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
     with _others("start again with --resume"):
-        dist.all_reduce(flat)
-    for tensor, mean in zip(
-        tensors, flat.div_(size()).split([t.numel() for t in tensors]), strict=True
-    ):
-        tensor.copy_(mean.view_as(tensor))
+        for tensor in tensors:
+            if tensor.is_floating_point():
+                dist.all_reduce(tensor)
+                tensor.div_(size())

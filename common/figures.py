@@ -158,12 +158,8 @@ def enlarge(level: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(source.resize(size[::-1], Image.Resampling.BILINEAR))
 
 
-def color_bar(figure, box: tuple[float, float, float, float], strength: float = 1) -> None:
-    """Draws the map colors over medium gray in `box` (left, bottom, width, height) of a figure.
-
-    `strength`, 0 to 1, is the level at the maximum of the map.
-    """
-    ax = figure.add_axes(box)
+def color_bar(ax, strength: float = 1) -> None:
+    """Draws the map colors over medium gray; `strength`, 0 to 1, is the level at the maximum."""
     ramp = np.linspace(0, 1, 256)[None]
     ax.imshow(blend(np.full_like(ramp, 0.5), strength * ramp), aspect="auto", extent=(0, 1, 0, 1))
     ax.set(xticks=[0, 0.5, 1], yticks=[])

@@ -29,7 +29,6 @@ class ImageModel:
     side: int  # height and width of the input
     categories: tuple[str, ...]
     sha256: str  # of the file with the weights
-    folded: bool = False  # whether batch norm was folded into the convolutions
 
 
 class Calibrated(nn.Module):
@@ -76,8 +75,8 @@ def load(
     model = _from_file(Path(file)) if file else _official(name)
     network = model.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     x = torch.randn(2, 3, model.side, model.side, generator=torch.Generator().manual_seed(0))
-    folded = folding.fold(network, x) if fold else None
-    return replace(model, network=(folded or network).to(device), folded=folded is not None)
+    network = (folding.fold(network, x) if fold else None) or network
+    return replace(model, network=network.to(device))
 
 
 def to_input(model: ImageModel, images: np.ndarray) -> Tensor:

@@ -216,26 +216,23 @@ def download(url: str, path: Path, digest: str) -> None:
         deadline, received = time.monotonic() + PATIENCE, hashlib.sha256()
         # In a thread, because a slow server can delay every step: the connection, headers, data.
         threading.Thread(target=receive, daemon=True).start()
-        with progress(None, path.name, unit="B", unit_scale=True) as bar:
-            while chunk := chunks.get(timeout=max(deadline - time.monotonic(), 0)):
-                if isinstance(chunk, Exception):
-                    raise chunk
-                file.write(chunk)
-                received.update(chunk)
-                bar.update(len(chunk))
-                deadline += len(chunk) / 20_000
-        if not received.hexdigest().startswith(digest):
-            raise ValueError("it was incomplete or has other content")
-
-    def checked(file: IO[bytes]) -> None:
         try:
-            fetch(file)
+            with progress(None, path.name, unit="B", unit_scale=True) as bar:
+                while chunk := chunks.get(timeout=max(deadline - time.monotonic(), 0)):
+                    if isinstance(chunk, Exception):
+                        raise chunk
+                    file.write(chunk)
+                    received.update(chunk)
+                    bar.update(len(chunk))
+                    deadline += len(chunk) / 20_000
+            if not received.hexdigest().startswith(digest):
+                raise ValueError("it was incomplete or has other content")
         except Exception as error:
             reason = "too slow" if isinstance(error, queue.Empty) else first_line(error)
             problem = f"{url} could not be downloaded ({reason})"
             raise UserError(f"{problem}: put the file at {shown(path)}") from None
 
-    write_whole(path, checked)
+    write_whole(path, fetch)
 
 
 def git_state(root: Path = ROOT) -> dict[str, Any]:
@@ -286,6 +283,6 @@ def provenance(seed: int, device: torch.device, **origins: str) -> dict[str, Any
         "device": device.type,
         "hardware": hardware(device),
         "seconds": seconds,
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": peak_memory_bytes(device),
         **origins,
     }

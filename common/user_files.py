@@ -53,10 +53,9 @@ def output_base(
 
 def _request(base: Path) -> Any:
     try:
-        content = results.read_json(files_of(base)[1])
+        return results.read_json(files_of(base)[1]).get("request")
     except UserError:
         return None
-    return content.get("request") if isinstance(content, dict) else None
 
 
 def files_of(base: Path) -> list[Path]:

@@ -1,8 +1,11 @@
 """Calibration of confidences: temperature, reliability diagram, expected calibration error."""
 
+from common.results import without_nan
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.stats import binned_statistic
 
 
 def fit_temperature(logits: torch.Tensor, labels: np.ndarray) -> float:
@@ -25,17 +28,13 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> 
         correct: (N,) bool.
 
     Returns:
-        Lists of length `bins`: lower edges `low`, `count`, and the means `confidence` and
-        `accuracy` (None in empty bins).
+        Lists of length `bins`: `count`, and the means `confidence` and `accuracy` (None in empty
+        bins).
     """
-    edges = np.linspace(0, 1, bins + 1)
-    which = np.clip(np.digitize(confidence, edges) - 1, 0, bins - 1)
-    count = np.bincount(which, minlength=bins)
-    diagram = {"low": edges[:-1].tolist(), "count": count.tolist()}
-    for key, values in (("confidence", confidence), ("accuracy", correct)):
-        means = np.bincount(which, weights=values, minlength=bins) / np.maximum(count, 1)
-        diagram[key] = [float(m) if n else None for m, n in zip(means, count, strict=True)]
-    return diagram
+    count = np.histogram(confidence, bins, (0, 1))[0]
+    means = binned_statistic(confidence, [confidence, correct], "mean", bins, (0, 1)).statistic
+    diagram = dict(zip(("count", "confidence", "accuracy"), (count, *means), strict=True))
+    return without_nan(diagram)
 
 
 def expected_calibration_error(diagram: dict[str, list]) -> float:

@@ -1,8 +1,6 @@
-"""The cost of training: floating-point operations, memory, time."""
+"""The cost of training: floating-point operations and time."""
 
 from typing import Any
-
-from common import cli
 
 import numpy as np
 import torch
@@ -25,11 +23,6 @@ def count_flops(network: torch.nn.Module, sides: list[int]) -> tuple[int, dict[i
         network.zero_grad(set_to_none=True)
         training[side] = both.get_total_flops() / 2
     return forward.get_total_flops() // 2, training
-
-
-def peak_memory(device: torch.device) -> int | None:
-    """The peak GPU memory, or the peak resident size of the process, in bytes."""
-    return torch.cuda.max_memory_allocated() if device.type == "cuda" else cli.peak_memory_bytes()
 
 
 def gain_of_full_size(history: list[dict[str, Any]]) -> dict[str, Any]:

@@ -107,8 +107,6 @@ def main() -> None:
         "layer": explained.layer,
         "map_size": explained.raw.shape[1:],
         "target": args.target,
-        "rule": "drawn at random from all test images of each class that qualify "
-        f"(seed {args.seed}): {args.correct} correct, {args.incorrect} incorrect",
         "qualifying": qualifying,
         "maps": "explanations.npz",
         **samples.summarize(explained),

@@ -6,10 +6,12 @@ from common.figures import (
     FAINT,
     INK,
     WIDTH,
+    axes_at,
     color_bar,
     plt,
     show_image,
     show_map,
+    text_at,
 )
 
 import numpy as np
@@ -132,12 +134,12 @@ def sheet(rows: list[list], columns: int, note: str, names: list[str] | None = N
     height = len(rows) * (tile + titles) + bottom
     figure = plt.figure(figsize=(WIDTH, height))
     for r, (name, row) in enumerate(zip(names or [""] * len(rows), rows, strict=True)):
-        y = height - (r + 1) * (tile + titles)
-        figure.text((left - 0.06) / WIDTH, (y + tile / 2) / height, name, ha="right", va="center")
+        y = titles + r * (tile + titles)
+        text_at(figure, left - 0.06, y + tile / 2, name, ha="right", va="center")
         for column, panel in enumerate(row):
             for k, (values, title) in enumerate(panel):
                 x, side = left + column * (tiles * tile + gap) + k * tile + 0.01, tile - 0.02
-                ax = figure.add_axes((x / WIDTH, y / height, side / WIDTH, side / height))
+                ax = axes_at(figure, x, y + 0.02, side, side)
                 if named:
                     number, _, short = title.partition("\n")
                     title = number if k == 0 else short if tiles == 2 else title
@@ -146,8 +148,8 @@ def sheet(rows: list[list], columns: int, note: str, names: list[str] | None = N
                 else:
                     show_raw(ax, panel[0][0], values, title)
                 ax.title.set_fontsize(6)
-    figure.text(0, 0.05 / height, note, fontsize=6.5, color=FAINT)
-    color_bar(figure, (1 - 1.8 / WIDTH, 0.36 / height, 1.65 / WIDTH, 0.08 / height))
+    text_at(figure, 0, height - 0.05, note, va="baseline", fontsize=6.5, color=FAINT)
+    color_bar(axes_at(figure, WIDTH - 1.8, height - 0.44, 1.65, 0.08))
     return figure
 
 

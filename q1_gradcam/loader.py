@@ -58,7 +58,11 @@ class Batches:
             x = self._crop(chosen, shifts[:, chosen], number)
             if centers is not None:
                 x[self._square(*centers[:, chosen])] = 0.5
-            yield self._resize(x.permute(0, 3, 1, 2), side), self.labels[chosen]
+            x = x.permute(0, 3, 1, 2)
+            if side != 32:
+                x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
+                x = x.contiguous(memory_format=torch.channels_last)
+            yield x, self.labels[chosen]
 
     def _crop(self, chosen: Tensor, shifts: Tensor, epoch: int) -> Tensor:
         grid = torch.arange(32, device=self.device)
@@ -78,10 +82,3 @@ class Batches:
             for c in (rows, columns)
         ]
         return inside[0][:, :, None] & inside[1][:, None, :]
-
-    @staticmethod
-    def _resize(x: Tensor, side: int) -> Tensor:
-        if side != 32:
-            x = F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
-            x = x.contiguous(memory_format=torch.channels_last)
-        return x

@@ -168,7 +168,5 @@ def figure(e: Explained):
     show_image(left, e.pixels, f"model input, {width} x {height}")
     figures.show_raw(right, e.pixels, e.raw, title, e.strength, e.note)
     text_at(plot, 2 * side + 0.25, top, "\n".join(lines), fontsize=7, linespacing=1.5)
-    height = plot.get_size_inches()[1]
-    box = ((2 * side + 0.28) / WIDTH, 0.36 / height, 1.75 / WIDTH, 0.1 / height)
-    color_bar(plot, box, e.strength)
+    color_bar(axes_at(plot, 2 * side + 0.28, side - 0.21, 1.75, 0.1), e.strength)
     return plot

@@ -214,7 +214,7 @@ def test_the_keyboard_reaches_everything(page):
     assert mark == [0, 255, 0]
 
 
-def test_files_and_the_camera(page, tmp_path):
+def test_files(page, tmp_path):
     (tmp_path / HOSTILE).write_text("no image")
     page.locator("#file").set_input_files(tmp_path / HOSTILE)
     expect(page.get_by_role("alert")).to_have_text(
@@ -228,8 +228,6 @@ def test_files_and_the_camera(page, tmp_path):
     expect(page.locator("#samples [aria-pressed=true]")).to_have_count(0)
     colors = page.evaluate("[484, 507].map((p) => [...pixels.slice(3 * p, 3 * p + 3)])")
     assert np.allclose(colors, [[255, 0, 0], [0, 0, 255]], atol=2)
-    page.get_by_role("button", name="camera").click()
-    expect(page.get_by_role("alert")).to_have_text("The camera is not available.")
 
 
 def test_small_screens_and_a_page_on_its_own(page, small):

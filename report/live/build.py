@@ -130,8 +130,9 @@ def build(path: Path, networks: list[models.Model], dataset: data.Dataset) -> Pa
     }
     scripts = {name: (TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS}
     digests = [encode(hashlib.sha256(text.encode()).digest()) for text in scripts.values()]
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
-    html = environment.get_template("page.html").render(
+    loader = jinja2.FileSystemLoader(TEMPLATES.parent)
+    environment = jinja2.Environment(loader=loader, autoescape=True)
+    html = environment.get_template("live/page.html").render(
         config=config,
         scripts={name: Markup(script) for name, script in scripts.items()},
         digests=digests,
@@ -143,11 +144,9 @@ def build(path: Path, networks: list[models.Model], dataset: data.Dataset) -> Pa
 
 def main() -> None:
     parser = cli.Parser(__doc__)
-    default = results.OUTPUTS / "live.html"
-    parser.add_argument("--out", type=Path, default=default, metavar="FILE")
     parser.data_option()
-    args = parser.parse_args()
-    path = build(args.out, list(map(models.load, NETWORKS)), data.load_cifar10(args.data))
+    dataset = data.load_cifar10(parser.parse_args().data)
+    path = build(results.OUTPUTS / "live.html", list(map(models.load, NETWORKS)), dataset)
     print(f"wrote {results.shown(path)}, {path.stat().st_size / 1e6:.1f} MB")
 
 

@@ -199,9 +199,8 @@ async function* explain(ask, unchanged, settings) {
     const counts = surrogate.weights.map((_, i) => sum(masks.map((mask) => mask[i])));
     const known = masks.length > counts.length
       && counts.every((n) => Math.min(n, masks.length - n) >= min_hidden);
-    found = { ...surrogate, fidelity: rSquared(errors, values, settings),
-      expected: known ? expectedStability(surrogate, errors, settings, random) : 0,
-      progress: masks.length / max_samples / n_seeds };
+    found = { ...surrogate, progress: masks.length / max_samples / n_seeds,
+      expected: known ? expectedStability(surrogate, errors, settings, random) : 0 };
     yield found;
   }
   const surrogates = [found], others = { masks: [], values: [] };

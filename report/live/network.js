@@ -97,12 +97,12 @@ if (typeof document === "undefined") {  // in a worker
   };
 }
 
-/** Runs the networks on several cores; the first worker is kept free for `evaluateNow`. */
+/** Runs the networks on several cores. */
 class Pool {
   constructor(source, networks, onerror) {
     const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-    const count = Math.min(8, Math.max(1, (navigator.hardwareConcurrency || 2) - 1));
-    [this.first, ...this.others] = Array.from({ length: 1 + count }, () => {
+    const count = Math.min(8, navigator.hardwareConcurrency || 2);
+    this.workers = Array.from({ length: count }, () => {
       const worker = new Worker(url);
       worker.onerror = onerror;
       worker.postMessage({ networks });
@@ -110,21 +110,13 @@ class Pool {
     });
   }
 
-  send(worker, network, images) {
-    const { port1, port2 } = new MessageChannel();
-    worker.postMessage({ network, images }, [port2]);
-    return new Promise((resolve) => { port1.onmessage = ({ data }) => resolve(data); });
-  }
-
-  /** Resolves to the maps of one image. */
-  async evaluateNow(network, image) {
-    return (await this.send(this.first, network, [image]))[0];
-  }
-
   /** Resolves to the maps of each image. */
   async evaluate(network, images) {
-    const n = this.others.length, parts = await Promise.all(this.others.map((worker, w) =>
-      this.send(worker, network, images.filter((_, i) => i % n === w))));
+    const n = this.workers.length, parts = await Promise.all(this.workers.map((worker, w) => {
+      const { port1, port2 } = new MessageChannel();
+      worker.postMessage({ network, images: images.filter((_, i) => i % n === w) }, [port2]);
+      return new Promise((resolve) => { port1.onmessage = ({ data }) => resolve(data); });
+    }));
     return images.map((_, i) => parts[i % n][Math.floor(i / n)]);
   }
 }

@@ -61,23 +61,15 @@ function unchangedShare() {
   return mean(change.map((x) => Number(x < lime.min_change ** 2)));
 }
 
-/** What is known about LIME's explanation, as pairs of a name and a value. */
-function facts({ fidelity, expected, judged }) {
-  const calls = `${answers.size.toLocaleString("en")} in ${Math.round(seconds)} s`;
-  if (!judged) {
-    return [["fidelity", fidelity.toFixed(2)], ["expected stability", expected.toFixed(2)],
-      ["model calls", calls]];
-  }
-  const { checks, model, predicted, baseline } = judged;
-  const range = ([, ...numbers]) => {
-    const [value, low, high] = numbers.map((x) => x.toFixed(2));
-    return `${value} (${low} to ${high})`;
-  };
+/** What is known about a judged explanation of LIME: names, each before its value. */
+function facts({ checks, model, predicted, baseline }) {
+  const range = ([, value, low, high]) =>
+    `${value.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`;
   const both = (k) => `${percent(sigmoid(model[k]))}, LIME ${percent(sigmoid(predicted[k]))}`;
-  return [["fidelity", range(checks[0])], ["its baseline", baseline.toFixed(2)],
-    ["stability", range(checks[1])], ["whole image", both(0)], ["leading blurred", both(1)],
-    ["others blurred", both(2)], ["unchanged area", percent(checks.at(-1)[1])],
-    ["model calls", calls]];
+  return ["fidelity", range(checks[0]), "its baseline", baseline.toFixed(2),
+    "stability", range(checks[1]), "whole image", both(0), "leading blurred", both(1),
+    "others blurred", both(2), "unchanged area", percent(checks.at(-1)[1]),
+    "model calls", `${answers.size} in ${Math.round(seconds)} s`];
 }
 
 function showLime() {
@@ -86,7 +78,7 @@ function showLime() {
   $("#verdict").className = { reliable: "good", "not reliable": "bad" }[judged?.verdict] ?? "";
   $("#verdict").textContent = judged
     ? `${judged.verdict.toUpperCase()}${reasons && `: ${reasons}`}` : running ? "Running …" : "";
-  $("#facts").replaceChildren(...(found ? facts(found) : []).flat().map((text, i) =>
+  $("#facts").replaceChildren(...(judged ? facts(judged) : []).map((text, i) =>
     Object.assign(document.createElement(i % 2 ? "dd" : "dt"), { textContent: text })));
   $("#share").textContent = found ? shareOnMark(found.weights) : "";
   $("#run").textContent = running ? "Stop" : "Run LIME";
@@ -104,7 +96,7 @@ async function runLime() {
   const mine = stop(), k = target, begun = performance.now();
   const ask = async (masks) => {
     const missing = masks.filter((mask) => !answers.has(mask.join("")));
-    const step = 8 * pool.others.length;  // few at a time, so that another run can soon begin
+    const step = 4 * pool.workers.length;  // few at a time, so that another run can soon begin
     for (let i = 0; i < missing.length; i += step) {
       const some = missing.slice(i, i + step);
       const result = await pool.evaluate(network, some.map(masked));
@@ -128,8 +120,7 @@ function showProbabilities(now) {
   bars.forEach((bar, k) => {
     bar.ariaPressed = k === target;
     bar.querySelector("b").textContent = percent(now[k]);
-    bar.querySelector("i").style.setProperty("--now", percent(now[k]));
-    bar.querySelector("i").style.setProperty("--was", percent(before[k]));
+    bar.querySelector("meter").value = now[k];
   });
   const count = sum(hidden), best = before.indexOf(Math.max(...before));
   const guess = found?.judged && sigmoid(predict(found, hidden.map((x) => 1 - x)));
@@ -142,7 +133,7 @@ function showProbabilities(now) {
 async function repaint() {
   drawImage();
   const mine = ++painted;
-  const result = await pool.evaluateNow(network, masked(hidden.map((x) => 1 - x)));
+  const [result] = await pool.evaluate(network, [masked(hidden.map((x) => 1 - x))]);
   if (mine === painted) showProbabilities(probabilitiesOf(result));
 }
 
@@ -168,7 +159,7 @@ async function refresh() {
   hidden.fill(0);
   answers.clear();
   found = null;
-  const result = await pool.evaluateNow(network, pixels);
+  const [result] = await pool.evaluate(network, [pixels]);
   if (mine !== task) return;
   [maps, before] = [result, probabilitiesOf(result)];
   explainClass(before.indexOf(Math.max(...before)));
@@ -205,66 +196,46 @@ function hide(k, value) {
   repaint();
 }
 
-function listen() {
-  const on = (selector, type, act) => $(selector).addEventListener(type, act);
-  const at = ({ offsetX, offsetY, target: { clientWidth: side } }) => {
-    const [x, y] = [offsetX, offsetY].map((place) => Math.floor(8 * place / side));
-    return x >= 0 && x < 8 ? 8 * y + x : -1;
-  };
-  samples.forEach((button, i) => button.addEventListener("click", () =>
-    take(button.firstElementChild, 32, 32, i)));
-  bars.forEach((bar, k) => bar.addEventListener("click", () => explainClass(k)));
-  on("#file", "change", ({ target: input }) => {
-    if (input.files[0]) open(input.files[0]);
-    input.value = "";  // so that the same file can be opened again
+const on = (selector, type, act) => $(selector).addEventListener(type, act);
+const at = ({ offsetX, offsetY, target: { clientWidth: side } }) => {
+  const [x, y] = [offsetX, offsetY].map((place) => Math.floor(8 * place / side));
+  return x >= 0 && x < 8 ? 8 * y + x : -1;
+};
+samples.forEach((button, i) => button.addEventListener("click", () =>
+  take(button.firstElementChild, 32, 32, i)));
+bars.forEach((bar, k) => bar.addEventListener("click", () => explainClass(k)));
+on("#file", "change", ({ target: input }) => {
+  if (input.files[0]) open(input.files[0]);
+  input.value = "";  // so that the same file can be opened again
+});
+for (const [type, source] of [["drop", "dataTransfer"], ["paste", "clipboardData"]])
+  document.addEventListener(type, (event) => {
+    event.preventDefault();
+    if (event[source].files[0]) open(event[source].files[0]);
   });
-  for (const [type, source] of [["drop", "dataTransfer"], ["paste", "clipboardData"]])
-    document.addEventListener(type, (event) => {
-      event.preventDefault();
-      if (event[source].files[0]) open(event[source].files[0]);
-    });
-  document.addEventListener("dragover", (event) => event.preventDefault());
-  on("fieldset", "change", () => {
-    network = Number($("[name=network]:checked").value);
-    $("#marking").hidden = $("#lesson").hidden = network === 0;
-    refresh();
-  });
-  on("#restore", "click", () => { hidden.fill(0); repaint(); });
-  on("#run", "click", () => { if (running) { stop(); showLime(false); } else runLime(); });
-  on("#image", "pointerdown", (event) => {
-    painting = 1 - hidden[at(event)];
-    hide(at(event), painting);
-    event.target.setPointerCapture(event.pointerId);
-  });
-  on("#image", "pointermove", (event) => { if (event.buttons) hide(at(event), painting); });
-  on("#image", "keydown", (event) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -8, ArrowDown: 8 }[event.key];
-    const wraps = Math.abs(step) === 1 && (cursor & 7) + step & 8;
-    if (step && !wraps && cursor + step >= 0 && cursor + step < 64) cursor += step;
-    if (event.key === " ") hide(cursor, 1 - hidden[cursor]);
-    if (step || event.key === " ") event.preventDefault();
-    drawImage();
-  });
-  for (const type of ["focus", "blur"]) on("#image", type, drawImage);
-  const video = $("video"), dialog = $("dialog");
-  on("#camera", "click", async () => {
-    try {
-      video.srcObject = await navigator.mediaDevices.getUserMedia({ video: true });
-      dialog.showModal();
-      await video.play();
-    } catch {
-      $("#problem").textContent = "The camera is not available.";
-    }
-  });
-  on("#shoot", "click", () => {
-    take(video, video.videoWidth, video.videoHeight);
-    dialog.close();
-  });
-  on("#cancel", "click", () => dialog.close());
-  on("dialog", "close", () => video.srcObject.getTracks().forEach((track) => track.stop()));
-}
+document.addEventListener("dragover", (event) => event.preventDefault());
+on("fieldset", "change", () => {
+  network = Number($("[name=network]:checked").value);
+  $("#marking").hidden = $("#lesson").hidden = network === 0;
+  refresh();
+});
+on("#restore", "click", () => { hidden.fill(0); repaint(); });
+on("#run", "click", () => { if (running) { stop(); showLime(); } else runLime(); });
+on("#image", "pointerdown", (event) => {
+  painting = 1 - hidden[at(event)];
+  hide(at(event), painting);
+  event.target.setPointerCapture(event.pointerId);
+});
+on("#image", "pointermove", (event) => { if (event.buttons) hide(at(event), painting); });
+on("#image", "keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -8, ArrowDown: 8 }[event.key];
+  const wraps = Math.abs(step) === 1 && (cursor & 7) + step & 8;
+  if (step && !wraps && cursor + step >= 0 && cursor + step < 64) cursor += step;
+  if (event.key === " ") hide(cursor, 1 - hidden[cursor]);
+  if (step || event.key === " ") event.preventDefault();
+  drawImage();
+});
+for (const type of ["focus", "blur"]) on("#image", type, drawImage);
 
 $("#ramp").style.background = `linear-gradient(90deg, ${config.ramp.map((c) => `rgb(${c})`)})`;
-listen();
-const firstImage = samples[0].firstElementChild;
-firstImage.decode().then(() => take(firstImage, 32, 32, 0));
+samples[0].firstElementChild.decode().then(() => samples[0].click());
