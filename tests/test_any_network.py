@@ -123,18 +123,22 @@ def test_folding_keeps_what_would_change(x):
         assert torch.allclose(prepared(x), network(x), rtol=1e-4, atol=1e-6)
 
 
-def test_the_default_layer_is_the_last_convolutional_stage():
-    image = torch.rand(1, 3, 64, 64)
-    for name, expected in (
+@pytest.mark.parametrize(
+    "name, expected",
+    [
         ("mobilenet_v2", "features.18"),
         ("resnet18", "layer4"),
-        ("alexnet", "features.11"),
         ("densenet121", "features.norm5"),
         ("swin_t", "permute"),
-    ):
-        network = zoo.get_model(name, weights=None)
-        maps = layers.feature_maps(network, image)
-        assert layers.last_stage(network, maps) == expected and network.training
+    ],
+)
+def test_the_default_layer_is_the_last_convolutional_stage(name, expected):
+    network = zoo.get_model(name, weights=None)
+    maps = layers.feature_maps(network, torch.rand(1, 3, 64, 64))
+    assert layers.last_stage(network, maps) == expected and network.training
+
+
+def test_a_network_without_feature_maps_is_refused(x):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))
     with pytest.raises(UserError, match="no convolutional stage"):
-        network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 2))
-        layers.last_stage(network, layers.feature_maps(network, image))
+        layers.last_stage(network, layers.feature_maps(network, x))
