@@ -1,5 +1,6 @@
 """Shared fixtures: scripts run as a user runs them, a trained network, real data."""
 
+import functools
 import io
 import os
 import subprocess
@@ -15,8 +16,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
-
-
+# Drawing the shapes takes seconds, and many tests and the scripts that they call use them.
+data.load_shapes = functools.cache(data.load_shapes)
 SLOW = {"shapes_model", "cifar10", "newsgroups", "script"}  # a training, real data, new processes
 
 
@@ -90,3 +91,10 @@ def imagenet_model():
     file = imagenet.local_weights(DATA, imagenet.DEFAULT)
     needed(file is not None, "checkpoint in data/weights")
     return imagenet.load(file=file)
+
+
+class Harmful:
+    """What a stranger may hide in a file: unpickling it runs a command."""
+
+    def __reduce__(self):
+        return os.system, ("touch harmed",)

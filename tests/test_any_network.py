@@ -38,7 +38,6 @@ def test_dead_maps_are_marked(x):
     network = small_network(nn.Conv2d(3, 4, 3), nn.ReLU())
     maps = gradcam.explain(network, x, "1", torch.tensor([0, 1, 0, 1, 1]))
     assert maps.dead.tolist() == [False, True, False, True, True]
-    assert (maps.raw[maps.dead] <= 0).all() and maps.raw[0].max() > 0
 
 
 class Apply(nn.Module):
@@ -79,13 +78,10 @@ def test_channels_last_maps_and_tokens_can_be_reshaped(x):
     """The same network with its layer in another layout has the same maps."""
     expected = gradcam.explain(small_network(CONV, nn.ReLU()), x, "0").raw
     there, back = lambda a: a.permute(0, 2, 3, 1), lambda a: a.permute(0, 3, 1, 2)
-    network = small_network(CONV, Apply(there), Apply(back), nn.ReLU())
-    close(gradcam.explain(network, x, "1", reshape=back).raw, expected)
-    tokens = small_network(CONV, Apply(lambda a: a.flatten(2)), nn.Unflatten(2, (30, 30)))
-    network = nn.Sequential(*tokens[:3], nn.ReLU(), *tokens[3:])
-    close(
-        gradcam.explain(network, x, "1", reshape=lambda a: a.unflatten(2, (30, 30))).raw, expected
-    )
+    flat, unflat = lambda a: a.flatten(2), lambda a: a.unflatten(2, (30, 30))
+    for change, reshape in ((there, back), (flat, unflat)):
+        network = small_network(CONV, Apply(change), Apply(reshape), nn.ReLU())
+        close(gradcam.explain(network, x, "1", reshape=reshape).raw, expected)
 
 
 def test_relus_may_be_functions(x):
@@ -127,18 +123,22 @@ def test_folding_keeps_what_would_change(x):
         assert torch.allclose(prepared(x), network(x), rtol=1e-4, atol=1e-6)
 
 
-def test_the_default_layer_is_the_last_convolutional_stage():
-    image = torch.rand(1, 3, 64, 64)
-    for name, expected in (
+@pytest.mark.parametrize(
+    "name, expected",
+    [
         ("mobilenet_v2", "features.18"),
         ("resnet18", "layer4"),
-        ("alexnet", "features.11"),
         ("densenet121", "features.norm5"),
         ("swin_t", "permute"),
-    ):
-        network = zoo.get_model(name, weights=None)
-        maps = layers.feature_maps(network, image)
-        assert layers.last_stage(network, maps) == expected and network.training
+    ],
+)
+def test_the_default_layer_is_the_last_convolutional_stage(name, expected):
+    network = zoo.get_model(name, weights=None)
+    maps = layers.feature_maps(network, torch.rand(1, 3, 64, 64))
+    assert layers.last_stage(network, maps) == expected and network.training
+
+
+def test_a_network_without_feature_maps_is_refused(x):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))
     with pytest.raises(UserError, match="no convolutional stage"):
-        network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 2))
-        layers.last_stage(network, layers.feature_maps(network, image))
+        layers.last_stage(network, layers.feature_maps(network, x))

@@ -1,53 +1,59 @@
-"""Work that two processes share, as torchrun starts them."""
+"""Two processes, as torchrun starts them: the results of one, and an end if one is lost."""
 
 import os
 import subprocess
 import sys
 
-from common import cli, data, distributed, models, results
+from common import cli, data, models, results
 
 import numpy as np
 import pytest
 import torch
 
-from evaluation.explainers import EXPLAINERS, Batch
-from q1_gradcam import gradcam, loader
+from q1_gradcam import gradcam
 
-SHARE = """
+pytestmark = pytest.mark.slow
+PROGRAM = """
+import functools
 import sys
-import torch
-from pathlib import Path
-from common import distributed, results
-from q1_gradcam import loader
 import numpy as np
+import torch
+from common import data, distributed, models, results
+from evaluation import run
+from evaluation.explainers import EXPLAINERS, Batch
+from q1_gradcam import explain, loader, train
 
+checkpoint, out = sys.argv[1:]
 distributed.start(torch.device("cpu"))
-rank, out = distributed.rank(), Path(sys.argv[1])
-values, counts = torch.full((2, 3), float(rank)), torch.tensor([rank])
-distributed.average([values, counts])
-images = np.random.default_rng(0).integers(0, 255, (40, 32, 32, 3), np.uint8)
-batches = loader.Batches(images, np.arange(40), 20, 2, True, 0, torch.device("cpu"))
-labels = [y for _, y in batches.epoch(0, 32)]
-torch.save((values, counts, labels), out / f"{rank}.pt")
-results.write_json(out / "written.json", {"rank": rank})
+distributed.start = lambda device: device  # once, for all scripts below
+data.load_shapes = functools.cache(data.load_shapes)
+rank, size = distributed.rank(), distributed.size()
+
+number = torch.tensor([rank])
+distributed.average([values := torch.full((2, 3), float(rank)), number])
+assert (values == (size - 1) / 2).all() and number == rank, "whole numbers are left alone"
+results.write_json(f"{out}/written.json", {"rank": rank})
 print("printed by", rank)
-"""
 
-MAPS = """
-import sys
-import numpy as np
-import torch
-from common import data, distributed, models
-from evaluation.explainers import EXPLAINERS, Batch
-
-distributed.start(torch.device("cpu"))
-model, images = models.load(sys.argv[1]), data.load_shapes().x_test[:70]
+cpu, numbers = torch.device("cpu"), np.arange(40)
+images = np.random.default_rng(0).integers(0, 255, (40, 32, 32, 3), np.uint8)
+labels = [y for _, y in loader.Batches(images, numbers, 20, 2, True, 0, cpu).epoch(0, 32)]
+model, images = models.load(checkpoint), data.load_shapes().x_test[:70]  # three batches
 batch = Batch(images, np.arange(70) % 10, list(range(70)))
-maps = EXPLAINERS["gradcam"].maps(model, batch, "body.stage3", 0)
+gradcam = EXPLAINERS["gradcam"].maps(model, batch, "body.stage3", 0)
 lime = EXPLAINERS["lime"].maps(model, batch.first(3), "", 0)
-np.savez(f"{sys.argv[2]}/{distributed.rank()}.npz", gradcam=maps, lime=lime)
-"""
+np.savez(f"{out}/{rank}.npz", labels=labels, gradcam=gradcam, lime=lime)
 
+def script(module, *options):
+    sys.argv = [module.__name__, *options, "--device", "cpu", "--out", out]
+    module.main()
+
+script(explain, "--all", "--model", checkpoint)
+skipped = "lime refinecam guided_backprop guided_gradcam hirescam layercam".split()
+options = ("--only", "faithfulness", "--images", "2", "--skip", *skipped)
+script(run, "--model", checkpoint, *options)
+script(train, "--dataset", "shapes", "--epochs", "2", "--train-size", "1000")
+"""
 LOST = """
 import os
 import torch
@@ -67,13 +73,9 @@ cli.run(main)
 
 def python(*command):
     """One thread for each process: bits are the same only with as many."""
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=cli.ROOT,
-        env=os.environ | {"CI": "true", "PYTHONPATH": str(cli.ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+    env = os.environ | {"CI": "true", "PYTHONPATH": str(cli.ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *map(str, command)]
+    return subprocess.run(command, cwd=cli.ROOT, env=env, capture_output=True, text=True)
 
 
 def torchrun(*arguments):
@@ -81,101 +83,60 @@ def torchrun(*arguments):
     return python(*launcher.split(), *arguments)
 
 
-def test_two_processes_share_batches_and_average(tmp_path):
-    script = tmp_path / "share.py"
-    script.write_text(SHARE)
-    found = torchrun(script, tmp_path)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.strip() == "printed by 0"
-    assert results.read_json(tmp_path / "written.json")["rank"] == 0
-    parts = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
-    for rank, (values, counts, _) in enumerate(parts):
-        assert (values == 0.5).all() and counts == rank  # whole numbers are left alone
-    images = np.random.default_rng(0).integers(0, 255, (40, 32, 32, 3), np.uint8)
-    alone = loader.Batches(images, np.arange(40), 20, 2, True, 0, torch.device("cpu"))
-    for (_, y), first, second in zip(alone.epoch(0, 32), parts[0][2], parts[1][2], strict=True):
-        assert torch.stack((first, second), 1).flatten().tolist() == y.tolist()
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_well_as_one(tmp_path):
-    """Only the statistics of batch norm differ: each process takes those of its own images."""
-    options = "q1_gradcam/train.py --dataset shapes --epochs 2 --train-size 2000 --out".split()
-    alone, shared = python(*options, tmp_path / "one"), torchrun(*options, tmp_path / "two")
-    assert alone.returncode == shared.returncode == 0, alone.stderr + shared.stderr
-    one, two = (results.read_json(tmp_path / f"{name}/training.json") for name in ("one", "two"))
-    assert (one["seeds"][0]["processes"], two["seeds"][0]["processes"]) == (1, 2)
-    assert two["history"][0]["loss"] == pytest.approx(one["history"][0]["loss"], rel=0.05)
-    assert two["mean"]["accuracy"] == pytest.approx(one["mean"]["accuracy"], abs=0.05)
-    assert sorted(p.name for p in (tmp_path / "two").iterdir()) == ["model.pt", "training.json"]
-
-
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    """A small untrained network for the built-in shapes, and the options that select it."""
+def checkpoint(tmp_path_factory):
+    """A small untrained network for the built-in shapes."""
     torch.manual_seed(0)
     options = {"widths": (8, 8, 8)}
     network = models.build("compact", 10, (0.5,) * 3, (0.2,) * 3, options).eval()
-    classes = data.load_shapes().classes
-    file = tmp_path_factory.mktemp("demo") / "model.pt"
-    models.save(file, models.Model(network, "compact", options, classes, "shapes"))
-    return ["--model", file, "--device", "cpu"]
+    model = models.Model(network, "compact", options, data.load_shapes().classes, "shapes")
+    return models.save(tmp_path_factory.mktemp("demo") / "model.pt", model)
 
 
-def test_share_keeps_the_order_of_the_items():
-    assert distributed.share(lambda item: item**2, range(5)) == [0, 1, 4, 9, 16]
+@pytest.fixture(scope="module")
+def folders(checkpoint, tmp_path_factory):
+    """What PROGRAM writes in one process and in two."""
+    out = tmp_path_factory.mktemp("processes")
+    (out / "program.py").write_text(PROGRAM)
+    for start, name in ((python, "one"), (torchrun, "two")):
+        (out / name).mkdir()
+        done = start(out / "program.py", checkpoint, out / name)
+        assert done.returncode == 0, done.stderr
+        assert "printed by 0" in done.stdout and "printed by 1" not in done.stdout
+    return out / "one", out / "two"
 
 
-def test_all_test_images_in_two_processes(demo, tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    alone = python("q1_gradcam/explain.py", "--all", *demo, "--out", one)
-    shared = torchrun("q1_gradcam/explain.py", "--all", *demo, "--out", two)
-    assert alone.returncode == shared.returncode == 0, alone.stderr + shared.stderr
-    assert {path.name for path in two.iterdir()} == {"all.npz", "all.json"}
-    assert (one / "all.npz").read_bytes() == (two / "all.npz").read_bytes()
-    model, dataset = models.load(demo[1]), data.load_shapes()
+def test_batches_and_maps_are_shared(folders):
+    one, two = folders
+    alone, *parts = map(np.load, (one / "0.npz", two / "0.npz", two / "1.npz"))
+    shared = np.stack([part["labels"] for part in parts], -1).reshape(2, 20)
+    assert (shared == alone["labels"]).all()
+    for part in parts:
+        for key in ("gradcam", "lime"):
+            assert (part[key] == alone[key]).all()
+    assert results.read_json(two / "written.json")["rank"] == 0
+
+
+def test_scripts_write_the_same_results(folders, checkpoint):
+    one, two = folders
+    for name in ("all.npz", "faithfulness.npz"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+    a, b = (results.read_json(folder / "faithfulness.json") for folder in folders)
+    assert a.pop("provenance") != b.pop("provenance") and a == b
+    model, dataset = models.load(checkpoint), data.load_shapes()
     found, last = results.read_npz(two / "all.npz"), slice(-32, None)
-    x = models.to_input(dataset.x_test[last])
-    maps = gradcam.explain(model.network, x, "body.stage3")
+    maps = gradcam.explain(model.network, models.to_input(dataset.x_test[last]), "body.stage3")
     np.testing.assert_allclose(found["map"][last], maps.raw, atol=1e-6)
     assert (found["predicted"][last] == maps.target.numpy()).all()
     assert (found["label"] == dataset.y_test).all()
-    content = results.read_json(two / "all.json")
-    assert content["n"] == len(dataset.y_test) == len(found["confidence"])
-    assert content["correct"] == (found["predicted"] == dataset.y_test).sum()
 
 
-def test_maps_in_two_processes(demo, tmp_path):
-    """Three batches of Grad-CAM, the last one smaller, and LIME on three images."""
-    program = tmp_path / "maps.py"
-    program.write_text(MAPS)
-    found = torchrun(program, demo[1], tmp_path)
-    assert found.returncode == 0, found.stderr
-    model, batch = models.load(demo[1]), first_images(70)
-    x, y = models.to_input(batch.images), torch.from_numpy(batch.targets)
-    alone = gradcam.explain(model.network, x, "body.stage3", y).raw.numpy()
-    lime = EXPLAINERS["lime"].maps(model, batch.first(3), "", 0)
-    for rank in (0, 1):
-        shared = np.load(tmp_path / f"{rank}.npz")
-        assert (shared["gradcam"] == alone).all()
-        np.testing.assert_allclose(shared["lime"], lime, rtol=1e-4, atol=1e-6)
-
-
-def first_images(n):
-    images = data.load_shapes().x_test[:n]
-    return Batch(images, np.arange(n) % 10, list(range(n)))
-
-
-def test_evaluation_in_two_processes(demo, tmp_path):
-    skipped = "lime refinecam guided_backprop guided_gradcam hirescam layercam".split()
-    options = ["--only", "faithfulness", "--images", 2, *demo, "--skip", *skipped, "--out"]
-    alone = python("evaluation/run.py", *options, tmp_path / "one")
-    shared = torchrun("evaluation/run.py", *options, tmp_path / "two")
-    assert alone.returncode == shared.returncode == 0, alone.stderr + shared.stderr
-    one, two = (tmp_path / name / "faithfulness.npz" for name in ("one", "two"))
-    assert one.read_bytes() == two.read_bytes()
-    one, two = (results.read_json(path.with_suffix(".json")) for path in (one, two))
-    assert one.pop("provenance") != two.pop("provenance") and one == two
+def test_two_processes_train_as_well_as_one(folders):
+    """Only the statistics of batch norm differ: each process takes those of its own images."""
+    one, two = (results.read_json(folder / "training.json") for folder in folders)
+    assert (one["seeds"][0]["processes"], two["seeds"][0]["processes"]) == (1, 2)
+    assert two["history"][0]["loss"] == pytest.approx(one["history"][0]["loss"], rel=0.05)
+    assert two["mean"]["accuracy"] == pytest.approx(one["mean"]["accuracy"], abs=0.1)
 
 
 def test_a_lost_process_ends_the_others_with_one_line(tmp_path):

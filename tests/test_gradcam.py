@@ -180,8 +180,10 @@ def test_the_map_adds_up_to_the_logit(networks, x):
 
 @pytest.mark.parametrize("method", gradcam.METHODS)
 def test_batch_equals_one_by_one(networks, x, method):
+    """Also where gradients are off."""
     network, layer = networks["compact"], "body.stage3"
-    together = gradcam.explain(network, x, layer, None, method, batch=3)
+    with torch.inference_mode():
+        together = gradcam.explain(network, x.clone(), layer, None, method, batch=3)
     alone = [gradcam.explain(network, image[None], layer, None, method).raw for image in x]
     close(together.raw, torch.cat(alone))
     assert torch.equal(together.target, together.logits.argmax(1))
@@ -189,6 +191,7 @@ def test_batch_equals_one_by_one(networks, x, method):
 
 @pytest.mark.parametrize("method", gradcam.METHODS)
 def test_the_network_is_restored(networks, x, method):
+    """After success and after an error: modes, hooks, gradients and statistics."""
     network = copy.deepcopy(networks["resnet18"])
     network.body.layer2.train()
     network.body.conv1.weight.requires_grad_(False)
@@ -196,8 +199,6 @@ def test_the_network_is_restored(networks, x, method):
     before = snapshot(network)
     gradcam.explain(network, x, "body.layer4", None, method)
     assert snapshot(network) == before
-    with pytest.raises(UserError):
-        gradcam.explain(network, x, "body.layer4", 10, method)  # no such class
     with pytest.raises(RuntimeError):
         gradcam.explain(network, x[:, :2], "body.layer4", 1, method)  # two channels
     assert snapshot(network) == before
@@ -211,16 +212,6 @@ def snapshot(network):
         (name, p.requires_grad, None if p.grad is None else p.grad.sum().item(), p.sum().item())
         for name, p in (*network.named_parameters(), *network.named_buffers())
     ]
-
-
-@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode])
-@pytest.mark.parametrize("method", gradcam.METHODS)
-def test_works_where_gradients_are_off(networks, x, around, method):
-    arguments = ("body.stage3", None, method)
-    expected = gradcam.explain(networks["compact"], x, *arguments).raw
-    with around():
-        maps = gradcam.explain(networks["compact"], x.clone(), *arguments).raw
-    assert torch.equal(maps, expected)
 
 
 def test_upsampling_keeps_places():
@@ -238,34 +229,16 @@ def test_upsampling_keeps_places():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"layer": "body.none"}, "unknown layer 'body.none': choose body.whiten, body.stage1,"),
-        ({"layer": "body.head"}, "no feature map"),
+        ({"layer": "body.none"}, "unknown layer 'body.none': choose body.conv1, body.layer1,"),
+        ({"layer": "body.fc"}, "no feature map"),
+        ({"layer": "body.layer1.0.relu"}, "more than once"),
         ({"method": "magic"}, "unknown method"),
         ({"target": 10}, "no class 10"),
         ({"target": -1}, "no class -1"),
         ({"target": torch.tensor([1, 2])}, "as many target classes"),
+        ({"images": torch.full((1, 3, 32, 32), torch.inf)}, "images contain"),
     ],
 )
 def test_wrong_arguments(networks, x, change, message):
     with pytest.raises(UserError, match=message):
-        gradcam.explain(networks["compact"], x, **{"layer": "body.stage3"} | change)
-
-
-def test_layers_that_run_twice_and_images_that_are_not_finite_are_refused(networks, x):
-    with pytest.raises(UserError, match="more than once"):
-        gradcam.explain(networks["resnet18"], x, "body.layer1.0.relu")
-    with pytest.raises(UserError, match="images contain"):
-        gradcam.explain(networks["compact"], x / 0, "body.stage3")
-
-
-def test_grad_cam_plus_plus_depends_on_the_scale_of_the_logits():
-    """Two channels with gradients 1 and 0.2 in every cell and sums 0 and 4: for logits times c, the
-    weights are in the proportion 1 / 2 to 0.2 / (2 + 0.2 * 4 * c)."""
-    activations = torch.tensor([[[[0.5, -0.5]], [[1.0, 3.0]]]])
-    gradients = torch.tensor([1.0, 0.2])[None, :, None, None].expand(1, 2, 1, 2)
-    for scale in (1.0, 0.5):
-        found = gradcam.grad_cam_plus_plus(activations, scale * gradients)
-        expected = activations[0, 0] / 2 + activations[0, 1] * 0.2 / (2 + 0.8 * scale)
-        assert torch.allclose(found / found.max(), (expected / expected.max())[None])
-    same = gradcam.grad_cam(activations, gradients), gradcam.grad_cam(activations, gradients / 2)
-    assert torch.allclose(same[0] / same[0].max(), same[1] / same[1].max())
+        gradcam.explain(networks["resnet18"], **{"images": x, "layer": "body.layer4"} | change)

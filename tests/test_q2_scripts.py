@@ -14,13 +14,18 @@ from q2_lime import core, explain_text, linear, text, train_text
 OUT = ROOT / "outputs/q2_lime/text"
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory, script):
+def demo(tmp_path_factory):
     out = tmp_path_factory.mktemp("text")
-    ran = script("q2_lime/train_text.py", "--dataset", "corpus", "--out", out)
-    assert ran.returncode == 0, ran.stderr
-    ran = script("q2_lime/explain_text.py", "--models", out)
-    assert ran.returncode == 0 and "Warning" not in ran.stderr, ran.stderr
+    for module, *options in (
+        (train_text, "--dataset", "corpus", "--out"),
+        (explain_text, "--models"),
+    ):
+        ran = call(module, *options, out)
+        assert ran.returncode == 0 and "Warning" not in ran.stderr, ran.stderr
     return out
 
 
@@ -60,10 +65,11 @@ def test_an_explanation_is_reproducible_alone(demo):
 
 
 def test_user_texts(demo, script, tmp_path):
+    """A file, the standard input and an empty text."""
     path = tmp_path / "a$_$b.txt"  # not a formula
     path.write_bytes(b"Through the telescope we saw a comet.\r\n\r\nThen the lunar eclipse.")
     options = ("--models", demo, "--out", tmp_path)
-    ran = script("q2_lime/explain_text.py", "--text", path, *options)
+    ran = call(explain_text, "--text", path, *options)
     assert ran.returncode == 0 and "astronomy" in ran.stdout, ran.stderr
     stored = tmp_path / "user/a$_$b_svm.json"
     sample = json.loads(stored.read_text())
@@ -72,7 +78,7 @@ def test_user_texts(demo, script, tmp_path):
     options = ("--text", "-", "--samples", "200", *options)
     ran = script("q2_lime/explain_text.py", *options, input=path.read_text())
     assert ran.returncode == 0 and "astronomy" in ran.stdout, ran.stderr
-    ran = script("q2_lime/explain_text.py", "--models", demo, "--text", "")
+    ran = call(explain_text, "--models", demo, "--text", "")
     assert ran.returncode == 2 and ran.stderr.startswith("error: the text is empty"), ran.stderr
 
 
@@ -95,7 +101,6 @@ def test_user_errors_give_one_line_and_status_2(demo, tmp_path, content, options
     assert ran.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
 def test_accuracies_of_the_committed_models(newsgroups):
     stored, labels = json.loads((OUT / "evaluation.json").read_text()), np.array(newsgroups.y_test)
     texts = train_text.variants(newsgroups.test)
@@ -106,7 +111,6 @@ def test_accuracies_of_the_committed_models(newsgroups):
             assert accuracy == pytest.approx(stored["models"][kind][f"accuracy{end}"], abs=1e-5)
 
 
-@pytest.mark.slow
 def test_committed_explanations(newsgroups):
     samples = json.loads((OUT / "explanations.json").read_text())["samples"]
     for kind in linear.KINDS:

@@ -19,14 +19,6 @@ def test_each_image_depends_only_on_seed_and_number(made):
     assert not np.array_equal(synthetic.make_shapes(1, seed=8).images[0], made.images[0])
 
 
-def test_no_shape_is_cut_off(made):
-    area = made.ground_truth.sum((1, 2))
-    assert area.min() >= 20 and area.max() <= 140
-    border = made.ground_truth.copy()
-    border[:, 1:-1, 1:-1] = False
-    assert not border.any()
-
-
 def test_only_the_shape_reveals_the_class(made):
     """With a box of fixed size over the shape, linear classifiers stay at chance (10%)."""
     images = made.images.astype(float) / 255

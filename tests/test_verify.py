@@ -22,36 +22,30 @@ def test_numbers_are_compared_exactly_or_within_a_tolerance():
     ]
 
 
-@pytest.mark.parametrize(
-    "new", [{"a": 4, "b": [1.0]}, {"a": 3}, {"a": 3, "b": [1.0, 2.0]}, {"a": 3, "b": [None]}]
-)
-def test_counts_and_missing_values_have_to_be_the_same_everywhere(new):
-    assert len(list(differences({"a": 3, "b": [1.0]}, new, 1e-3))) == 1
-
-
-def test_arrays_are_compared():
-    old = {"maps": np.ones((2, 2), np.float32), "words": np.array(["a", "b"])}
-    assert list(differences(old, old, 0.0)) == []
-    assert list(differences(old, old | {"maps": old["maps"] + 1e-4}, 1e-3)) == []
-    assert list(differences(old, old | {"maps": old["maps"] + 1e-2}, 1e-3)) == ["array maps"]
-    assert list(differences(old, old | {"maps": np.ones(4)}, 1e-3)) == ["array maps"]
-    assert list(differences(old, old | {"words": np.array(["a", "c"])}, 1e-3)) == ["array words"]
+def test_counts_missing_values_and_arrays_are_compared():
+    old = {"a": 3, "b": [1.0], "maps": np.ones((2, 2), np.float32), "words": np.array(["a", "b"])}
+    for change in ({}, {"maps": old["maps"] + 1e-4}):
+        assert list(differences(old, old | change, 1e-3)) == []
+    for change in (
+        {"a": 4},
+        {"b": [1.0, 2.0]},
+        {"b": [None]},
+        {"maps": old["maps"] + 1e-2},
+        {"maps": np.ones(4)},
+        {"words": np.array(["a", "c"])},
+    ):
+        assert len(list(differences(old, old | change, 1e-3))) == 1
 
 
 @pytest.mark.parametrize(
     "command",
     [
         "rm -rf outputs",
-        "python -c 'print(1)'",
         "python ../q1_gradcam/evaluate.py",
-        "python /elsewhere/q1_gradcam/evaluate.py",
         "python q1_gradcam/evaluate.py; true",  # the script's name would end in a semicolon
         "python report/build.py",
         "python 'q1_gradcam/evaluate.py",
-        "python",
-        "",
         None,
-        7,
     ],
 )
 def test_other_commands_are_refused(tmp_path, command):
@@ -59,13 +53,6 @@ def test_other_commands_are_refused(tmp_path, command):
     path.write_text(json.dumps({"provenance": {"command": command}}))
     with pytest.raises(UserError):
         command_of(path)
-
-
-def test_files_that_are_no_results_are_user_errors(script, tmp_path):
-    (tmp_path / "a.json").write_text("{")
-    (tmp_path / "b.json").write_text("{}")
-    done = script("report/verify.py", tmp_path / "a.json", tmp_path / "b.json", tmp_path / "c.json")
-    assert done.returncode == 2 and done.stdout.count("not verified") == 3 and not done.stderr
 
 
 @pytest.mark.slow
@@ -81,3 +68,6 @@ def test_a_falsified_number_is_found(script, shapes_model, tmp_path):
     same, different = done.stdout.splitlines()
     assert "evaluation.json: the same" in same
     assert "1 differences, the first: accuracy was" in different
+    (tmp_path / "c.json").write_text("{")
+    done = script("report/verify.py", tmp_path / "c.json", tmp_path / "missing.json")
+    assert done.returncode == 2 and done.stdout.count("not verified") == 2 and not done.stderr
