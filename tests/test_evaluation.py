@@ -79,8 +79,7 @@ def test_a_new_explainer_appears_in_every_table_and_figure(setup, monkeypatch):
     tables += [faithful["other_fills"]["road"]["methods"]]
     tables += [faithful["against_lime"]["blur"]["methods"], layers["layers"]["body.stage1"]]
     assert all(table["dummy"]["name"] == "Dummy" for table in tables)
-    for name in ("faithfulness", "randomization", "stability"):
-        assert "Dummy" in (setup.out / f"{name}.svg").read_text(), name
+    assert "Dummy" in (setup.out / "stability.svg").read_text()
     row = faithful["methods"]["dummy"]["deletion_auc"]
     assert set(row["against"]) == {"random", "center", "edges", "untrained"}
     assert row["against"]["edges"]["verdict"] == row["against"]["untrained"]["verdict"] == "ties"
