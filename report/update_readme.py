@@ -71,7 +71,8 @@ ROWS = {
     "{networks[0][variants][captum][forward_passes]:.2f}; pytorch-grad-cam: "
     "{networks[0][variants][pytorch-grad-cam][forward_passes]:.2f}",
     "q2_lime/text/leak": "LIME's weight outside the body of posts | "
-    "{models[svm][outside_body]:.0%} | share of the words there: "
+    "{models[svm][outside_body]:.0%} | 95% interval {models[svm][outside_body_interval][0]:.0%} to "
+    "{models[svm][outside_body_interval][1]:.0%}; share of the words there: "
     "{models[svm][outside_body_words]:.0%}",
 }
 
