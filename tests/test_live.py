@@ -16,8 +16,8 @@ from q1_gradcam import gradcam
 from q2_lime import core, images, stability, verdicts
 from report.live import build
 
-MADE = synthetic.make_shapes(200, seed=2)
-PARTS = (MADE.images, MADE.labels) * 2  # training and test images
+TRAIN, TEST = synthetic.make_shapes(50, seed=1), synthetic.make_shapes(1000, seed=2)
+PARTS = (TRAIN.images, TRAIN.labels, TEST.images, TEST.labels)
 DATASET = data.Dataset("shapes", tuple("abcdefghij"), *PARTS, "a test", "hash")
 WIDTHS = (8, 11, 6)
 HOSTILE = "<img src=x onerror=window.owned=1>.png"
@@ -59,6 +59,7 @@ def flat(batch: np.ndarray) -> list:
     return batch.reshape(len(batch), -1).tolist()
 
 
+@pytest.mark.slow
 def test_networks_and_maps_agree_with_pytorch(tmp_path):
     networks = [*map(models.load, build.NETWORKS), small_network(2)]
     build.build(tmp_path / "live.html", networks, DATASET)
@@ -158,6 +159,7 @@ def examples(page):
         yield values, d, settings, unchanged
 
 
+@pytest.mark.slow
 def test_the_verdict_is_that_of_python(page):
     found_all = set()
     for values, d, settings, unchanged in examples(page):

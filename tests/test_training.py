@@ -162,6 +162,7 @@ def test_calibration_error_by_hand():
 SMALL = ("--dataset", "shapes", "--held-out", 100, "--device", "cpu", "--train-size", 300)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
     """Interrupted in the second epoch of the second seed, it equals an uninterrupted run."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
