@@ -242,3 +242,16 @@ def test_upsampling_keeps_places():
 def test_wrong_arguments(networks, x, change, message):
     with pytest.raises(UserError, match=message):
         gradcam.explain(networks["resnet18"], **{"images": x, "layer": "body.layer4"} | change)
+
+
+def test_grad_cam_plus_plus_depends_on_the_scale_of_the_logits():
+    """Two channels with gradients 1 and 0.2 in every cell and sums 0 and 4: for logits times c, the
+    weights are in the proportion 1 / 2 to 0.2 / (2 + 0.2 * 4 * c)."""
+    activations = torch.tensor([[[[0.5, -0.5]], [[1.0, 3.0]]]])
+    gradients = torch.tensor([1.0, 0.2])[None, :, None, None].expand(1, 2, 1, 2)
+    for scale in (1.0, 0.5):
+        found = gradcam.grad_cam_plus_plus(activations, scale * gradients)
+        expected = activations[0, 0] / 2 + activations[0, 1] * 0.2 / (2 + 0.8 * scale)
+        assert torch.allclose(found / found.max(), (expected / expected.max())[None])
+    same = gradcam.grad_cam(activations, gradients), gradcam.grad_cam(activations, gradients / 2)
+    assert torch.allclose(same[0] / same[0].max(), same[1] / same[1].max())

@@ -130,6 +130,14 @@ def test_user_images_are_explained_and_never_overwritten(shapes_model, tmp_path)
     assert len(list(user.iterdir())) == 9 + 0 + 2 + 2
 
 
+def test_a_shipped_image_is_explained_by_the_committed_network(tmp_path):
+    image = ROOT / "examples/airplane.png"
+    done = call(explain, "--image", image, "--out", tmp_path)
+    assert "airplane.png  airplane 9" in done.stdout and "Grad-CAM" in done.stdout, done.stderr
+    done = call(explain, "--list-layers")
+    assert "body.stage3 " in done.stdout and "8 x 8, 256 channels  (default)" in done.stdout
+
+
 def test_an_imagenet_model_is_explained_at_full_size(imagenet_model, tmp_path):
     """The map of a layer inside a folded chain is that of the network without folding."""
     options = ("--image", ROOT / "examples/airplane.png", "--out", tmp_path, "--save-maps")

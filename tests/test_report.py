@@ -108,3 +108,32 @@ def test_typed_results_are_found():
 def test_the_tables_in_the_readme_are_those_of_the_results():
     text = update_readme.README.read_text(encoding="utf-8")
     assert update_readme.updated(text) == text
+
+
+def test_a_folder_without_results_is_refused(script, tmp_path):
+    done = script("report/build.py", "--outputs", tmp_path, "--draft", "--out", tmp_path / "a.pdf")
+    assert done.returncode == 2 and "there are no results" in done.stderr
+    assert not (tmp_path / "a.pdf").exists()
+
+
+def test_claims_have_different_names():
+    text = "".join(path.read_text(encoding="utf-8") for path in CHAPTERS)
+    names = re.findall(r'\bid: "([\w-]+)"', text)
+    assert len(names) > 30 and len(names) == len(set(names))
+
+
+def test_the_measured_numbers_of_docs_scaling():
+    text = (results.ROOT / "docs/scaling.md").read_text(encoding="utf-8")
+    names = ("q1_gradcam/training", "q1_gradcam/resnet18/training", "evaluation/speed_gradcam")
+    *trainings, speed = (results.read_json(results.OUTPUTS / f"{name}.json") for name in names)
+    lime = results.read_json(results.OUTPUTS / "evaluation/speed_lime.json")
+    ours = lime["images"]["median"]["ours"]
+    flops = [f"{training['flops_per_image'] / 1e9:.2f} GFLOP" for training in trainings]
+    memory = [f"{training['peak_memory_bytes'] / 1e9:.1f} GB" for training in trainings]
+    times = [
+        f"{1000 * network['variants']['this project']['seconds'] / speed['images']:.2f} ms"
+        for network in speed["networks"]
+    ]
+    for row in (flops, memory, times):
+        assert f"| {row[0]} | {row[1]} |" in text
+    assert f"{ours['model_calls']:.0f} model calls and {ours['seconds']:.2f} s per" in text
