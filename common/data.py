@@ -180,7 +180,8 @@ def read_image(path: str | Path) -> np.ndarray:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return np.asarray(image.convert("RGB"))
     except UnidentifiedImageError:
-        raise UserError(f"{path} is not an image: use {', '.join(FORMATS)}") from None
+        formats = ", ".join(FORMATS)
+        raise UserError(f"{path} can't be read as an image: use {formats}") from None
     except Image.DecompressionBombError:
         limit = f"{MAX_PIXELS // 10**6} million pixels"
         raise UserError(f"{path} has more than {limit}: make it smaller first") from None

@@ -52,6 +52,7 @@ def attempt(
     `prepare` is called in the copy before the script, which is killed after the given seconds.
     """
     log = folder / "stderr"
+    shutil.rmtree(folder / "out", ignore_errors=True)
     child = os.fork()
     if child == 0:
         status = 70
@@ -65,18 +66,20 @@ def attempt(
             runpy.run_path(sys.argv[0], run_name="__main__")
             status = 0
         except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else 0
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
         finally:
             sys.stderr.flush()
             os._exit(status)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     errors, wrong = log.read_text(errors="replace").splitlines(), []
     for path in (folder / "out").rglob("*.*"):
+        if path.suffix == ".part" and not kill_after:  # after a kill, the next run removes it
+            wrong.append(f"{path.name} is left")
         try:
             READERS.get(path.suffix, str)(path)
         except cli.UserError as error:
             wrong.append(str(error))
-    if code not in STATUSES and not (code < 0 and kill_after):
+    if code not in STATUSES and not (kill_after and code == -signal.SIGALRM):
         wrong.append(f"status {code}: {errors[-1:]}")
     if len(errors) > 1:
         wrong.append(f"{len(errors)} lines of errors, the last: {errors[-1]}")

@@ -4,9 +4,9 @@
     python q1_gradcam/ladder.py --resume        continues an interrupted run
     python q1_gradcam/ladder.py --seeds 0       one training for each recipe
 
-Each recipe changes one thing in the recipe before it. Trains the compact network on 45,000 images
-and evaluates it on the 5,000 held-out ones; the test set is not used. Writes OUT/ladder.json and
-ladder.svg after each training.
+Each recipe is that of the row before it with the changes that LADDER lists. Trains the compact
+network on 45,000 images and evaluates it on the 5,000 held-out ones; the test set is not used.
+Writes OUT/ladder.json and ladder.svg after each training.
 """
 
 from typing import Any

@@ -61,11 +61,11 @@ ROWS = {
     "{images[median][ours_quarter][jaccard]:.2f} | package, same segments: "
     "{images[median][package_on_our_segments][seconds]:.2f} s, "
     "{images[median][package_on_our_segments][jaccard]:.2f}",
-    "evaluation/speed_text": "LIME on a post, from the same masks as the `lime` package, with the "
-    "same weights | {median_seconds[ours]:.2f} s | package: {median_seconds[package]:.1f} s; at "
-    "least {lowest_ratio:.0f} times as fast on every post",
-    "evaluation/faults": "damaged files, odd arguments, kills that end in one line, nothing "
-    "half-written | {held:,} | of {tried:,} attempts",
+    "evaluation/speed_text": "LIME on a post, with the masks of the `lime` package (largest "
+    "difference of the weights {largest_difference:.0e}) | {median_seconds[ours]:.2f} s | package: "
+    "{median_seconds[package]:.1f} s; at least {lowest_ratio:.0f} times as fast on every post",
+    "evaluation/faults": "runs on damaged files, with odd arguments, or killed that end without a "
+    "traceback and without damaged results | {held:,} | of {tried:,} attempts",
     "evaluation/speed_gradcam": "time of Grad-CAM, in forward passes | "
     "{networks[0][variants][this project][forward_passes]:.2f} | Captum: "
     "{networks[0][variants][captum][forward_passes]:.2f}; pytorch-grad-cam: "

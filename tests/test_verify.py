@@ -41,10 +41,13 @@ def test_counts_missing_values_and_arrays_are_compared():
     "command",
     [
         "rm -rf outputs",
+        "python -c 'print(1)'",
         "python ../q1_gradcam/evaluate.py",
+        "python /elsewhere/q1_gradcam/evaluate.py",
         "python q1_gradcam/evaluate.py; true",  # the script's name would end in a semicolon
         "python report/build.py",
         "python 'q1_gradcam/evaluate.py",
+        "python",
         None,
     ],
 )
