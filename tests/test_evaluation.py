@@ -220,3 +220,41 @@ def test_user_errors(tmp_path, shapes_model, module, arguments):
     found = call(module, *arguments, "--out", tmp_path)
     assert found.returncode == 2 and found.stderr.startswith("error:")
     assert found.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_an_explainer_with_a_limit_gets_the_first_images(setup):
+    batch = setup.test_batch(20)
+    few = EXPLAINERS["lime"].select(batch, "shapes")
+    assert few.keys == batch.keys[:2] == setup.test_batch(2).keys
+    for key in ("random", "random_fine", "random_squares"):
+        maps = EXPLAINERS[key].maps(setup.model, batch, "body.stage3", 0)
+        assert (EXPLAINERS[key].maps(setup.model, few, "body.stage3", 0) == maps[:2]).all()
+
+
+def test_layers_are_chosen_on_held_out_images(setup):
+    found = experiments.layers(setup, 20)
+    assert found["chosen_by_rule"] in found["layers"]
+    assert found["layers"]["body.stage1"]["gradcam"]["grid"] == [16, 16]
+    assert "guided_gradcam" not in found["layers"]["body.stage1"]
+    unknown = replace(setup, model=replace(setup.model, training={}))
+    with pytest.raises(experiments.cli.UserError, match="held-out"):
+        experiments.layers(unknown, 20)
+
+
+def test_the_preferred_map_wins_by_both_areas():
+    sample = {"confidence": 1.0, "gradcam_deletion_auc": 0.3, "gradcam_insertion_auc": 0.5}
+    for deletion, insertion, expected in (
+        *((0.2, 0.6, "lime"), (0.4, 0.4, "gradcam")),
+        *((0.2, 0.4, "neither"), (0.28, 0.6, "neither")),
+    ):
+        lime = {"lime_deletion_auc": deletion, "lime_insertion_auc": insertion}
+        assert compare.preferred(sample | lime) == expected
+
+
+@pytest.mark.slow
+def test_the_marked_data_set_differs_in_training_images_of_one_class(cifar10):
+    planted = data.with_shortcut(cifar10)
+    changed = (planted.x_train != cifar10.x_train).any((1, 2, 3))
+    number = cifar10.classes.index(synthetic.MARKED_CLASS)
+    assert changed.sum() == 4000 and (cifar10.y_train[changed] == number).all()
+    assert planted.x_test is cifar10.x_test and planted.sha256 != cifar10.sha256

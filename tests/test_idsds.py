@@ -70,3 +70,12 @@ def test_refinecam_agrees_with_pytorch_grad_cam(setup):
     theirs = method(models.to_input(images), [ClassifierOutputTarget(int(k)) for k in targets])
     for a, b in zip(ours, theirs, strict=True):
         assert spearmanr(a.ravel(), b.ravel()).statistic > 0.9
+
+
+def test_patches_of_training_images():
+    shown = idsds.random_patches(400, torch.Generator().manual_seed(0))
+    assert shown.shape == (400, 1, 32, 32)
+    counts = (~shown).sum((1, 2, 3)) / 64
+    assert set(counts.tolist()) == set(range(idsds.MOST_DELETED + 1))
+    blocks = shown.view(400, 4, 8, 4, 8).float().mean((2, 4))
+    assert ((blocks == 0) | (blocks == 1)).all()

@@ -217,3 +217,11 @@ def test_committed_results_can_be_recomputed(cifar10):
         target = model.classes.index(samples[k]["predicted"])
         raw = gradcam.explain(model.network, x, samples[k]["layer"], target).raw[0].numpy()
         assert np.abs(raw - arrays["map"][k]).max() <= 1e-3 * np.abs(arrays["map"][k]).max()
+
+
+def test_uncertain_bins_by_hand():
+    """Of three bins, those at 0.5 (two images) and 0.9 (six images) count."""
+    diagram = {"confidence": [None, 0.5, 0.9, 0.99], "accuracy": [None, 0.0, 1.0, 1.0]}
+    content = evaluate.uncertain(diagram | {"count": [0, 2, 6, 100]})
+    assert (content["n"], content["accuracy"]) == (8, 0.75)
+    assert content["confidence"] == pytest.approx(0.8)

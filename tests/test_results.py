@@ -1,5 +1,6 @@
 """Results files and checkpoints are whole and readable; damaged and harmful ones are refused."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -7,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from common import figures, models, results
+from common import cli, figures, models, results
 from common.cli import UserError
 
 import numpy as np
@@ -195,3 +196,14 @@ def test_flipped_bits_in_a_checkpoint_are_noticed(model, tmp_path):
             expected = model.network.state_dict()
             assert all(torch.equal(expected[key], value) for key, value in state.items())
     assert refused > 50
+
+
+def test_results_of_other_options_go_to_another_folder():
+    defaults = {"seed": 0, "kinds": ["a", "b"], "weights": None}
+
+    def folder(**options):
+        return cli.out_folder(Path("out"), argparse.Namespace(**options), defaults).as_posix()
+
+    assert folder(seed=0, kinds=None, weights=None) == "out"
+    other = folder(seed=3, kinds=["b", "c"], weights=Path("x/y.pt"))
+    assert other == "out/other/seed-3_kinds-b-c_weights-x-y.pt"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import call
 
-from q1_gradcam import ablate, calibration, cost, loader, optimizers, recipes, train
+from q1_gradcam import ablate, calibration, cost, ladder, loader, optimizers, recipes, train
 
 MEAN, STD = (0.5,) * 3, (0.2,) * 3
 
@@ -229,3 +229,33 @@ def test_the_ablation_resumes(tmp_path, cifar10, monkeypatch):
     correct = results.read_npz(tmp_path / "ablation.npz")["right"]
     accuracy = [row["accuracy"] for row in trainings]
     assert correct[:, 0].mean(1) == pytest.approx(accuracy, rel=1e-5)
+
+
+def test_batch_norm_scales_have_no_weight_decay():
+    network = models.build("resnet18", 10, MEAN, STD, {})
+    sgd, _ = optimizers.make(network, recipes.recipe("resnet18", "cifar10"))
+    decay = {id(p): group["weight_decay"] for group in sgd.param_groups for p in group["params"]}
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert all(decay[id(m.weight)] == 0 and decay[id(m.bias)] > 0 for m in norms)
+
+
+def test_the_ladder_compares_a_recipe_with_the_one_before_on_the_seeds_that_both_have():
+    first, second = list(ladder.recipes())[:2]
+    recipes = ladder.recipes()
+
+    def training(name, seed, accuracy):
+        row = {"recipe": recipes[name], "seed": seed, "accuracy": accuracy, "train_flops": 1e15}
+        return row | {"accuracy_mirror": accuracy + 0.01, "seconds": 60.0}
+
+    rows = ladder.summary(
+        [training(first, 0, 0.90), training(first, 1, 0.94), training(second, 1, 0.95)]
+    )
+    assert [row["name"] for row in rows] == [first, second]
+    assert rows[0]["accuracy"] == {
+        "mean": pytest.approx(0.92),
+        "lowest": 0.90,
+        "highest": 0.94,
+        "gain": None,
+    }
+    assert rows[1]["accuracy"]["gain"] == pytest.approx(0.01) and rows[1]["seeds"] == [1]
+    assert rows[1]["accuracy_mirror"]["mean"] == pytest.approx(0.96)
