@@ -67,17 +67,17 @@ def test_a_new_explainer_appears_in_every_table_and_figure(setup, monkeypatch):
     )
     for name in skipped:
         monkeypatch.delitem(EXPLAINERS, name)
-    names = ("faithfulness", "layers", "randomization", "stability", "shapes")
+    names = ("faithfulness", "randomization", "stability", "shapes")
     options = ("--model", setup.out / "shapes/model.pt", "--images", 3, "--out", setup.out)
     for only in (names[:1], names[1:]):
         done = call(run, *options, "--only", *only)
         assert done.returncode == 0, done.stderr
         monkeypatch.delitem(EXPLAINERS, "lime", raising=False)  # slow; one table is enough
     contents = {name: results.read_json(setup.out / f"{name}.json") for name in names}
-    faithful, layers = contents["faithfulness"], contents.pop("layers")
+    faithful = contents["faithfulness"]
     tables = [content["methods"] for content in contents.values()]
     tables += [faithful["other_fills"]["road"]["methods"]]
-    tables += [faithful["against_lime"]["blur"]["methods"], layers["layers"]["body.stage1"]]
+    tables += [faithful["against_lime"]["blur"]["methods"]]
     assert all(table["dummy"]["name"] == "Dummy" for table in tables)
     assert "Dummy" in (setup.out / "stability.svg").read_text()
     row = faithful["methods"]["dummy"]["deletion_auc"]
@@ -86,7 +86,6 @@ def test_a_new_explainer_appears_in_every_table_and_figure(setup, monkeypatch):
     scores = results.read_npz(setup.out / "faithfulness.npz")["mean/gradcam/deletion_auc"]
     mean = faithful["methods"]["gradcam"]["deletion_auc"]["mean"]
     assert scores.mean() == pytest.approx(mean, rel=1e-5)
-    assert layers["chosen_by_rule"] in layers["layers"]
 
 
 def test_methods_find_the_shapes(setup):

@@ -35,9 +35,7 @@ def small():
     head = nn.Linear(8 * 14 * 14, 10)
     network = nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), head).eval()
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
-    return imagenet.ImageModel(
-        network, "small", "a test", mean, std, 32, tuple("abcdefghij"), "", False
-    )
+    return imagenet.ImageModel(network, "small", "a test", mean, std, 32, tuple("abcdefghij"), "")
 
 
 @pytest.mark.parametrize("segmentation", images.SEGMENTATIONS)

@@ -16,9 +16,7 @@ from q1_gradcam import gradcam
 from q2_lime import core, images, stability, verdicts
 from report.live import build
 
-TRAIN, TEST = synthetic.make_shapes(50, seed=1), synthetic.make_shapes(1000, seed=2)
-PARTS = (TRAIN.images, TRAIN.labels, TEST.images, TEST.labels)
-DATASET = data.Dataset("shapes", tuple("abcdefghij"), *PARTS, "a test", "hash")
+DATASET = replace(data.load_shapes(), classes=tuple("abcdefghij"))
 WIDTHS = (8, 11, 6)
 HOSTILE = "<img src=x onerror=window.owned=1>.png"
 expect.set_options(timeout=60_000)
