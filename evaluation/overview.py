@@ -1,4 +1,4 @@
-"""All methods on the same six images: what the tables compare, to look at."""
+"""A choice of methods on the same six images, to look at."""
 
 from dataclasses import dataclass
 from pathlib import Path

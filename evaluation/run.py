@@ -1,6 +1,6 @@
 """Evaluates explanation methods on the committed networks, beside baselines.
 
-    python evaluation/run.py                           everything, 20 minutes on two cores
+    python evaluation/run.py                           everything, 50 minutes on two cores
     python evaluation/run.py --only stability shapes   some experiments
     python evaluation/run.py --images 100              fewer images: faster, wider intervals
     python evaluation/run.py --skip lime               without LIME: faster
@@ -15,7 +15,7 @@
     shapes         do maps point at the ground truth of the built-in images?
     shortcut       do maps point at a mark that networks have learned to rely on?
     networks       do the maps of two networks agree?
-    overview       all methods on six images, drawn side by side
+    overview       a choice of methods on six images, drawn side by side
 
 All experiments but mistakes and networks, which are about Grad-CAM, cover the methods of
 evaluation/explainers.py (LIME on fewer images, because it is slow). Writes OUT/EXPERIMENT.json and

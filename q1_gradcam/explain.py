@@ -9,7 +9,7 @@
     python q1_gradcam/explain.py --all                      every test image, maps without figures
     torchrun --nproc-per-node 2 q1_gradcam/explain.py --all        two processes, the same result
 
-Takes half a minute on two cores. The test images are drawn at random from all that qualify. The
+Takes a minute on two cores. The test images are drawn at random from all that qualify. The
 incorrect ones have two maps, of the predicted and of the true class. Writes OUT/explanations.json,
 OUT/explanations.npz and OUT/figures/*.png. With --image, writes OUT/user/NAME.png, NAME.json and,
 with --save-maps, NAME.npz; with --all, OUT/all.json and OUT/all.npz. OUT is the checkpoint's folder

@@ -196,8 +196,10 @@ class Explanation(Surrogate):
 
 
 def evaluate(value_function: ValueFunction, masks: np.ndarray) -> np.ndarray:
-    """The model's values (n, K) for masks (n, d). Raises UserError unless all are finite."""
+    """The model's values (n, K) for masks (n, d). Raises UserError for others, or if not finite."""
     values = np.asarray(value_function(masks), float)
+    if values.ndim != 2 or len(values) != len(masks):
+        raise UserError(f"the values have shape {values.shape}, not (n, K) for {len(masks)} masks")
     if not np.isfinite(values).all():
         n = (~np.isfinite(values).all(1)).sum()
         raise UserError(f"the model's output is not finite for {n} of {len(masks)} masked inputs")

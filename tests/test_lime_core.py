@@ -255,6 +255,7 @@ def test_undecided_means_that_the_threshold_lies_in_the_range():
     [
         (lambda masks: np.where(masks[:, :1], 1.0, np.inf), 0.54, "not finite"),
         (lambda masks: np.full((len(masks), 1), np.nan), 0.54, "not finite"),
+        (lambda masks: np.ones(len(masks)), 0.54, "shape"),
         (linear, 0.05, "no mask hides"),
     ],
 )
