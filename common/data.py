@@ -1,6 +1,7 @@
 """Images as uint8 arrays: CIFAR-10, CIFAR-10 with planted marks, built-in shapes, user images."""
 
 import hashlib
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -163,7 +164,7 @@ def read_image(path: str | Path) -> np.ndarray:
     if not path.is_file():
         raise UserError(f"there is no image {path}")
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             image.load()
@@ -181,7 +182,7 @@ def read_image(path: str | Path) -> np.ndarray:
             return np.asarray(image.convert("RGB"))
     except UnidentifiedImageError:
         formats = ", ".join(FORMATS)
-        raise UserError(f"{path} can't be read as an image: use {formats}") from None
+        raise UserError(f"{path} is not an image that can be read: use {formats}") from None
     except Image.DecompressionBombError:
         limit = f"{MAX_PIXELS // 10**6} million pixels"
         raise UserError(f"{path} has more than {limit}: make it smaller first") from None
