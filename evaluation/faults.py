@@ -1,6 +1,6 @@
 """Attacks the scripts with damaged files, odd images and arguments, and kills.
 
-    python evaluation/faults.py                 2,000 attempts, half an hour
+    python evaluation/faults.py                 2,000 attempts, a quarter of an hour
     python evaluation/faults.py --attempts 50   fewer
 
 An attempt is held if the script ends within 60 seconds with a documented status and at most one
