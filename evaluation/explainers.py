@@ -61,8 +61,8 @@ class Explainer:
         return batch.first(self.max_images.get(experiment, len(batch)))
 
 
-def gradient_method(method: str) -> Maps:
-    """The `maps` function of one of gradcam.METHODS."""
+def from_gradcam(method: str, kind: str) -> Explainer:
+    """One of gradcam.METHODS."""
 
     def maps(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
         device = next(model.network.parameters()).device
@@ -75,7 +75,7 @@ def gradient_method(method: str) -> Maps:
 
         return np.concatenate(distributed.share(explain, range(0, len(batch), gradcam.BATCH)))
 
-    return maps
+    return Explainer(gradcam.NAMES.get(method, method), kind, maps)
 
 
 def lime_explanations(
@@ -146,18 +146,12 @@ def _rng(seed: int, purpose: str) -> np.random.Generator:
 
 LIME_IMAGES = {"faithfulness": 50, "idsds": 50, "shapes": 100, "shortcut": 50}
 LIME_IMAGES |= {"randomization": 12, "stability": 12}  # explained more than ten times each
-NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++"}
-NAMES |= {"hirescam": "HiResCAM", "layercam": "LayerCAM"}
 # Every CAM method but the one that shows what speaks against a class.
 EXPLAINERS = {
-    key: Explainer(NAMES.get(key, key), "layer", gradient_method(key))
-    for key in gradcam.LAYER_METHODS
-    if key != "counterfactual"
+    key: from_gradcam(key, "layer") for key in gradcam.LAYER_METHODS if key != "counterfactual"
 } | {
     "refinecam": Explainer("RefineCAM", "pixels", refine_cam),
-    "input_gradient": Explainer("Input gradient", "pixels", gradient_method("input_gradient")),
-    "guided_backprop": Explainer("Guided backprop", "pixels", gradient_method("guided_backprop")),
-    "guided_gradcam": Explainer("Guided Grad-CAM", "pixels", gradient_method("guided_gradcam")),
+    **{key: from_gradcam(key, "pixels") for key in gradcam.PIXEL_METHODS},
     "lime": Explainer("LIME", "LIME", lime, LIME_IMAGES),
     "random": Explainer("Noise (coarse)", "baseline", random_coarse),
     "random_fine": Explainer("Noise (pixels)", "baseline", random_fine),

@@ -65,6 +65,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.images == 1:
         parser.error("--images 1: an interval needs at least two")
+    if args.model != MODEL and set(args.only) <= {"shapes", "shortcut"}:
+        parser.error("--model: shapes and shortcut have networks of their own, in OUT")
     defaults = {"model": MODEL, "images": None, "skip": [], "seed": 0}
     args.out = args.out or cli.out_folder(OUT, args, defaults)
     cli.keep_freed_memory()
@@ -73,9 +75,9 @@ def main() -> None:
     device = distributed.start(cli.pick_device(args.device))
     out = results.output_folder(args.out)
     model = models.load(args.model, device)
-    needs = {"shortcut", "networks", "overview"} & set(args.only)
+    needs = [name for name in ("shortcut", "networks", "overview") if name in args.only]
     if needs and model.dataset == "shapes":
-        raise cli.UserError(f"{needs.pop()} needs a CIFAR-10 network: use --only for other parts")
+        raise cli.UserError(f"only for CIFAR-10 networks: {', '.join(needs)} (see --only)")
     with distributed.first_alone():
         dataset = data.load(model.dataset, args.data)
     setup = experiments.Setup(model, dataset, args.seed, out, device)

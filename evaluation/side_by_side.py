@@ -46,7 +46,7 @@ def explain(args, device) -> None:
 
 
 def explain_with_lime(
-    model, gradcam: user_images.Explained, name: str, digest: str
+    model, gradcam: user_images.ExplainedImage, name: str, digest: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """LIME for the class and the pixels of a Grad-CAM explanation: segments (H, W), weights (d,),
     and the entry for the results file."""
@@ -78,7 +78,7 @@ def similarity(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> dict[s
     }
 
 
-def figure(gradcam: user_images.Explained, segments: np.ndarray, weights: np.ndarray, rows):
+def figure(gradcam: user_images.ExplainedImage, segments: np.ndarray, weights: np.ndarray, rows):
     """Image, Grad-CAM, and LIME's weights; below, the rows of the summary."""
     lines = []
     for label, text in rows:

@@ -115,7 +115,8 @@ def main() -> None:
         content |= samples.pointing(explained, dataset.ground_truth_test)
 
     where = f" at {explained.layer}" if explained.layer else ""
-    note = "{}{}, {} x {}".format(args.method, where, *explained.raw.shape[1:])
+    name = gradcam.NAMES.get(args.method, args.method)
+    note = "{}{}, {} x {}".format(name, where, *explained.raw.shape[1:])
     written = write_sheets(explained, rows, dataset, model.classes, note, out / "figures")
     if args.method == "gradcam":
         written.append(write_worked_example(model, dataset, explained, out / "figures"))
@@ -191,7 +192,7 @@ def explain_all(args, model: models.Model, dataset: data.Dataset, layer, out: Pa
 
 
 def write_sheets(
-    explained: samples.Explained,
+    explained: samples.ExplainedSamples,
     rows: list[dict],
     dataset: data.Dataset,
     classes: tuple[str, ...],
@@ -226,7 +227,7 @@ def write_sheets(
 
 
 def write_worked_example(
-    model: models.Model, dataset: data.Dataset, explained: samples.Explained, folder: Path
+    model: models.Model, dataset: data.Dataset, explained: samples.ExplainedSamples, folder: Path
 ) -> Path:
     """The arithmetic of Grad-CAM on the first image of the draw."""
     image = dataset.x_test[explained.index[0]]

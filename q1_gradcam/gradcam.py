@@ -85,6 +85,16 @@ LAYER_METHODS = {
 PIXEL_METHODS = ("input_gradient", "guided_backprop", "guided_gradcam")
 LAYERLESS_METHODS = ("input_gradient", "guided_backprop")
 METHODS = (*LAYER_METHODS, *PIXEL_METHODS)
+NAMES = {  # in tables and figures; a method without an entry is shown by its key
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "hirescam": "HiResCAM",
+    "layercam": "LayerCAM",
+    "counterfactual": "Counterfactual Grad-CAM",
+    "input_gradient": "Input gradient",
+    "guided_backprop": "Guided backprop",
+    "guided_gradcam": "Guided Grad-CAM",
+}
 
 
 BATCH = 32  # images whose activations fit into the cache of a processor, about 10 MB

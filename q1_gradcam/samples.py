@@ -17,7 +17,7 @@ CONFIDENT = 0.9
 
 
 @dataclass(frozen=True)
-class Explained:
+class ExplainedSamples:
     """M test images with two maps each; K classes."""
 
     index: np.ndarray  # (M,) positions in the test set: correct images first, class by class
@@ -66,7 +66,7 @@ def target_class(logits: torch.Tensor, labels, target: str, classes) -> torch.Te
 
 def explain(
     model: models.Model, dataset: data.Dataset, index, logits, method: str, layer, target: str
-) -> Explained:
+) -> ExplainedSamples:
     """Explains the test images at `index` (M,), which have these `logits` (M, K)."""
     labels = torch.from_numpy(dataset.y_test[index]).long()
     explained = target_class(logits, labels, target, model.classes)
@@ -79,10 +79,10 @@ def explain(
     )
     classes = (labels.numpy(), logits.argmax(1).numpy(), explained.numpy())
     raw, raw_true = maps.raw.cpu().numpy(), maps_true.raw.cpu().numpy()
-    return Explained(index, *classes, confidence, raw, raw_true, maps.layer)
+    return ExplainedSamples(index, *classes, confidence, raw, raw_true, maps.layer)
 
 
-def describe(e: Explained, classes: tuple[str, ...]) -> list[dict]:
+def describe(e: ExplainedSamples, classes: tuple[str, ...]) -> list[dict]:
     """The rows `samples` of explanations.json, one for each image."""
     rows = []
     for k, index in enumerate(e.index):
@@ -96,7 +96,7 @@ def describe(e: Explained, classes: tuple[str, ...]) -> list[dict]:
     return rows
 
 
-def summarize(e: Explained) -> dict:
+def summarize(e: ExplainedSamples) -> dict:
     """Medians over the images: confidence, and properties of the maps.
 
     `relu_discarded`: share of a map's absolute sum that the ReLU removes. `area`: share of the
@@ -139,7 +139,7 @@ def median(values: np.ndarray) -> float | None:
     return np.median(values) if len(values) else None
 
 
-def pointing(e: Explained, ground_truth: np.ndarray) -> dict[str, float]:
+def pointing(e: ExplainedSamples, ground_truth: np.ndarray) -> dict[str, float]:
     """The pointing game on correctly classified images with known ground truth (N, H, W).
 
     This is the share of maps whose peak lies on the ground truth, dilated by one cell or, in

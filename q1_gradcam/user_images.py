@@ -21,7 +21,7 @@ TOP = 5  # classes that are listed
 
 
 @dataclass(frozen=True)
-class Classifier:
+class LoadedModel:
     """A classifier and the layer to explain."""
 
     model: imagenet.ImageModel  # its logits are calibrated if it is a network of Question 1
@@ -37,7 +37,7 @@ def is_name(model: str) -> bool:
 
 def load(
     name: str, weights: Path | None, layer: str | None, folder: Path, device: torch.device
-) -> Classifier:
+) -> LoadedModel:
     """Loads a checkpoint of Question 1, given its file, or a torchvision classifier.
 
     `weights`, an ImageNet checkpoint, takes the place of `name` if it is given. Other ImageNet
@@ -55,7 +55,7 @@ def load(
     if layer:
         layers.find_layer(network, layer)
     layer = layer or default or layers.last_stage(network, layer_maps(model, network))
-    return Classifier(model, network, layer)
+    return LoadedModel(model, network, layer)
 
 
 def layer_maps(model: imagenet.ImageModel, network: nn.Module) -> dict[str, torch.Tensor]:
@@ -65,7 +65,7 @@ def layer_maps(model: imagenet.ImageModel, network: nn.Module) -> dict[str, torc
 
 
 @dataclass(frozen=True)
-class Explained:
+class ExplainedImage:
     """One explained image."""
 
     name: str  # of the method
@@ -77,7 +77,9 @@ class Explained:
     content: dict[str, Any]  # for the results file
 
 
-def explain(c: Classifier, image: np.ndarray, target: str, method: str = "gradcam") -> Explained:
+def explain(
+    c: LoadedModel, image: np.ndarray, target: str, method: str = "gradcam"
+) -> ExplainedImage:
     """Explains the class `target` ("predicted", "second" or a class name) of an image (H, W, 3).
 
     The colors of the map have their full strength from a probability of 50% upward and fade as it
@@ -130,11 +132,11 @@ def explain(c: Classifier, image: np.ndarray, target: str, method: str = "gradca
     }
     strength = min(max(evidence, FAINTEST), 1)
     note = "no contrast:\nnothing to\nlocate" if flat else DEAD if dead else ""
-    name = "Grad-CAM" if method == "gradcam" else method
-    return Explained(name, pixels, raw, k, strength, note, results.plain(content))
+    name = gradcam.NAMES.get(method, method)
+    return ExplainedImage(name, pixels, raw, k, strength, note, results.plain(content))
 
 
-def rows(e: Explained, name: str) -> list[tuple[str, str]]:
+def rows(e: ExplainedImage, name: str) -> list[tuple[str, str]]:
     """Label and text of the prediction for the image `name` and of its map, for the summary."""
     content = e.content
     names, values = zip(*[row.values() for row in content["top5"]], strict=True)
@@ -149,7 +151,7 @@ def rows(e: Explained, name: str) -> list[tuple[str, str]]:
     return [first, (e.name, text)]
 
 
-def figure(e: Explained):
+def figure(e: ExplainedImage):
     """The image and its map; on the right, what the map adds up to and the color bar."""
     content = e.content
     lines = [f"{row['class']} {row['probability']:.0%}" for row in content["top5"]]

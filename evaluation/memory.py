@@ -1,0 +1,68 @@
+"""Peak memory of LIME on images, beside the `lime` package: growth with masks, segments and size.
+
+    python evaluation/memory.py                    three minutes on two cores
+
+Each explanation runs in a process of its own, with a network that needs almost no memory. Writes
+OUT/memory.json. OUT is outputs/evaluation.
+"""
+
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from common import cli, imagenet, results
+
+import numpy as np
+import torch
+from lime import lime_image
+from scipy.special import softmax
+from torch import nn
+
+from q2_lime import core, images
+
+USUAL = {"masks": 1000, "cells": 5, "side": 224}  # cells: of the grid of segments, per side
+LARGER = ({}, {"masks": 8000}, {"cells": 20}, {"side": 896})  # one change at a time
+
+
+def main() -> None:
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--out", type=Path, default=results.OUTPUTS / "evaluation", metavar="DIR")
+    out, rows = results.output_folder(parser.parse_args().out), []
+    for changes in LARGER:
+        case = USUAL | changes
+        peaks = {}
+        for way in ("nothing", "package", "ours"):
+            with get_context("spawn").Pool(1) as pool:
+                peaks[way] = pool.apply(peak_memory, (way, *case.values()))
+        added = {way: peaks[way] - peaks["nothing"] for way in ("package", "ours")}
+        rows.append(case | {"segments": case["cells"] ** 2, "added_bytes": added})
+        print(case, {way: f"{size / 1e6:.0f} MB" for way, size in added.items()}, flush=True)
+    content = {"rows": rows, "provenance": results.provenance(0, torch.device("cpu"))}
+    print(f"wrote {results.shown(results.write_json(out / 'memory.json', content))}")
+
+
+def peak_memory(way: str, masks: int, cells: int, side: int) -> int | None:
+    """The peak memory of this process in bytes after explaining one image: by the `lime` package,
+    by this project, or not at all (`nothing`)."""
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 10)).eval()
+    normalization: Any = ((0.5,) * 3, (0.25,) * 3)
+    model = imagenet.ImageModel(network, "means", "", *normalization, side, tuple("abcdefghij"), "")
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    chosen = replace(images.IMAGE_SETTINGS, segmentation="grid", n_segments=cells)
+    segments, d, values = images.prepare(model, image, chosen, [0])
+    if way == "package":
+        lime_image.LimeImageExplainer(random_state=0).explain_instance(
+            image,
+            lambda x: softmax(images.predict(model, x), 1),
+            num_samples=masks,
+            segmentation_fn=lambda _: segments,
+            progress_bar=False,
+        )
+    elif way == "ours":
+        core.explain(values, d, replace(images.SETTINGS, samples=masks))
+    return cli.peak_memory_bytes(torch.device("cpu"))
+
+
+if __name__ == "__main__":
+    cli.run(main)
