@@ -44,26 +44,6 @@ def layers(content: dict):
     return figure
 
 
-def stability(content: dict):
-    """Rank correlation with the original map under three small changes."""
-    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.4), layout="constrained", sharey=True)
-    panels = {
-        "noise": "noise of 4 gray levels\n(worst of 5 draws)",
-        "shift": "shift by 1 pixel\n(worst of 4 directions)",
-        "mirror": "mirrored",
-    }
-    rows = content["methods"].values()
-    for ax, (metric, label) in zip(axes, panels.items(), strict=True):
-        for place, row in enumerate(rows):
-            interval(ax, row[metric], place, ACCENT, "o")
-        grid(ax)
-        ax.set(xlabel=label, xlim=(min(0, ax.get_xlim()[0]), 1))
-    axes[0].set_yticks(range(len(rows)), [row["name"] for row in rows])
-    axes[0].invert_yaxis()
-    figure.supxlabel("rank correlation with the original map", fontsize=8)
-    return figure
-
-
 def mistakes(content: dict):
     """Small multiples: confidence against faithfulness of correct and of wrong predictions; the
     mean of each measure for both."""
@@ -119,9 +99,4 @@ def shortcut(content: dict):
     return figure
 
 
-PLOTS = {
-    "shortcut": shortcut,
-    "layers": layers,
-    "stability": stability,
-    "mistakes": mistakes,
-}
+PLOTS = {"shortcut": shortcut, "layers": layers, "mistakes": mistakes}
