@@ -21,8 +21,17 @@ STARTED = time.monotonic()
 OUT_OF_MEMORY = "out of memory|allocate memory|failed to map segment"
 
 
+SCRIPTS = ("evaluation", "examples", "q1_gradcam", "q2_lime", "report")  # folders
+
+
 class UserError(Exception):
     """A mistake that the user can fix. Its message is one line: what is wrong and what to do."""
+
+
+def is_ours(file: str, folders: tuple[str, ...]) -> bool:
+    """Whether a file lies in one of these folders of the project."""
+    path = Path(file).resolve()
+    return any(path.is_relative_to(ROOT / folder) for folder in folders)
 
 
 def printable(text: str) -> str:
@@ -60,7 +69,7 @@ def end(error: BaseException) -> int:
         status, line = 2, f"error: {message}"
     else:
         frames = traceback.extract_tb(error.__traceback__)
-        ours = [f for f in frames if Path(f.filename).resolve().parent.parent == ROOT]
+        ours = [f for f in frames if is_ours(f.filename, (*SCRIPTS, "common", "tests"))]
         place = "".join(f" in {f.filename}:{f.lineno}" for f in (ours or frames)[-1:])
         what = f"internal error{place}: {type(error).__name__}: {message}"
         status, line = 70, f"{what}; rerun with --debug for the traceback"
@@ -84,6 +93,5 @@ def _prepare_script() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
-_script = Path(getattr(sys.modules["__main__"], "__file__", None) or ".").resolve()
-if _script.parent.parent == ROOT:  # one of the scripts, not a notebook or a test
+if is_ours(getattr(sys.modules["__main__"], "__file__", None) or ".", SCRIPTS):  # not a notebook
     _prepare_script()

@@ -170,7 +170,7 @@ def read_image(path: str | Path) -> np.ndarray:
             image.load()
             with suppress(Exception):  # of broken EXIF data, raised after the rotation or before it
                 ImageOps.exif_transpose(image, in_place=True)
-            if image.mode in ("I;16", "I", "F"):  # PIL would clip these to 8 bits, not scale them
+            if image.mode[0] in "IF":  # PIL would clip these to 8 bits, not scale them
                 values = np.asarray(image, dtype=float)
                 if not np.isfinite(values).all():
                     raise ValueError("some values are not finite")

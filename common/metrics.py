@@ -19,7 +19,6 @@ from scipy.sparse.linalg import spsolve
 from scipy.stats import rankdata
 from skimage.filters import sobel
 from skimage.metrics import structural_similarity
-from sklearn.metrics import average_precision_score
 
 Predict = Callable[[np.ndarray], np.ndarray]  # images (n, H, W, 3) uint8 -> probabilities (n, K)
 FRACTIONS = np.linspace(0, 1, 11)  # of the pixels that are deleted or inserted
@@ -63,15 +62,15 @@ def deletion_insertion_curves(
 
     Args:
         images: (N, H, W, 3) uint8; target: (N,) classes; ordered: (N, H*W) from `pixel_order`.
-        fill: the replacement of deleted pixels. "mean": the image's mean color; "blur": the blurred
-            image; "road": values interpolated from the neighbors (see `impute`).
+        fill: the replacement of deleted pixels. "mean": the image's mean color; "road": values
+            interpolated from the neighbors (see `impute`).
 
     Returns:
         deletion, insertion: (N, len(FRACTIONS)) probabilities.
     """
     n, pixels = ordered.shape
     rank = ordered.argsort(1).reshape(images.shape[:3])
-    blank = np.full_like(images, 128) if fill == "road" else fill_image(images, fill)
+    blank = np.full_like(images, 128) if fill == "road" else mean_color(images)
 
     def probability(shown: np.ndarray) -> np.ndarray:
         return predict(shown)[np.arange(n), target]
@@ -95,13 +94,10 @@ def auc(curve: np.ndarray) -> np.ndarray:
     return np.trapezoid(curve, FRACTIONS, axis=1)
 
 
-def fill_image(images: np.ndarray, fill: str) -> np.ndarray:
-    """The mean color of images (N, H, W, 3) uint8, or a blur with sigma = height / 8."""
-    if fill == "mean":
-        mean = images.mean((1, 2), keepdims=True).round().astype(np.uint8)
-        return np.broadcast_to(mean, images.shape)
-    sigma = images.shape[1] / 8
-    return gaussian_filter(images.astype(float), (0, sigma, sigma, 0)).round().astype(np.uint8)
+def mean_color(images: np.ndarray) -> np.ndarray:
+    """Images (N, H, W, 3) uint8 with the mean color of each image (N, H, W, 3) everywhere."""
+    mean = images.mean((1, 2), keepdims=True).round().astype(np.uint8)
+    return np.broadcast_to(mean, images.shape)
 
 
 NOISE = 0.01  # standard deviation on a scale of 0 to 1, as in the reference code of ROAD
@@ -186,15 +182,6 @@ def relevance_mass(maps: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
     """
     positive = np.maximum(maps, 0)
     return np.nan_to_num(_ratio((positive * ground_truth).sum((1, 2)), positive.sum((1, 2))))
-
-
-def average_precision(maps: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
-    """Average precision (N,) of maps (N, H, W) as scores for the ground truth's pixels, 0 to 1.
-
-    Higher is better; a random map scores about the ground truth's share of the image.
-    """
-    pairs = zip(ground_truth, maps, strict=True)
-    return np.array([average_precision_score(truth.ravel(), m.ravel()) for truth, m in pairs])
 
 
 # --- Similarity and sparsity of maps ---

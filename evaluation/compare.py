@@ -1,6 +1,6 @@
 """Compares Grad-CAM with LIME on the same images, networks and classes.
 
-    python evaluation/compare.py                    five minutes, after q2_lime/explain.py
+    python evaluation/compare.py                    two minutes, after q2_lime/explain.py
     python evaluation/compare.py --image cat.jpg    both methods side by side, for your images
 
 Without --image: on the images of q2_lime/explain.py, for the ImageNet model (Grad-CAM at its last

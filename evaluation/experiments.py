@@ -16,7 +16,7 @@ from evaluation.explainers import EXPLAINERS, Batch, lime_explanations, methods
 from evaluation.scoring import AREAS, FAITHFULNESS, FILL, Trial
 
 OUT = results.OUTPUTS / "evaluation"
-FILLS = {"mean": 500, "blur": 100, "road": 100}  # images for each replacement of removed pixels
+FILLS = {"mean": 500, "road": 100}  # images for each replacement of removed pixels
 N_UNTRAINED = 200  # images for methods on an untrained network
 LIME_SEED_IMAGES = 50  # images explained twice by LIME, with different seeds
 
@@ -71,7 +71,6 @@ def faithfulness(setup: Setup, n: int) -> dict[str, Any]:
         "layer": trial.layer,
         "target": "predicted class",
         "methods": {},
-        "other_fills": {},
         "input_gradient_against_gradcam": {},
         "against_lime": {},
     }
@@ -87,8 +86,6 @@ def faithfulness(setup: Setup, n: int) -> dict[str, Any]:
         arrays |= {f"{fill}/{name}/{m}": scored[name][m] for name in scored for m in larger}
         if fill == FILL:
             content["methods"] = rows
-        else:
-            content["other_fills"][fill] = {"n": min(n, most), "methods": rows}
     results.write_npz(setup.out / "faithfulness.npz", **arrays)
     return content
 

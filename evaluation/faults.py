@@ -33,7 +33,7 @@ LIMIT = 60  # seconds
 KINDS = ("checkpoint", "text model", "results", "report", "image", "arguments", "kill")
 SCRIPTS = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in ROOT.glob("[qer]*/*.py")
+    for path in ROOT.glob("[qer]*/**/*.py")
     if "run(main)" in path.read_text(encoding="utf-8") and path.name != "faults.py"
 )
 OPTIONS = "--seed --seeds --samples --images --image --out --model --data --device --epochs --only"
@@ -210,6 +210,8 @@ def main() -> None:
     default = results.OUTPUTS / "evaluation"
     add("--out", type=Path, default=default, metavar="DIR", help="default: outputs/evaluation")
     args = parser.parse_args()
+    if not hasattr(os, "fork"):
+        raise cli.UserError("this script needs Linux or macOS: it copies its process")
     out = results.output_folder(args.out)
     torch.set_num_threads(1)  # a copy of the process has no other threads
     tqdm.monitor_interval = 0

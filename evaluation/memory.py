@@ -28,6 +28,8 @@ LARGER = ({}, {"masks": 8000}, {"cells": 20}, {"side": 896})  # one change at a 
 def main() -> None:
     parser = cli.Parser(__doc__)
     parser.add_argument("--out", type=Path, default=results.OUTPUTS / "evaluation", metavar="DIR")
+    if cli.peak_memory_bytes(torch.device("cpu")) is None:
+        raise cli.UserError("this script needs Linux or macOS: Windows does not report the memory")
     out, rows = results.output_folder(parser.parse_args().out), []
     for changes in LARGER:
         case = USUAL | changes
@@ -57,7 +59,6 @@ def peak_memory(way: str, masks: int, cells: int, side: int) -> int | None:
             lambda x: softmax(images.predict(model, x), 1),
             num_samples=masks,
             segmentation_fn=lambda _: segments,
-            progress_bar=False,
         )
     elif way == "ours":
         core.explain(values, d, replace(images.SETTINGS, samples=masks))

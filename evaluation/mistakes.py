@@ -98,25 +98,15 @@ def _gradcam(setup: Setup, batch: Batch, targets: np.ndarray) -> np.ndarray:
 
 
 def similarity(maps: np.ndarray, others: np.ndarray) -> dict[str, Any]:
-    """How similar two maps (N, h, w) of the same image are: rank correlation and distance between
-    the peaks in cells, beside the same with the other map of another image."""
+    """The rank correlation of two maps (N, h, w) of the same image, beside that with the other map
+    of another image."""
     found = {
-        name: {
-            "rank_correlation": metrics.rank_correlation(maps, other),
-            "peak_distance": peak_distance(maps, other),
-        }
+        name: {"rank_correlation": metrics.rank_correlation(maps, other)}
         for name, other in (("same_image", others), ("other_image", np.roll(others, 1, axis=0)))
     }
-    larger = {"rank_correlation": True, "peak_distance": False}
     means = {
         name: {key: mean_interval(values) for key, values in row.items()}
         for name, row in found.items()
     }
-    against = scoring.duel(found["same_image"], found["other_image"], larger)
+    against = scoring.duel(found["same_image"], found["other_image"], {"rank_correlation": True})
     return {"n": len(maps), **means, "same_against_other": against}
-
-
-def peak_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Euclidean distance (N,) in cells between the maxima of maps a and b (N, h, w)."""
-    peaks = [np.unravel_index(m.reshape(len(m), -1).argmax(1), m.shape[1:]) for m in (a, b)]
-    return np.hypot(*(np.array(peaks[0]) - np.array(peaks[1])))

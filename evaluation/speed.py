@@ -41,7 +41,7 @@ def main() -> None:
     add = parser.add_argument
     parts = {"gradcam": speed_gradcam, "lime": speed_lime, "text": speed_text}
     add("--only", nargs="+", choices=parts, default=parts, metavar="PART", help=", ".join(parts))
-    add("--images", type=cli.positive, default=5, metavar="N", help="default: 5")
+    add("--images", type=cli.whole(1, 10), default=5, metavar="N", help="default: 5")
     add("--posts", type=cli.whole(1, 20), default=10, metavar="N", help="default: 10")
     add("--seed", type=cli.seed, default=0, metavar="N", help="random seed of LIME (default: 0)")
     add("--out", type=Path, default=results.OUTPUTS / "evaluation", metavar="DIR")
@@ -51,7 +51,8 @@ def main() -> None:
     for part in args.only:
         content = parts[part](args, device)
         hashes = content.pop("hashes", {})
-        content["provenance"] = results.provenance(args.seed, device, **hashes)
+        used = torch.device("cpu") if part == "text" else device
+        content["provenance"] = results.provenance(args.seed, used, **hashes)
         path = results.write_json(out / f"speed_{part}.json", content)
         print(f"wrote {results.shown(path)}")
 
@@ -138,9 +139,10 @@ def gradcam_row(arch: str, device: torch.device) -> dict[str, Any]:
 def speed_lime(args, device: torch.device) -> dict[str, Any]:
     """LIME on enlarged CIFAR-10 test images, the first of each class."""
     dataset = data.load_cifar10(args.data)
-    model = imagenet.load(file=imagenet.local_weights(args.data, imagenet.DEFAULT))
+    file = imagenet.local_weights(args.data, imagenet.DEFAULT)
+    model = imagenet.load(file=file, device=device)
     cli.keep_freed_memory()  # for the package, too
-    index = [int(np.flatnonzero(dataset.y_test == k % 10)[0]) for k in range(args.images)]
+    index = [int(np.flatnonzero(dataset.y_test == k)[0]) for k in range(args.images)]
     rows = [image_row(dataset.x_test[k], k, model, args.seed) for k in index]
     hashes = {"data_sha256": dataset.sha256, "weights_sha256": model.sha256}
     median = {  # of each number, for each way

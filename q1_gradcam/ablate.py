@@ -4,8 +4,8 @@
     python q1_gradcam/ablate.py --resume        continues an interrupted run
 
 Trains a narrower network on 45,000 images and evaluates it on the 5,000 held-out ones; the test set
-is not used. Writes OUT/ablation.json, ablation.svg, and ablation.npz (which held-out images each
-training classifies correctly).
+is not used. Writes OUT/ablation.json, and ablation.npz (which held-out images each training
+classifies correctly).
 """
 
 import argparse
@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from common import cli, data, results, statistics
-from common.figures import save
 
 import numpy as np
 import torch
 
-from q1_gradcam import figures, train
+from q1_gradcam import train
 from q1_gradcam.recipes import recipe
 
 HELD_OUT = 5000
@@ -146,11 +145,10 @@ def main() -> None:
 
 
 def write(setup: Setup, plan: dict, rows: list[dict], correct: np.ndarray) -> None:
-    """Writes the trainings so far, their comparison with the baseline, and the figure."""
+    """Writes the trainings so far and their comparison with the baseline."""
     alternatives = compare(rows, correct)
     results.write_npz(setup.out / "ablation.npz", right=correct)
     setup.write("ablation.json", plan | {"trainings": rows, "alternatives": alternatives})
-    save(figures.ablation(rows, alternatives), setup.out / "ablation.svg")
 
 
 def compare(rows: list[dict[str, Any]], correct: np.ndarray) -> list[dict[str, Any]]:

@@ -46,7 +46,7 @@ def arguments():
     parser.data_option("CIFAR-10 and weights")
     add("--out", type=Path, metavar="DIR", help="see above")
     add("--method", choices=gradcam.METHODS, help="default: gradcam")
-    add("--layer", metavar="NAME", help="default: the last stage with a sufficiently fine map")
+    add("--layer", metavar="NAME", help="default: the last stage")
     add("--list-layers", action="store_true", help="print the layers with the sizes of their maps")
     add("--target", metavar="CLASS", help="predicted (default), second, true or a class name")
     add("--correct", type=cli.positive, metavar="N", help="images per class (default: 10)")
@@ -67,6 +67,9 @@ def arguments():
         parser.error(f"--method {args.method} uses no layer: leave out --layer")
     if args.all and (args.image or args.list_layers or args.target != "predicted"):
         parser.error("--all can't be combined with --image, --list-layers or --target")
+    draw = [key for key in ("correct", "incorrect", "seed") if getattr(args, key) != DEFAULTS[key]]
+    if draw and (args.image or args.all):
+        parser.error(f"--{draw[0]} is for the draw of test images: not with --image or --all")
     args.checkpoint = Path(args.model)
     args.imagenet = args.weights is not None or user_images.is_name(args.model)
     if args.imagenet and not (args.image or args.list_layers):
@@ -169,8 +172,8 @@ def explain_all(args, model: models.Model, dataset: data.Dataset, layer, out: Pa
         explained = explain(part)
         maps[part] = explained.raw.cpu().numpy()
         maps.flush()
-        probabilities = torch.softmax(explained.logits.double() / model.temperature, 1)
-        confidence, predicted = probabilities.cpu().max(1)
+        probabilities = torch.softmax(explained.logits.cpu().double() / model.temperature, 1)
+        confidence, predicted = probabilities.max(1)
         return predicted.numpy(), confidence.numpy(), explained.dead.cpu().numpy()
 
     try:
@@ -180,6 +183,7 @@ def explain_all(args, model: models.Model, dataset: data.Dataset, layer, out: Pa
         arrays |= {"predicted": predicted, "confidence": confidence, "dead": dead}
         results.write_npz(path, **arrays)
     finally:
+        maps._mmap.close()  # Windows cannot delete an open file
         if not distributed.rank():
             file.unlink(missing_ok=True)
     correct = (predicted == dataset.y_test).sum()
@@ -246,7 +250,9 @@ def explain_user_images(args, device) -> None:
     paths = user_files.image_files(args.image or [])
     for path in paths[:1]:
         data.read_image(path)  # so that a mistake is found early
-    classifier = user_images.load(args.model, args.weights, args.layer, args.data, device)
+    needs_layer = args.list_layers or args.method not in gradcam.LAYERLESS_METHODS
+    source = args.model, args.weights, args.layer, args.data
+    classifier = user_images.load(*source, device, needs_layer)
     if args.list_layers:
         for layer, maps in user_images.layer_maps(classifier.model, classifier.network).items():
             _, channels, height, width = maps.shape

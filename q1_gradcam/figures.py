@@ -73,34 +73,6 @@ def training_curve(history: list[dict]):
     return figure
 
 
-def ablation(trainings: list[dict], alternatives: list[dict]):
-    """Held-out accuracy of each alternative minus the baseline recipe's, with its 95% interval.
-
-    Gray band: the range of the baseline over its seeds. On the right: FLOPs relative to the
-    baseline, if they differ.
-    """
-    rows = [row for row in alternatives if "against_baseline" in row]
-    figure, ax = plt.subplots(figsize=(6, 0.6 + 0.17 * len(rows)), layout="constrained")
-    seeds = np.array([row["accuracy"] for row in trainings if row["choice"] == "baseline"])
-    spread = 100 * (seeds - seeds[0])
-    ax.axvspan(spread.min(), spread.max(), color=FAINT, alpha=0.25, linewidth=0)
-    ax.axvline(0, color=FAINT, linewidth=0.8)
-    for place, row in enumerate(rows):
-        gap = row["against_baseline"]["difference"]
-        mean, low, high = (100 * gap[key] for key in ("mean", "low", "high"))
-        clear = row["against_baseline"]["verdict"] != "ties"
-        ax.plot([low, high], [place, place], color=INK, linewidth=0.8)
-        ax.plot(mean, place, "o", color=ACCENT, ms=4, mfc=ACCENT if clear else "white")
-        if abs(row["train_flops_ratio"] - 1) > 0.01:
-            text, axis = f"{row['train_flops_ratio']:.2g} x FLOPs", ax.get_yaxis_transform()
-            ax.text(1.01, place, text, transform=axis, fontsize=6, va="center")
-    ax.set_yticks(range(len(rows)), [f"{row['choice']}: {row['value']}" for row in rows])
-    ax.invert_yaxis()
-    ax.tick_params(labelsize=7, length=2)
-    ax.set(xlabel="difference in held-out accuracy, percentage points")
-    return figure
-
-
 def ladder(rows: list[dict]):
     """Held-out accuracy of each recipe against the FLOPs of its training; bars: range of seeds."""
     figure, ax = plt.subplots(figsize=(5.4, 2.8), layout="constrained")

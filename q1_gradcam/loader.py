@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from common import distributed
 from common.cli import generator
 
 import torch
@@ -22,9 +21,12 @@ class Batches:
     Args:
         images, labels: (N, 32, 32, 3) uint8 and (N,).
         batch, translate, flip, cutout: as in the recipe; lengths in pixels of 32 x 32 images.
+        process: (rank, size): the process gets this part of every batch.
     """
 
-    def __init__(self, images, labels, batch, translate, flip, seed, device, cutout=0):
+    def __init__(
+        self, images, labels, batch, translate, flip, seed, device, cutout=0, process=(0, 1)
+    ):
         x = torch.from_numpy(images).permute(0, 3, 1, 2)
         # Reflection padding needs floating point, so the images are converted in parts.
         margins = (translate,) * 4
@@ -32,7 +34,7 @@ class Batches:
         padded = torch.cat(parts).permute(0, 2, 3, 1)
         self.images = padded.contiguous().to(device)  # (N, 32 + 2t, 32 + 2t, 3)
         self.labels = torch.from_numpy(labels).long().to(device)
-        self.batch = min(batch, len(labels))
+        self.batch, self.process = min(batch, len(labels)), process
         self.translate, self.cutout, self.seed, self.device = translate, cutout, seed, device
         first = torch.rand(len(labels), generator=generator(seed, "first flip")) < 0.5
         self.first_flip = first.to(device) if flip else None
@@ -42,19 +44,16 @@ class Batches:
         return len(self.labels) // self.batch
 
     def epoch(self, number: int, side: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Shuffled batches: images (B, 3, side, side) in 0 to 1, channels last, and labels (B,).
-
-        Of several processes, each gets its part of every batch.
-        """
+        """Shuffled batches: images (B, 3, side, side) in 0 to 1, channels last, and labels (B,)."""
         random = generator(self.seed, "epoch", number)
-        n = len(self.labels)
+        n, (rank, size) = len(self.labels), self.process
         order = torch.randperm(n, generator=random).to(self.device)
         shifts = torch.randint(0, 2 * self.translate + 1, (2, n), generator=random).to(self.device)
         centers = None
         if self.cutout:
             centers = torch.randint(0, 32, (2, n), generator=random).to(self.device)
         for chosen in order[: len(self) * self.batch].split(self.batch):
-            chosen = chosen[distributed.rank() :: distributed.size()]
+            chosen = chosen[rank::size]
             x = self._crop(chosen, shifts[:, chosen], number)
             if centers is not None:
                 x[self._square(*centers[:, chosen])] = 0.5

@@ -113,7 +113,6 @@ def summarize(e: ExplainedSamples) -> dict:
     alive = correct & (positive.sum((1, 2)) > 0)
     discarded, discarded_true = discarded_share(e.raw), discarded_share(e.raw_true)
     maps = {
-        "relu_discarded_first": discarded[:1],
         "relu_discarded_correct": discarded[correct],
         "relu_discarded_incorrect": discarded[~correct],
         "relu_discarded_true_class": discarded_true[~correct],

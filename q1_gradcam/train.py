@@ -60,6 +60,7 @@ def arguments():
         folder /= args.arch
     usual = {"dataset": "shapes" if shapes else "cifar10", "arch": args.arch, "quick": False}
     usual |= dict.fromkeys(("epochs", "held_out", "train_size")) | {"precision": "auto"}
+    args.first_seed, usual["first_seed"] = args.seeds[0], 0
     args.out = args.out or cli.out_folder(folder, args, usual)
     args.held_out = args.held_out or (500 if shapes else 1000)
     return args
@@ -90,6 +91,10 @@ def main() -> None:
     state_file, finished, current = out / "training.state.pt", [], None
     if args.resume and state_file.is_file():
         finished, current = read_state(state_file, plan)
+        started = [run["row"]["seed"] for run in finished] + [current["seed"]] * bool(current)
+        if not set(started) <= set(args.seeds):
+            seeds = " ".join(map(str, started))
+            raise cli.UserError(f"{state_file} has seeds {seeds}: add them to --seeds")
 
     def save_state(current: dict[str, Any] | None) -> None:
         state = {"plan": plan, "finished": finished, "current": current}
@@ -146,7 +151,9 @@ def train_one(
     steps = optimizers.make(network, chosen, muon_bfloat16)
     images, labels = dataset.x_train[train], dataset.y_train[train]
     augmentation = (chosen["batch"], chosen["translate"], chosen["flip"])
-    batches = Batches(images, labels, *augmentation, seed, device, chosen.get("cutout", 0))
+    process = distributed.rank(), distributed.size()
+    cutout = chosen.get("cutout", 0)
+    batches = Batches(images, labels, *augmentation, seed, device, cutout, process)
     history, seconds = [], 0.0
     if state:
         history, seconds = state["history"], state["seconds"]

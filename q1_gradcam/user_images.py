@@ -26,7 +26,7 @@ class LoadedModel:
 
     model: imagenet.ImageModel  # its logits are calibrated if it is a network of Question 1
     network: nn.Module  # the same with the logits as trained, which the maps explain
-    layer: str
+    layer: str | None  # None for methods that need none
 
 
 def is_name(model: str) -> bool:
@@ -36,7 +36,12 @@ def is_name(model: str) -> bool:
 
 
 def load(
-    name: str, weights: Path | None, layer: str | None, folder: Path, device: torch.device
+    name: str,
+    weights: Path | None,
+    layer: str | None,
+    folder: Path,
+    device: torch.device,
+    needs_layer: bool = True,
 ) -> LoadedModel:
     """Loads a checkpoint of Question 1, given its file, or a torchvision classifier.
 
@@ -54,7 +59,9 @@ def load(
         network, default = model.network, None
     if layer:
         layers.find_layer(network, layer)
-    layer = layer or default or layers.last_stage(network, layer_maps(model, network))
+    layer = layer or default
+    if needs_layer and not layer:
+        layer = layers.last_stage(network, layer_maps(model, network))
     return LoadedModel(model, network, layer)
 
 

@@ -10,8 +10,9 @@
 Ten images take about four minutes on two CPU cores: at most 1,923 model calls for each. The weights
 are read from --weights FILE or DATA/weights/MODEL_imagenet*.pth, or downloaded by torchvision.
 Writes OUT/explanations.json, OUT/explanations.npz (segments and weights) and OUT/figures/*.png; for
---image, OUT/user/NAME.{png,json}. OUT is outputs/q2_lime/images (with --checkpoint,
-q2_lime/classifier beside its folder), or OUT/other/OPTIONS if options differ from their defaults.
+--image, OUT/user/NAME.{png,json}. OUT is outputs/q2_lime/images, or OUT/other/OPTIONS if
+options differ from their defaults. With --checkpoint it is q2_lime/classifier beside the folder of
+the network, or q2_lime/classifier-FOLDER-FILE if the network is not q1_gradcam/model.pt.
 """
 
 import argparse
@@ -52,6 +53,8 @@ def arguments() -> argparse.Namespace:
 
     if args.save_maps and not args.image:
         parser.error("--save-maps needs --image")
+    if args.image and args.per_class != 1:
+        parser.error("--per-class is for test images: not with --image")
     small = args.checkpoint is not None
     usual = images.SMALL_IMAGE_SETTINGS if small else images.IMAGE_SETTINGS
     settings = images.SMALL_SETTINGS if small else images.SETTINGS
@@ -62,7 +65,10 @@ def arguments() -> argparse.Namespace:
     if args.out is None:
         args.out = results.OUTPUTS / "q2_lime/images"
         if small:
-            args.out = args.checkpoint.resolve().parent.parent / "q2_lime/classifier"
+            path = args.checkpoint.resolve()
+            known = path.parts[-2:] == ("q1_gradcam", "model.pt")
+            name = "" if known else f"-{cli.file_name(path.parent.name)}-{cli.file_name(path.stem)}"
+            args.out = path.parent.parent / f"q2_lime/classifier{name}"
         if not args.image:
             defaults = {"segmentation": usual.segmentation, "n_segments": n_segments}
             defaults |= {"model": imagenet.DEFAULT, "weights": None, "per_class": 1}
@@ -140,14 +146,12 @@ def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset,
 
 
 def summarize(samples: list[dict]) -> dict:
-    """Counts, the range of fidelity and medians over the images of a results file."""
-    fidelity = [sample["fidelity"] for sample in samples if sample["fidelity"] is not None]
+    """Counts and medians over the images of a results file."""
     return {
         "n": len(samples),
         "n_recognized": sum(sample["mapped_class"] == sample["true"] for sample in samples),
         **summary.verdicts(samples),
         "n_settled": sum(sample["settled"] for sample in samples),
-        "fidelity_range": [min(fidelity), max(fidelity)] if fidelity else None,
         "median": summary.medians(samples, *MEASURES),
     }
 

@@ -6,8 +6,8 @@
     python q2_lime/explain_text.py --samples 1000         a fixed number of masks
     python q2_lime/explain_text.py --models outputs/demo/q2_lime/text
 
-Posts are drawn at random from the test posts that still have words when stripped. Takes two minutes
-on 2 CPU cores. Writes OUT/explanations.json, OUT/leak.json and OUT/figures; for --text,
+Posts are drawn at random from the test posts that still have words when stripped. Takes 15 seconds
+on two CPU cores. Writes OUT/explanations.json, OUT/leak.json and OUT/figures; for --text,
 OUT/user/NAME_KIND.{png,json}. OUT is the folder of the models, or OUT/other/OPTIONS if options
 differ from their defaults.
 """
@@ -148,7 +148,6 @@ def explain(
         "predicted": model.classes[label],
         "probability": probabilities[label],
         "top5": [{"class": model.classes[k], "probability": probabilities[k]} for k in top5],
-        "n_words": d,
         "words": words,
         "zone_weight": leak.zone_weight(post, weights),
         "ground_truth_correlation": spearmanr(weights, truth).statistic if varied else None,

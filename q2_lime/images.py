@@ -22,7 +22,7 @@ MAX_SEGMENTS = 400  # more cannot be told apart with an affordable number of mas
 # A segment lies on the ground truth if they share this part of the smaller of the two.
 MIN_SHARED = 0.25
 MIN_CHANGE = 2.0  # of 255 levels (root mean square); a fill that changes less hides nothing
-BATCH = 64
+BATCH = 64  # images of 224 x 224; of larger ones fewer, so that they need no more memory
 
 
 @dataclass(frozen=True)
@@ -114,16 +114,22 @@ def unchanged_share(image: np.ndarray, segments: np.ndarray, fill: str) -> float
 def normalized(model: ImageModel, pixels: np.ndarray) -> Tensor:
     """Pixels (..., 3), uint8 or float in 0 to 255, normalized for the model, on its device."""
     device = next(model.network.parameters()).device
-    x = torch.from_numpy(np.array(pixels)).to(device).float() / 255
+    x = torch.from_numpy(np.array(pixels)).float().to(device) / 255
     return (x - torch.tensor(model.mean, device=device)) / torch.tensor(model.std, device=device)
+
+
+def batch_size(size: tuple[int, int]) -> int:
+    """The number of images of a size (H, W) that the model evaluates at once."""
+    return max(1, min(BATCH, BATCH * 224**2 // (size[0] * size[1])))
 
 
 @torch.inference_mode()
 def predict(model: ImageModel, images: np.ndarray) -> np.ndarray:
     """Logits (n, K) of images (n, side, side, 3), uint8 or float in 0 to 255."""
-    batches = (normalized(model, images[i : i + BATCH]) for i in range(0, len(images), BATCH))
+    step = batch_size(images.shape[1:3])
+    batches = (normalized(model, images[i : i + step]) for i in range(0, len(images), step))
     outputs = [model.network(batch.permute(0, 3, 1, 2)) for batch in batches]
-    return torch.cat(outputs).double().cpu().numpy()
+    return torch.cat(outputs).cpu().double().numpy()
 
 
 def masked_logits(
@@ -133,15 +139,16 @@ def masked_logits(
     shown = normalized(model, image)
     hidden = normalized(model, filled_image(image, segments, fill))
     numbers = torch.from_numpy(segments).to(shown.device)
+    step = batch_size(segments.shape)
 
     @torch.inference_mode()
     def logits(masks: np.ndarray) -> np.ndarray:
         outputs = []
-        for i in range(0, len(masks), BATCH):
-            mask = torch.from_numpy(masks[i : i + BATCH]).to(shown.device)[:, numbers]
+        for i in range(0, len(masks), step):
+            mask = torch.from_numpy(masks[i : i + step]).to(shown.device)[:, numbers]
             batch = torch.where(mask[..., None], shown, hidden)  # (n, H, W, 3)
             outputs.append(model.network(batch.permute(0, 3, 1, 2)))
-        return torch.cat(outputs).double().cpu().numpy()
+        return torch.cat(outputs).cpu().double().numpy()
 
     return logits
 

@@ -117,9 +117,11 @@ def explain(
     removals, removal_checks = remove(values, first, surrogates, leading, spread)
     checks += [*removal_checks, Check("unchanged", unchanged, unchanged, unchanged)]
     verdict, reasons = judge(checks)
-    # The baseline: a surrogate of the number of shown parts.
-    count = core.fit(first.masks.sum(1)[:, None], first.values, first.sample_weights, 1e-9)
-    baseline = core.fidelity(count, masks.sum(1)[:, None], found, sample_weights)[0]
+    # The baseline: a surrogate of the number of shown parts, scored in the same way.
+    fitted_to = first.masks.sum(1)[:, None], first.values, first.sample_weights, 1e-9
+    count = core.fit(*fitted_to)
+    misfit = found - count(masks.sum(1)[:, None]) if pool else core.leave_one_out(*fitted_to, count)
+    baseline = core.r_squared(misfit, found, sample_weights)[0]
     return first, {
         "fidelity": fidelity,
         "fidelity_interval": limits,

@@ -80,7 +80,6 @@ def main() -> None:
     content = {
         "n_train": len(posts.train),
         "n_test": len(posts.test),
-        "n_test_empty_when_stripped": sum(not t.strip() for t in variants(posts.test)["stripped"]),
         "models": evaluate(models, posts),
         "search": searches,
     }

@@ -87,8 +87,10 @@ def questions() -> list[str]:
                 origins.append(results.read_json(path)["provenance"])
         if "*" in pattern:
             origins = [origin for origin in origins if origin["command"] in TRUST]
+        if not origins:
+            raise UserError(f"results for README.md are missing: no {pattern} of make report")
         minutes = sum(origin["seconds"] for origin in origins) / 60
-        memory = max(origin["peak_memory_bytes"] for origin in origins) / 1e9
+        memory = max(origin["peak_memory_bytes"] or 0 for origin in origins) / 1e9
         rows.append(f"| {cells} | {minutes:.1f} | {memory:.1f} GB |")
     return rows
 

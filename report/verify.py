@@ -50,14 +50,15 @@ def main() -> None:
             print(f"{path}: not verified: {error}", flush=True)
     for command, paths in runs.items():
         with tempfile.TemporaryDirectory() as folder:
-            try:
-                run_again(command, Path(folder))
-                different = [report_on(path, Path(folder)) for path in paths]
-            except UserError as error:
-                status = status or 2
-                print(f"{paths[0]}: not verified: {error}", flush=True)
-                continue
-        status = 1 if any(different) else status
+            failure = run_again(command, Path(folder))
+            for path in paths:
+                try:
+                    if failure:
+                        raise UserError(failure)
+                    status = 1 if report_on(path, Path(folder)) else status
+                except UserError as error:
+                    status = status or 2
+                    print(f"{path}: not verified: {error}", flush=True)
     sys.exit(status)
 
 
@@ -76,8 +77,8 @@ def command_of(path: Path) -> tuple[str, ...]:
     return script, *options
 
 
-def run_again(command: tuple[str, ...], folder: Path) -> None:
-    """Runs a command with its results in `folder`: the last --out counts."""
+def run_again(command: tuple[str, ...], folder: Path) -> str:
+    """Runs a command with its results in `folder`: the last --out counts. Returns why it failed."""
     print(f"running {shlex.join(['python', *command])}", file=sys.stderr, flush=True)
     done = subprocess.run(
         [sys.executable, *command, "--out", str(folder)],
@@ -86,9 +87,8 @@ def run_again(command: tuple[str, ...], folder: Path) -> None:
         capture_output=True,
         text=True,
     )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(f"{command[0]} stopped with status {done.returncode}: {last}")
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return f"{command[0]} stopped with status {done.returncode}: {last}" * bool(done.returncode)
 
 
 def report_on(path: Path, folder: Path) -> bool:

@@ -123,8 +123,12 @@ def test_images_of_every_mode_and_size_are_read(tmp_path):
     image.convert("CMYK").save(tmp_path / "print.jpg")
     wide = np.asarray(image.convert("L")).astype(np.uint16) * 200
     Image.fromarray(wide).save(tmp_path / "sixteen.png")
+    Image.fromarray(wide.astype(">u2")).save(tmp_path / "big_endian.tiff")
     for path in tmp_path.iterdir():
         assert data.read_image(path).shape == (60, 90, 3)
+    sixteen = data.read_image(tmp_path / "sixteen.png")
+    assert (sixteen == data.read_image(tmp_path / "big_endian.tiff")).all()
+    assert len(np.unique(sixteen)) > 100, "scaled, not clipped"
     Image.new("RGBA", (1, 1), (0, 0, 0, 0)).save(tmp_path / "tiny.png")
     tiny = data.read_image(tmp_path / "tiny.png")
     assert (tiny == 255).all(), "transparent means white"

@@ -37,12 +37,14 @@ print("printed by", rank)
 
 cpu, numbers = torch.device("cpu"), np.arange(40)
 images = np.random.default_rng(0).integers(0, 255, (40, 32, 32, 3), np.uint8)
-labels = [y for _, y in loader.Batches(images, numbers, 20, 2, True, 0, cpu).epoch(0, 32)]
+augmented = images, numbers, 20, 2, True, 0, cpu
+labels = [y for _, y in loader.Batches(*augmented, process=(rank, size)).epoch(0, 32)]
+whole = [y for _, y in loader.Batches(*augmented).epoch(0, 32)]
 model, images = models.load(checkpoint), data.load_shapes().x_test[:70]  # three batches
 batch = Batch(images, np.arange(70) % 10, list(range(70)))
 gradcam = EXPLAINERS["gradcam"].maps(model, batch, "body.stage3", 0)
 lime = EXPLAINERS["lime"].maps(model, batch.first(3), "", 0)
-np.savez(f"{out}/{rank}.npz", labels=labels, gradcam=gradcam, lime=lime)
+np.savez(f"{out}/{rank}.npz", labels=labels, whole=whole, gradcam=gradcam, lime=lime)
 
 def script(module, *options):
     sys.argv = [module.__name__, *options, "--device", "cpu", "--out", out]
@@ -112,7 +114,7 @@ def test_batches_and_maps_are_shared(folders):
     shared = np.stack([part["labels"] for part in parts], -1).reshape(2, 20)
     assert (shared == alone["labels"]).all()
     for part in parts:
-        for key in ("gradcam", "lime"):
+        for key in ("gradcam", "lime", "whole"):
             assert (part[key] == alone[key]).all()
     assert results.read_json(two / "written.json")["rank"] == 0
 

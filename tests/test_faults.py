@@ -161,7 +161,7 @@ def test_any_error_gives_one_line(capsys, monkeypatch, error, status, line):
     assert ("Traceback" in capsys.readouterr().err) == (status != 1)
 
 
-SCRIPTS = sorted(path for path in ROOT.glob("[qer]*/*.py") if "run(main)" in path.read_text())
+SCRIPTS = sorted(path for path in ROOT.glob("[qer]*/**/*.py") if "run(main)" in path.read_text())
 FAILURES = [
     ("raise KeyboardInterrupt", 130, "stopped"),  # SIGINT is ignored in background processes
     (f"os.kill(os.getpid(), {int(signal.SIGTERM)})", 130, "stopped"),

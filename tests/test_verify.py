@@ -71,6 +71,11 @@ def test_a_falsified_number_is_found(script, shapes_model, tmp_path):
     same, different = done.stdout.splitlines()
     assert "evaluation.json: the same" in same
     assert "1 differences, the first: accuracy was" in different
+    more = json.dumps(content | {"provenance": content["provenance"]})
+    (tmp_path / "unwritten.json").write_text(more)
+    done = script("report/verify.py", bad, tmp_path / "unwritten.json", good)
+    assert done.returncode == 1 and "wrote no unwritten.json" in done.stdout
+    assert done.stdout.count("differences") == done.stdout.count("the same") == 1
     (tmp_path / "c.json").write_text("{")
     done = script("report/verify.py", tmp_path / "c.json", tmp_path / "missing.json")
     assert done.returncode == 2 and done.stdout.count("not verified") == 2 and not done.stderr
