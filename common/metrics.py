@@ -19,6 +19,7 @@ from scipy.sparse.linalg import spsolve
 from scipy.stats import rankdata
 from skimage.filters import sobel
 from skimage.metrics import structural_similarity
+from sklearn.metrics import average_precision_score
 
 Predict = Callable[[np.ndarray], np.ndarray]  # images (n, H, W, 3) uint8 -> probabilities (n, K)
 FRACTIONS = np.linspace(0, 1, 11)  # of the pixels that are deleted or inserted
@@ -182,6 +183,15 @@ def relevance_mass(maps: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
     """
     positive = np.maximum(maps, 0)
     return np.nan_to_num(_ratio((positive * ground_truth).sum((1, 2)), positive.sum((1, 2))))
+
+
+def average_precision(maps: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
+    """Average precision (N,) of maps (N, H, W) as scores for the ground truth's pixels, 0 to 1.
+
+    Higher is better; a random map scores about the ground truth's share of the image.
+    """
+    pairs = zip(ground_truth, maps, strict=True)
+    return np.array([average_precision_score(truth.ravel(), m.ravel()) for truth, m in pairs])
 
 
 # --- Similarity and sparsity of maps ---

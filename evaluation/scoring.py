@@ -16,7 +16,7 @@ from evaluation.explainers import EXPLAINERS, Batch, Explainer, baselines, enlar
 # Metric -> whether larger is better.
 AREAS = {"deletion_auc": False, "insertion_auc": True}
 FAITHFULNESS = AREAS | {"average_drop": False, "increase_in_confidence": True}
-GROUND_TRUTH = {"pointing_game": True, "relevance_mass": True}
+GROUND_TRUTH = {"pointing_game": True, "relevance_mass": True, "average_precision": True}
 FILL = "mean"  # default replacement of removed pixels
 TOLERANCE = 4  # pixels: one cell of the compact network's last map
 Scores = dict[str, np.ndarray]  # metric -> (N,), bool if its mean is a proportion
@@ -149,6 +149,7 @@ def on_ground_truth(masks: np.ndarray, maps: np.ndarray, batch: Batch) -> Scores
     return {
         "pointing_game": hit(maps, masks, TOLERANCE),
         "relevance_mass": metrics.relevance_mass(maps, masks),
+        "average_precision": metrics.average_precision(maps, masks),
     }
 
 

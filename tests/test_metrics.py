@@ -113,6 +113,10 @@ def test_ground_truth_metrics_by_hand():
     assert metrics.relevance_mass(outside, mask) == 0
     assert metrics.relevance_mass(inside + 4 * outside, mask) == pytest.approx(0.5)
     assert metrics.relevance_mass(inside - 4 * outside, mask) == 1  # the negative part is ignored
+    assert metrics.average_precision(inside, mask) == pytest.approx(1)
+    assert metrics.average_precision(np.zeros((1, 8, 8)), mask) == pytest.approx(4 / 64)
+    found = metrics.average_precision(inside + 2 * outside, mask)
+    assert found == pytest.approx(4 / 5)  # thresholds: 1 pixel outside, then all 5
     # (6, 6) is three pixels from the corner (3, 3) of the mask.
     assert metrics.pointing_game(inside[0], mask[0], 0)
     assert not metrics.pointing_game(outside[0], mask[0], 2)
