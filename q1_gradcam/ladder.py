@@ -21,9 +21,9 @@ from q1_gradcam.ablate import Setup, start
 from q1_gradcam.recipes import recipe
 
 LADDER: dict[str, dict[str, Any]] = {  # name -> changes to the recipe of the row before
-    "22 epochs": {"sides": [24] * 10 + [28] * 4 + [32] * 8},
-    "14 epochs": {"sides": [24] * 7 + [28] * 3 + [32] * 4},
-    "10 epochs": {"sides": [24] * 5 + [28] * 2 + [32] * 3},
+    "22 epochs, 256 channels": {"sides": [24] * 10 + [28] * 4 + [32] * 8},
+    "14 epochs, 256 channels": {"sides": [24] * 7 + [28] * 3 + [32] * 4},
+    "10 epochs, 256 channels": {"sides": [24] * 5 + [28] * 2 + [32] * 3},
     "18 epochs, 192 channels": {
         "sides": [20] * 6 + [24] * 6 + [28] * 3 + [32] * 3,
         "options": {"widths": (64, 192, 192)},

@@ -26,8 +26,8 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 # chapters/NAME.typ in order. A chapter needs every results file that it reads with r("NAME").
 CHAPTERS = (
-    "introduction question1 question2 comparison trust known network hyperparameters limits "
-    "conclusion reproducibility sheets"
+    "introduction question1 question2 comparison trust known network network_trust "
+    "hyperparameters limits conclusion reproducibility sheets"
 ).split()
 # PNG figures would make the PDF several times larger.
 JPEG_WIDTH, JPEG_QUALITY = 1300, 75
