@@ -75,7 +75,7 @@ def speed_gradcam(args, device: torch.device) -> dict[str, Any]:
 
 def gradcam_row(arch: str, device: torch.device) -> dict[str, Any]:
     """Median times of one network. The variants take turns, so that changes in the speed of the
-    machine affect all of them."""
+    machine affect all of them. Only this project folds batch norm into the convolutions."""
     try:
         from captum.attr import LayerGradCam
         from pytorch_grad_cam import GradCAM
