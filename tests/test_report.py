@@ -137,3 +137,7 @@ def test_the_measured_numbers_of_docs_scaling():
     for row in (flops, memory, times):
         assert f"| {row[0]} | {row[1]} |" in text
     assert f"{ours['model_calls']:.0f} model calls and {ours['seconds']:.2f} s per" in text
+    for row in results.read_json(results.OUTPUTS / "evaluation/memory.json")["rows"]:
+        added = [f"{row['added_bytes'][way] / 1e6:.0f} MB" for way in ("ours", "package")]
+        cells = f"{row['masks']:,}", row["segments"], row["side"], *added
+        assert f"| {' | '.join(map(str, cells))} |" in text
