@@ -138,13 +138,8 @@ def main() -> None:
     add = parser.add_argument
     parser.data_option("CIFAR-10 and weights")
     add("--images", type=cli.whole(0, 50_000), default=0, metavar="N", help="training images")
-    add(
-        "--repeats",
-        type=cli.whole(2, 10**5),
-        default=20,
-        metavar="N",
-        help="of constructed models (default: 20)",
-    )
+    text = "seeds of constructed models (default: 20)"
+    add("--repeats", type=cli.whole(2, 10**5), default=20, metavar="N", help=text)
     add("--seed", type=cli.seed, default=0, metavar="N", help="of masks and images (default: 0)")
     default = results.OUTPUTS / "q2_lime"
     add("--out", type=Path, default=default, metavar="DIR", help="default: outputs/q2_lime")
