@@ -2,8 +2,8 @@
 
     python evaluation/memory.py                    three minutes on two cores
 
-Each explanation runs in a process of its own, with a network that needs almost no memory; medians
-of five runs, in bytes. Writes OUT/memory.json. OUT is outputs/evaluation.
+Each explanation runs in a process of its own, with a network that needs almost no memory. Writes
+OUT/memory.json. OUT is outputs/evaluation.
 """
 
 from dataclasses import replace
@@ -22,7 +22,6 @@ from torch import nn
 from q2_lime import core, images
 
 USUAL = {"masks": 1000, "cells": 5, "side": 224}  # cells: of the grid of segments, per side
-REPEATS = 5  # the allocator makes single runs differ
 LARGER = ({}, {"masks": 8000}, {"cells": 20}, {"side": 896})  # one change at a time
 
 
@@ -33,17 +32,14 @@ def main() -> None:
         raise cli.UserError("this script needs Linux or macOS: Windows does not report the memory")
     out, rows = results.output_folder(parser.parse_args().out), []
     for changes in LARGER:
-        case, peaks = USUAL | changes, {"nothing": [], "package": [], "ours": []}
-        for _ in range(REPEATS):
-            for way, found in peaks.items():
-                with get_context("spawn").Pool(1) as pool:
-                    found.append(pool.apply(peak_memory, (way, *case.values())))
-        row = case | {"segments": case["cells"] ** 2}
-        for way in ("package", "ours"):
-            added = np.array(peaks[way]) - np.median(peaks["nothing"])
-            row[way] = {"median": np.median(added), "range": [added.min(), added.max()]}
-        rows.append(row)
-        print(row, flush=True)
+        case = USUAL | changes
+        peaks = {}
+        for way in ("nothing", "package", "ours"):
+            with get_context("spawn").Pool(1) as pool:
+                peaks[way] = pool.apply(peak_memory, (way, *case.values()))
+        added = {way: peaks[way] - peaks["nothing"] for way in ("package", "ours")}
+        rows.append(case | {"segments": case["cells"] ** 2, "added_bytes": added})
+        print(case, {way: f"{size / 1e6:.0f} MB" for way, size in added.items()}, flush=True)
     content = {"rows": rows, "provenance": results.provenance(0, torch.device("cpu"))}
     print(f"wrote {results.shown(results.write_json(out / 'memory.json', content))}")
 
