@@ -52,6 +52,16 @@ def call(module, *arguments) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(argv, status, out.getvalue(), err.getvalue())
 
 
+@pytest.fixture
+def offline(monkeypatch):
+    """No name of a computer on the network is found."""
+
+    def refuse(*arguments, **options):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+
+
 @pytest.fixture(scope="session")
 def shapes_model(tmp_path_factory, script) -> Path:
     """The checkpoint of a network trained on the built-in shapes, as in `make demo`."""

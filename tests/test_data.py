@@ -67,11 +67,7 @@ def test_damage_is_noticed(good_file, tmp_path):
             data.load_cifar10(tmp_path)
 
 
-def test_no_file_and_no_network(tmp_path, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise OSError("Name or service not known")
-
-    monkeypatch.setattr("socket.getaddrinfo", refuse)
+def test_no_file_and_no_network(tmp_path, offline):
     with pytest.raises(UserError, match=r"cifar10\.npz or the official .*\.tar\.gz .*make demo"):
         data.load_cifar10(tmp_path)
     assert not list(tmp_path.iterdir())

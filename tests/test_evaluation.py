@@ -211,22 +211,6 @@ def test_marks_are_stamped_where_the_mask_says():
     assert changed.sum() == 8 and (labels[changed] == 4).all()
 
 
-@pytest.mark.parametrize(
-    "module, arguments",
-    [
-        (run, ("--images", "1")),
-        (run, ("--model", "shapes")),  # shortcut needs CIFAR-10
-        (run, ("--model", "none.pt")),
-        (compare, ("--outputs", "empty")),
-    ],
-)
-def test_user_errors(tmp_path, shapes_model, module, arguments):
-    arguments = [shapes_model if name == "shapes" else name for name in arguments]
-    found = call(module, *arguments, "--out", tmp_path)
-    assert found.returncode == 2 and found.stderr.startswith("error:")
-    assert found.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
-
-
 def test_an_explainer_with_a_limit_gets_the_first_images(setup):
     batch = setup.test_batch(20)
     few = EXPLAINERS["lime"].select(batch, "shapes")

@@ -4,6 +4,7 @@ import http.client
 import os
 import pickle
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,10 +18,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, Harmful, call
+from PIL import Image
 from sklearn.utils import Bunch
 from torchvision import models as zoo
 
+from evaluation import compare, run
 from q1_gradcam import explain
+from q2_lime import explain as lime
+from q2_lime import explain_text
+from report import build
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +130,53 @@ def test_class_names_never_leave_the_output_folder(tmp_path):
     rows = results.read_json(next(model.parent.rglob("explanations.json")))["samples"]
     figures = {row["figure"] for row in rows}
     assert figures and all(list(model.parent.rglob(Path(name).name)) for name in figures)
+
+
+USER_ERRORS = [  # script, arguments, words of the error
+    (explain, "--layer body.stage9", "unknown layer 'body.stage9': choose body.whiten,"),
+    (explain, "--target unicorn", "unknown class 'unicorn'"),
+    (explain, "--device tpu", "unknown device 'tpu'"),
+    (explain, "--correct 0", "--correct"),
+    (explain, "--image nowhere.png", "nowhere.png"),
+    (explain, "--image empty", "empty contains no images"),
+    (explain, "--image text.png", "not an image"),
+    (explain, "--image half.png", "damaged"),
+    (explain, "--image good.png --target true", "true class of --image"),
+    (explain, "--method input_gradient --layer body.stage3", "uses no layer"),
+    (explain, "--out text.png/out", "can't write in"),
+    (explain, "--model none.pt", "no checkpoint"),
+    (lime, "--segmentation quickshift --n-segments 9", "omit --n-segments"),
+    (lime, "--weights missing.pth", "missing.pth"),
+    (lime, "--checkpoint x.pt --model resnet50", "not allowed with"),
+    (lime, "--image good.png --data empty", "could not be downloaded"),
+    (explain_text, "--text ''", "the text is empty"),
+    (explain_text, "--text empty.txt", "is empty"),
+    (explain_text, "--text half.png", "not a text in UTF-8"),
+    (explain_text, "--text few.txt --samples 3", "3 samples are too few"),
+    (explain_text, "--text none.txt", "can't read the text"),
+    (run, "--images 1", "at least two"),
+    (run, f"--model '{ROOT}/outputs/evaluation/shapes/model.pt'", "only for CIFAR-10 networks"),
+    (run, "--model none.pt", "no checkpoint"),
+    (compare, "--outputs empty", "explanations.json"),
+    (build, "--outputs empty --draft", "there are no results"),
+]
+
+
+@pytest.mark.parametrize("module, arguments, words", USER_ERRORS)
+def test_user_errors_give_one_line_and_leave_no_file(
+    tmp_path, monkeypatch, offline, module, arguments, words
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    noise = np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)
+    Image.fromarray(noise).save("good.png")
+    Path("half.png").write_bytes(Path("good.png").read_bytes()[:9000])
+    for name, text in (("text.png", "not an image"), ("empty.txt", ""), ("few.txt", "comet orbit")):
+        Path(name).write_text(text)
+    Path("empty").mkdir()
+    done = call(module, "--out", "out", *shlex.split(arguments))
+    assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
+    assert done.stderr.count("\n") == 1 and words in done.stderr, done.stderr
+    assert not [path for path in Path("out").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("text", ["-1", "4294967296", "1.5", "", "9" * 5000, "\u0663", "nan"])

@@ -10,7 +10,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import ROOT
-from PIL import Image
 from scipy.special import softmax
 from torch import nn
 from torchvision import models as zoo
@@ -83,15 +82,6 @@ def test_imagenet_classes_of_the_ten_classes():
     assert all(imagenet.cifar_class(k) for k in expected)
     assert imagenet.cifar_class(717) is None and imagenet.cifar_class(281) == "cat"
     assert [len(imagenet.CIFAR_TO_IMAGENET[name]) for name in ("bird", "dog")] == [59, 118]
-
-
-def test_weights_that_cannot_be_downloaded_give_one_line(script, tmp_path):
-    Image.new("RGB", (40, 40)).save(tmp_path / "image.png")
-    offline = {"TORCH_HOME": str(tmp_path / "torch"), "https_proxy": "http://127.0.0.1:9"}
-    options = ("--image", tmp_path / "image.png", "--data", tmp_path, "--out", tmp_path)
-    done = script("q2_lime/explain.py", *options, env=offline)
-    assert done.returncode == 2 and "could not be downloaded" in done.stderr
-    assert done.stderr.count("\n") == 1 and "mobilenet_v2" in done.stdout
 
 
 @pytest.mark.slow

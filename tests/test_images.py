@@ -208,21 +208,6 @@ def test_blue_is_for_and_orange_is_against(image):
     assert shown[0, -1].min() > 0.99 and blue[-1, -1] > red[-1, -1]
 
 
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        (["--segmentation", "quickshift", "--n-segments", "9"], "omit --n-segments"),
-        (["--weights", "missing.pth"], "missing.pth"),
-        (["--checkpoint", "x.pt", "--model", "resnet50"], "not allowed with"),
-    ],
-)
-def test_user_errors_give_one_line_and_status_2(tmp_path, monkeypatch, options, message):
-    monkeypatch.chdir(tmp_path)
-    done = call(explain, *options, "--out", tmp_path / "out")
-    assert done.returncode == 2 and message in done.stderr, done.stderr
-    assert done.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
-
-
 @pytest.mark.slow
 def test_a_committed_explanation_is_reproduced(cifar10, imagenet_model):
     content = results.read_json(OUT / "explanations.json")

@@ -74,11 +74,7 @@ def test_an_official_archive_is_converted_once(tmp_path, monkeypatch):
         assert not (tmp_path / "20news-bydate.tar.gz").exists()
 
 
-def test_no_posts_and_no_network(tmp_path, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise OSError("Name or service not known")
-
-    monkeypatch.setattr("socket.getaddrinfo", refuse)
+def test_no_posts_and_no_network(tmp_path, offline):
     with pytest.raises(UserError, match="could not be downloaded .*Name or service not known"):
         load_20newsgroups(tmp_path)
     assert not list(tmp_path.iterdir())

@@ -1,7 +1,5 @@
 """The scripts of Question 1 as a user types them: results on good input, one line on bad input."""
 
-from pathlib import Path
-
 from common import data, imagenet, models, results
 
 import numpy as np
@@ -163,36 +161,6 @@ def test_an_improbable_class_is_not_drawn_as_bright(shapes_model):
     clear = data.load_shapes().x_test[0]
     first, second = (user_images.explain(c, clear, target) for target in ("predicted", "second"))
     assert first.strength == 1 and second.strength < 0.5
-
-
-@pytest.mark.parametrize(
-    "arguments, words",
-    [
-        ("--layer body.stage9", "unknown layer 'body.stage9': choose body.whiten, body.stage1,"),
-        ("--target unicorn", "unknown class 'unicorn'"),
-        ("--device tpu", "unknown device 'tpu'"),
-        ("--correct 0", "--correct"),
-        ("--image nowhere.png", "nowhere.png"),
-        ("--image empty", "empty contains no images"),
-        ("--image text.png", "not an image"),
-        ("--image half.png", "damaged"),
-        ("--image x.png --target true", "true class of --image"),
-        ("--method input_gradient --layer body.stage3", "uses no layer"),
-        ("--out text.png/out", "can't write in"),
-        ("--model none.pt", "no checkpoint"),
-    ],
-)
-def test_bad_arguments_and_files(shapes_model, tmp_path, monkeypatch, arguments, words):
-    monkeypatch.chdir(tmp_path)
-    noise = np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)
-    Image.fromarray(noise).save("half.png")
-    Path("half.png").write_bytes(Path("half.png").read_bytes()[:9000])
-    Path("text.png").write_text("not an image")
-    Path("empty").mkdir()
-    done = call(explain, "--model", shapes_model, "--out", "out", *arguments.split())
-    assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
-    assert done.stderr.count("\n") == 1 and words in done.stderr, done.stderr
-    assert not [path for path in Path("out").rglob("*") if path.is_file()]
 
 
 @pytest.mark.slow

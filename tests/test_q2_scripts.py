@@ -78,27 +78,6 @@ def test_user_texts(demo, script, tmp_path):
     options = ("--text", "-", "--samples", "200", *options)
     ran = script("q2_lime/explain_text.py", *options, input=path.read_text())
     assert ran.returncode == 0 and "astronomy" in ran.stdout, ran.stderr
-    ran = call(explain_text, "--models", demo, "--text", "")
-    assert ran.returncode == 2 and ran.stderr.startswith("error: the text is empty"), ran.stderr
-
-
-@pytest.mark.parametrize(
-    "content, options, message",
-    [
-        (b"", [], "is empty"),
-        (b"\xff\xfe\x00\x01", [], "not a text in UTF-8"),
-        (b"comet orbit", ["--samples", "3"], "3 samples are too few"),
-        (None, [], "can't read the text"),
-    ],
-)
-def test_user_errors_give_one_line_and_status_2(demo, tmp_path, content, options, message):
-    path = tmp_path / "user.txt"
-    if content is not None:
-        path.write_bytes(content)
-    places = ("--models", demo, "--text", path, "--out", tmp_path / "out")
-    ran = call(explain_text, *places, *options)
-    assert ran.returncode == 2 and message in ran.stderr, ran.stderr
-    assert ran.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 def test_accuracies_of_the_committed_models(newsgroups):
