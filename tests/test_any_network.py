@@ -117,6 +117,7 @@ def test_folding_keeps_what_would_change(x):
         (small_network(CONV, nn.MaxPool2d(2), negative), None, True),
         (small_network(Skip(), nn.ReLU()), None, True),
         (small_network(CONV, norm, untraceable), None, True),
+        (zoo.mobilenet_v2(weights=None), None, False),
     ):
         prepared = gradcam.prepare(network.eval(), x, layer)
         assert any(isinstance(m, nn.BatchNorm2d) for m in prepared.modules()) == kept

@@ -1,7 +1,6 @@
 """Grad-CAM and related methods against Captum, pytorch-grad-cam and hand-worked examples."""
 
 import copy
-import types
 
 from common import figures, models
 from common.cli import UserError
@@ -9,11 +8,16 @@ from common.cli import UserError
 import numpy as np
 import pytest
 import torch
-from captum.attr import GuidedBackprop, LayerGradCam, Saliency
-from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
+from captum.attr import LayerGradCam, Saliency
+from pytorch_grad_cam import (
+    GradCAM,
+    GradCAMPlusPlus,
+    GuidedBackpropReLUModel,
+    HiResCAM,
+    LayerCAM,
+)
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
-from torchvision.models.resnet import BasicBlock
 
 from q1_gradcam import gradcam
 
@@ -114,38 +118,20 @@ def like_pytorch_grad_cam(raw: torch.Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("arch", NETWORKS)
-def test_pixel_methods_agree_with_captum(networks, x, arch):
+def test_pixel_methods_agree_with_libraries(networks, x, arch):
     network = networks[arch]
     saliency = Saliency(network).attribute(x, Y).amax(1)
     close(gradcam.explain(network, x, None, Y, "input_gradient").raw, saliency)
-    separate = unshare_relus(network)  # Captum needs one out-of-place ReLU module per use
-    guided = GuidedBackprop(separate).attribute(x, Y).abs().amax(1)
+    library = GuidedBackpropReLUModel(copy.deepcopy(network), "cpu")
+    theirs = [library(x[k : k + 1].clone(), int(Y[k])) for k in range(5)]
+    guided = torch.from_numpy(np.abs(np.stack(theirs)).max(-1))
     close(gradcam.explain(network, x, None, Y, "guided_backprop").raw, guided)
-
-
-def unshare_relus(network):
-    """A copy with out-of-place ReLUs, and one ReLU module for each use in ResNet blocks."""
-
-    def forward(block, x):
-        out = block.relu(block.bn1(block.conv1(x)))
-        out = block.bn2(block.conv2(out))
-        return block.relu_out(out + (x if block.downsample is None else block.downsample(x)))
-
-    separate = copy.deepcopy(network)
-    for module in list(separate.modules()):
-        if isinstance(module, nn.ReLU):
-            module.inplace = False
-        if isinstance(module, BasicBlock):
-            module.relu_out = nn.ReLU()
-            module.forward = types.MethodType(forward, module)
-    return separate
-
-
-def test_guided_grad_cam_is_the_product(networks, x):
-    network, layer = networks["compact"], "body.stage3"
-    guided = gradcam.explain(network, x, None, 3, "guided_backprop").raw
-    coarse = gradcam.enlarge(gradcam.explain(network, x, layer, 3).raw.relu(), (32, 32))
-    assert torch.equal(gradcam.explain(network, x, layer, 3, "guided_gradcam").raw, guided * coarse)
+    layer = NETWORKS[arch][0]
+    coarse = gradcam.enlarge(gradcam.explain(network, x, layer, Y).raw.relu(), (32, 32))
+    product = gradcam.explain(network, x, layer, Y, "guided_gradcam").raw
+    alive = coarse.flatten(1).amax(1) > 0
+    assert alive.sum() >= 3
+    close(product[alive], (guided * coarse)[alive])
 
 
 # A hand-worked example: two channels on a 2 x 2 grid.

@@ -99,7 +99,7 @@ def test_the_masks_of_the_package_give_the_packages_weights(image, small):
         image, filled, segments, lambda x: softmax(images.predict(small, x), axis=1), 150
     )
     distance = pairwise_distances(masks, masks[:1], metric="cosine").ravel()
-    _, pairs, score, _ = explainer.base.explain_instance_with_data(
+    intercept, pairs, score, _ = explainer.base.explain_instance_with_data(
         masks, outputs, distance, 3, 16, feature_selection="auto"
     )
     masks = masks.astype(bool)
@@ -109,6 +109,7 @@ def test_the_masks_of_the_package_give_the_packages_weights(image, small):
     sample_weights = samplers.kernel(masks, 0.25)
     ours = core.fit(masks, values, sample_weights, alpha=1.0)
     assert np.allclose(ours.weights[[k for k, _ in pairs], 0], [w for _, w in pairs], atol=1e-6)
+    assert ours.intercept[0] == pytest.approx(intercept, abs=1e-6)
     r2 = core.fidelity(ours, masks, values, sample_weights)[0]
     assert r2 == pytest.approx(score, abs=1e-6)
 

@@ -1,4 +1,4 @@
-"""LIME's core against the `lime` package, scikit-learn, closed forms and known answers."""
+"""LIME's core against scikit-learn, closed forms and known answers."""
 
 from dataclasses import replace
 from functools import partial
@@ -7,10 +7,8 @@ from common.cli import UserError
 
 import numpy as np
 import pytest
-from lime import lime_base
 from scipy.stats import binom, chisquare
 from sklearn.linear_model import Ridge
-from sklearn.metrics import pairwise_distances
 
 from q2_lime import core, samplers, stability, verdicts
 
@@ -18,45 +16,6 @@ from q2_lime import core, samplers, stability, verdicts
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-def cosine_distance(masks):
-    full = np.ones((1, masks.shape[1]))
-    return pairwise_distances(masks.astype(float), full, metric="cosine").ravel()
-
-
-def package_kernel(distance, kernel_width):
-    return np.sqrt(np.exp(-(distance**2) / kernel_width**2))
-
-
-def test_kernel_matches_the_package(rng):
-    masks = rng.random((50, 12)) < rng.random((50, 1))
-    masks[0] = False
-    for width, scale in ((0.25, 1), (25, 100)):  # images, texts
-        expected = package_kernel(scale * cosine_distance(masks), width)
-        assert np.allclose(samplers.kernel(masks, width / scale), expected, atol=1e-12)
-
-
-@pytest.mark.parametrize("top_k", [12, 7])
-def test_fit_matches_the_package(rng, top_k):
-    """The same masks and values give the package's coefficients, intercept and in-sample R^2."""
-    masks, _ = samplers.draw_lime(200, 12, 0.25, rng)
-    masks[0] = True
-    values = np.stack([np.sin(masks @ rng.normal(size=12)), rng.normal(size=200)], 1)
-    sample_weights = samplers.kernel(masks, 0.25)
-    base = lime_base.LimeBase(partial(package_kernel, kernel_width=0.25))
-    data, distance = masks.astype(float), cosine_distance(masks)
-    for label in (0, 1):
-        intercept, pairs, score, local = base.explain_instance_with_data(
-            data, values, distance, label, top_k, feature_selection="highest_weights"
-        )
-        used = [k for k, _ in pairs]
-        ours = core.fit(masks[:, used], values, sample_weights, alpha=1.0)
-        r2 = core.fidelity(ours, masks[:, used], values, sample_weights)
-        assert np.allclose(ours.weights[:, label], [w for _, w in pairs], atol=1e-6)
-        assert ours.intercept[label] == pytest.approx(intercept, abs=1e-6)
-        assert r2[label] == pytest.approx(score, abs=1e-6)
-        assert ours(masks[:1, used])[0, label] == pytest.approx(local[0], abs=1e-6)
 
 
 def sizes(masks):

@@ -1,6 +1,5 @@
 """Results files and checkpoints are whole and readable; damaged and harmful ones are refused."""
 
-import argparse
 import json
 import os
 import subprocess
@@ -8,7 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from common import cli, figures, models, results
+from common import figures, models, results
 from common.cli import UserError
 
 import numpy as np
@@ -139,17 +138,8 @@ def test_a_checkpoint_round_trips(model, tmp_path, half):
 
 
 def test_what_cannot_be_loaded_is_not_saved(model, tmp_path):
-    for name, value in (
-        ("training", {"accuracy": np.float64(0.9)}),
-        ("temperature", float("nan")),
-        ("temperature", 0.0),
-        ("classes", ("a", "b")),
-        ("classes", ("a", "a", "b")),
-        ("classes", ("\x1b[2J", "a", "b")),
-        ("classes", ("x" * 101, "a", "b")),
-    ):
-        with pytest.raises(UserError):
-            models.save(tmp_path / "m.pt", replace(model, **{name: value}))
+    with pytest.raises(UserError):
+        models.save(tmp_path / "m.pt", replace(model, training={"accuracy": np.float64(0.9)}))
     torch.nn.init.constant_(model.network.body.head.weight, torch.inf)
     with pytest.raises(UserError, match="not finite"):
         models.save(tmp_path / "m.pt", model)
@@ -169,10 +159,15 @@ def test_bad_checkpoints(model, tmp_path, monkeypatch):
         ({"x": Harmful()}, "contains code"),
         ({"state_dict": nan}, "not finite"),
         ({"temperature": torch.inf}, "temperature is not a positive number"),
+        ({"temperature": torch.nan}, "temperature is not a positive number"),
+        ({"temperature": 0.0}, "temperature is not a positive number"),
         ({"format": None}, "not a checkpoint of this project"),
         ({"arch": "resnet18", "options": {}}, "does not fit"),
         ({"options": {"widths": (10**6,) * 3}}, "does not fit"),  # not: out of memory
         ({"classes": ["a"]}, "does not fit"),
+        ({"classes": ["a", "a", "b"]}, "two classes have the same name"),
+        ({"classes": ["\x1b[2J", "a", "b"]}, "not a printable text"),
+        ({"classes": ["x" * 101, "a", "b"]}, "not a printable text"),
         ({"arch": "x"}, "unknown architecture"),
     ):
         torch.save(good | change, "bad.pt")
@@ -196,14 +191,3 @@ def test_flipped_bits_in_a_checkpoint_are_noticed(model, tmp_path):
             expected = model.network.state_dict()
             assert all(torch.equal(expected[key], value) for key, value in state.items())
     assert refused > 50
-
-
-def test_results_of_other_options_go_to_another_folder():
-    defaults = {"seed": 0, "kinds": ["a", "b"], "weights": None}
-
-    def folder(**options):
-        return cli.out_folder(Path("out"), argparse.Namespace(**options), defaults).as_posix()
-
-    assert folder(seed=0, kinds=None, weights=None) == "out"
-    other = folder(seed=3, kinds=["b", "c"], weights=Path("x/y.pt"))
-    assert other == "out/other/seed-3_kinds-b-c_weights-x-y.pt"

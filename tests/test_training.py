@@ -215,24 +215,6 @@ def test_alternatives_are_compared_with_the_baseline_image_by_image():
     assert batch["against_baseline"]["verdict"] == "beats" and batch["train_flops_ratio"] == 1.5
 
 
-@pytest.mark.slow
-def test_the_ablation_resumes(tmp_path, cifar10, monkeypatch):
-    fewer, choices = np.arange(0, 50000, 100), ablate.CHOICES
-    monkeypatch.setattr(ablate, "EPOCHS", 2)
-    monkeypatch.setattr(ablate, "SEEDS", (0,))
-    monkeypatch.setattr(ablate.data, "held_out_split", lambda labels, size: (fewer, fewer))
-    for names, options in ((["schedule"], []), (["schedule", "mirroring"], ["--resume"])):
-        monkeypatch.setattr(ablate, "CHOICES", {name: choices[name] for name in names})
-        done = call(ablate, "--out", tmp_path, *options)
-        assert done.returncode == 0, done.stderr
-    assert "schedule" not in done.stdout and "mirroring: none" in done.stdout
-    trainings = results.read_json(tmp_path / "ablation.json")["trainings"]
-    assert [row["choice"] for row in trainings] == ["baseline", "schedule", "mirroring"]
-    correct = results.read_npz(tmp_path / "ablation.npz")["right"]
-    accuracy = [row["accuracy"] for row in trainings]
-    assert correct[:, 0].mean(1) == pytest.approx(accuracy, rel=1e-5)
-
-
 def test_batch_norm_scales_have_no_weight_decay():
     network = models.build("resnet18", 10, MEAN, STD, {})
     sgd, _ = optimizers.make(network, recipes.recipe("resnet18", "cifar10"))
@@ -246,18 +228,13 @@ def test_the_ladder_compares_a_recipe_with_the_one_before_on_the_seeds_that_both
     recipes = ladder.recipes()
 
     def training(name, seed, accuracy):
-        row = {"recipe": recipes[name], "seed": seed, "accuracy": accuracy, "train_flops": 1e15}
-        return row | {"accuracy_mirror": accuracy + 0.01, "seconds": 60.0}
+        row = {"recipe": recipes[name], "seed": seed, "accuracy": accuracy}
+        return row | {"accuracy_mirror": accuracy, "train_flops": 1e15, "seconds": 60.0}
 
     rows = ladder.summary(
         [training(first, 0, 0.90), training(first, 1, 0.94), training(second, 1, 0.95)]
     )
     assert [row["name"] for row in rows] == [first, second]
-    assert rows[0]["accuracy"] == {
-        "mean": pytest.approx(0.92),
-        "lowest": 0.90,
-        "highest": 0.94,
-        "gain": None,
-    }
+    a = rows[0]["accuracy"]
+    assert (a["lowest"], a["highest"], a["gain"]) == (0.90, 0.94, None)
     assert rows[1]["accuracy"]["gain"] == pytest.approx(0.01) and rows[1]["seeds"] == [1]
-    assert rows[1]["accuracy_mirror"]["mean"] == pytest.approx(0.96)
