@@ -18,7 +18,6 @@ from torch import nn
 from q2_lime import core, explain, image_figures, images, samplers, stability
 
 OUT = ROOT / "outputs/q2_lime/images"
-FEWER = replace(images.SMALL_SETTINGS, max_samples=256)
 GRID_4 = images.ImageSettings(segmentation="grid", n_segments=4)
 
 
@@ -77,23 +76,11 @@ def test_a_fill_that_hides_nothing_is_noticed(image):
     assert images.unchanged_share(plain, segments, "black") == 0
 
 
-def test_masked_images_match_a_loop_over_segments(image, small):
-    segments = images.segment(image, GRID_4)
-    filled = images.filled_image(image, segments, "mean")
-    masks = np.random.default_rng(0).random((70, 16)) < 0.5  # more than one batch
-    logits = images.masked_logits(small, image, segments, "mean")(masks)
-    for mask, output in zip(masks, logits, strict=True):
-        copied = image.copy()
-        for segment in np.flatnonzero(~mask):
-            copied[segments == segment] = filled[segments == segment]
-        x = (copied / 255 - np.array(small.mean)) / np.array(small.std)
-        expected = small.network(torch.tensor(x, dtype=torch.float32).permute(2, 0, 1)[None])
-        assert np.allclose(output, expected[0].detach(), atol=1e-5)
-
-
 def test_the_masks_of_the_package_give_the_packages_weights(image, small):
     segments = images.segment(image, GRID_4)
     filled = images.filled_image(image, segments, "mean")
+    x = (image / 255 - small.mean) / small.std
+    assert np.allclose(images.normalized(small, image), x, atol=1e-5)
     explainer = lime_image.LimeImageExplainer(random_state=0)
     masks, outputs = explainer.data_labels(
         image, filled, segments, lambda x: softmax(images.predict(small, x), axis=1), 150
@@ -133,70 +120,37 @@ def test_ground_truth_scores_by_hand():
     assert scores["relevance_mass"] == scores["top_segment_hit"] == 0
 
 
-@pytest.fixture(scope="module")
-def explained(tmp_path_factory, shapes_model):
-    """The folder with explanations of ten built-in images, with fewer masks than usual."""
-    out = tmp_path_factory.mktemp("images")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "SMALL_SETTINGS", FEWER)
-        done = call(explain, "--checkpoint", shapes_model, "--out", out)
+def test_lime_finds_the_ground_truth_of_the_built_in_images(shapes_model, tmp_path, monkeypatch):
+    """With fewer masks than usual."""
+    monkeypatch.setattr(images, "SMALL_SETTINGS", replace(images.SMALL_SETTINGS, max_samples=256))
+    done = call(explain, "--checkpoint", shapes_model, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
-    return out
-
-
-def test_lime_finds_the_ground_truth_of_the_built_in_images(explained):
-    content = results.read_json(explained / "explanations.json")
+    content = results.read_json(tmp_path / "explanations.json")
     assert len(content["samples"]) == 10
-    assert all((explained / sample["figure"]).is_file() for sample in content["samples"])
+    assert all((tmp_path / sample["figure"]).is_file() for sample in content["samples"])
     scores = content["ground_truth"]
     assert scores["relevance_mass"] > 2 * scores["relevance_mass_baseline"]
     assert scores["top_segment_hit"] > 0.7 > 0.4 > scores["top_segment_hit_baseline"]
 
 
-def explained_again(model, pixels, image_settings, settings, sample, arrays):
-    """Explains one image alone and compares with the stored result of a run over many images."""
-    index = sample["index"]
-    top = [model.categories.index(row["class"]) for row in sample["top5"][:2]]
-    segments, d, values = images.prepare(model, pixels, image_settings, top)
-    assert np.array_equal(segments, arrays[f"segments_{index}"])
-    found, row = stability.explain(values, d, settings, "test", index)
-    assert np.allclose(found.weights, arrays[f"weights_{index}"], rtol=1e-3, atol=1e-3)
-    assert row["fidelity"] == pytest.approx(sample["fidelity"], abs=1e-3)
-    assert row["model_calls_total"] == sample["model_calls_total"]
-
-
-def test_an_explanation_is_the_same_alone(explained, shapes_model):
-    sample = results.read_json(explained / "explanations.json")["samples"][-1]
-    model, _ = imagenet.from_checkpoint(shapes_model)
-    pixels = data.load("shapes", "").x_test[sample["index"]]
-    arrays = results.read_npz(explained / "explanations.npz")
-    settings = (images.SMALL_IMAGE_SETTINGS, FEWER)
-    explained_again(model, pixels, *settings, sample, arrays)
-
-
-def test_user_images(tmp_path, shapes_model, image):
-    """Two images of one name have separate results, and neither is overwritten."""
-    out = tmp_path / "user"
-    out.mkdir()
-    files = [tmp_path / "a$b$.png", out / "a$b$.png"]  # not a formula
-    for file, size in zip(files, ((90, 60), (60, 80)), strict=True):
-        Image.fromarray(image).resize(size).save(file)
-    before = [file.read_bytes() for file in files]
+def test_a_user_image(tmp_path, shapes_model, image):
+    """Resized in the same way as by q1_gradcam/explain.py, and never overwritten."""
+    file = tmp_path / "user/a$b$.png"  # not a formula
+    file.parent.mkdir()
+    Image.fromarray(image).resize((90, 60)).save(file)
+    before = file.read_bytes()
     options = ("--checkpoint", shapes_model, "--out", tmp_path, "--fast", "--save-maps")
-    done = call(explain, "--image", *files, *options)
+    done = call(explain, "--image", file, *options)
     assert done.returncode == 0 and "stability not measured" in done.stdout, done.stderr
-    contents = {path: results.read_json(path) for path in out.glob("*.json")}
-    written = {content["request"]["image_sha256"]: path for path, content in contents.items()}
-    model = models.load(shapes_model)
-    for file in files:
-        path = written[results.sha256(file)]
-        assert path.with_suffix(".png").is_file() and path.with_suffix(".npz").is_file()
-        # Resized in the same way as by q1_gradcam/explain.py.
-        pixels = data.fit_image(data.read_image(file), 32)
-        logits = models.logits(model.network, pixels[None]).double() / model.temperature
-        expected = torch.softmax(logits, 1).max().item()
-        assert contents[path]["probability"] == pytest.approx(expected, abs=1e-4)
-    assert [file.read_bytes() for file in files] == before
+    [path] = file.parent.glob("*.json")
+    assert path.with_suffix(".png").is_file() and path.with_suffix(".npz").is_file()
+    content, model = results.read_json(path), models.load(shapes_model)
+    assert content["request"]["image_sha256"] == results.sha256(file)
+    pixels = data.fit_image(data.read_image(file), 32)
+    logits = models.logits(model.network, pixels[None]).double() / model.temperature
+    expected = torch.softmax(logits, 1).max().item()
+    assert content["probability"] == pytest.approx(expected, abs=1e-4)
+    assert file.read_bytes() == before
 
 
 def test_blue_is_for_and_orange_is_against(image):
@@ -217,5 +171,10 @@ def test_a_committed_explanation_is_reproduced(cifar10, imagenet_model):
     sample = content["samples"][0]
     pixels = data.fit_image(cifar10.x_test[sample["index"]], 224, images.IMAGE_SETTINGS.resize)
     arrays = results.read_npz(OUT / "explanations.npz")
-    settings = (images.IMAGE_SETTINGS, images.SETTINGS)
-    explained_again(imagenet_model, pixels, *settings, sample, arrays)
+    top = [imagenet_model.categories.index(row["class"]) for row in sample["top5"][:2]]
+    segments, d, values = images.prepare(imagenet_model, pixels, images.IMAGE_SETTINGS, top)
+    assert np.array_equal(segments, arrays[f"segments_{sample['index']}"])
+    found, row = stability.explain(values, d, images.SETTINGS, "test", sample["index"])
+    assert np.allclose(found.weights, arrays[f"weights_{sample['index']}"], rtol=1e-3, atol=1e-3)
+    assert row["fidelity"] == pytest.approx(sample["fidelity"], abs=1e-3)
+    assert row["model_calls_total"] == sample["model_calls_total"]

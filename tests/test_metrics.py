@@ -148,12 +148,7 @@ def test_gini_and_discarded_share_by_hand():
     assert metrics.discarded_share(np.array([[[3.0, -1.0]]])) == pytest.approx(0.25)
 
 
-def test_baseline_maps_do_not_depend_on_the_ground_truth():
-    """Noise has the share of the area inside the ground truth; the center is the same for all."""
-    made = synthetic.make_shapes(300, seed=11)
-    noise = metrics.random_map(300, (32, 32), rng())
-    share = metrics.relevance_mass(noise, made.ground_truth).mean()
-    assert share == pytest.approx(made.ground_truth.mean(), rel=0.1)
+def test_baseline_maps():
     center = metrics.center_map(2, (32, 32))
     assert (center[0] == center[1]).all() and center[0].argmax() in (495, 496, 527, 528)
     step = np.zeros((1, 32, 32, 3), np.uint8)
@@ -221,12 +216,3 @@ def test_false_discoveries_are_controlled():
     found = statistics.control_false_discoveries({"methods": rows})
     assert found == {"n": 15, "uncorrected": 15, "clear": 4}
     assert [row["verdict"] for row in rows.values()] == ["beats"] * 4 + ["ties"] * 11
-
-
-def test_imputation_of_a_gap_by_hand():
-    """Each missing pixel is the mean of its neighbors: a linear image is restored exactly."""
-    y, x = np.mgrid[:9, :9] / 20
-    image = np.stack((y, x, (x + y) / 2), -1)
-    missing = np.zeros((9, 9), bool)
-    missing[2:6, 3:7] = True
-    assert metrics.solve_neighbors(image, missing) == pytest.approx(image[missing])

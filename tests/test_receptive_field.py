@@ -8,14 +8,6 @@ from torch import nn
 from evaluation import receptive_field
 
 
-def convolutions(n: int) -> nn.Sequential:
-    """n convolutions of 3 x 3 with filters of ones."""
-    layers = [nn.Conv2d(3 if k == 0 else 1, 1, 3, padding=1, bias=False) for k in range(n)]
-    for layer in layers:
-        nn.init.ones_(layer.weight)
-    return nn.Sequential(*layers)
-
-
 def test_the_theoretical_width_follows_the_recursion():
     """Equation 1 of the report: 3 x 3, pooling by 2, 3 x 3: 1 + 2 + 1 + 2 * 2 = 8 pixels."""
     network = nn.Sequential(
@@ -34,7 +26,10 @@ def test_the_theoretical_width_follows_the_recursion():
 
 def test_the_energy_of_three_convolutions_is_that_of_a_matrix_power():
     """Equal filters act on rows and columns alike: as the third power of a tridiagonal matrix."""
-    network = convolutions(3)
+    sizes = (3, 1, 1)
+    network = nn.Sequential(*[nn.Conv2d(n, 1, 3, padding=1, bias=False) for n in sizes])
+    for layer in network:
+        nn.init.ones_(layer.weight)
     found = receptive_field.measure(network, "2", np.zeros((1, 12, 12, 3), np.uint8), 0)
     rows = np.linalg.matrix_power(np.eye(12) + np.eye(12, k=1) + np.eye(12, k=-1), 3) ** 2
     near = abs(np.subtract.outer(np.arange(12), np.arange(12))) <= 2
@@ -42,19 +37,6 @@ def test_the_energy_of_three_convolutions_is_that_of_a_matrix_power():
     assert found["energy_within"][0] == pytest.approx(share.mean() ** 2, rel=1e-5)
     assert found["energy_within"][1] == pytest.approx(1)  # within 4 pixels
     assert found["half_energy_radius"] == pytest.approx(1 / share.mean() ** 2, rel=1e-5)
-
-
-def test_the_effective_field_of_many_convolutions_grows_like_a_square_root():
-    """Luo et al.: n equal convolutions respond like a Gaussian of n times the variance of one."""
-    network = convolutions(8)
-    for layer in network:
-        nn.init.ones_(layer.weight)
-    (squares,) = receptive_field.gradients(network, "7", torch.rand(1, 3, 33, 33), only_middle=True)
-    density = squares[0].sqrt().double().numpy()
-    density /= density.sum()
-    offset = np.arange(33) - 16
-    variance = (density.sum(0) * offset**2).sum()
-    assert variance == pytest.approx(8 * 2 / 3, rel=1e-4)
 
 
 def test_signs_leave_the_expected_energy_unchanged():
