@@ -1,6 +1,8 @@
 """The scripts of the text half of Question 2, as a user runs them, and the committed results."""
 
+import io
 import json
+import sys
 
 from common import newsgroups
 
@@ -47,25 +49,8 @@ def test_the_scripts_find_the_known_answers(demo):
     assert models["svm"]["outside_body"] > 0.3 > models["svm_stripped"]["outside_body"]
 
 
-def check_stored_explanation(stored, model, body):
-    """The explanation alone, without other posts, models and figures."""
-    post = text.read(body, model.vocabulary)
-    values, label = answers(post, model)
-    weights = core.explain(values, len(post.words), text.SETTINGS, stored["index"]).weights[:, 0]
-    top = core.top_features(weights, 10)
-    assert model.classes[label] == stored["predicted"]
-    assert [post.words[k] for k in top] == [word["word"] for word in stored["words"]]
-    assert np.allclose(weights[top], [word["weight"] for word in stored["words"]], rtol=1e-5)
-
-
-def test_an_explanation_is_reproducible_alone(demo):
-    stored = json.loads((demo / "explanations.json").read_text())["samples"][-1]
-    body = newsgroups.load_corpus().test[stored["index"]]
-    check_stored_explanation(stored, linear.load(demo / f"{stored['model']}.npz"), body)
-
-
-def test_user_texts(demo, script, tmp_path):
-    """A file, the standard input and an empty text."""
+def test_user_texts(demo, monkeypatch, tmp_path):
+    """A file and the standard input."""
     path = tmp_path / "a$_$b.txt"  # not a formula
     path.write_bytes(b"Through the telescope we saw a comet.\r\n\r\nThen the lunar eclipse.")
     options = ("--models", demo, "--out", tmp_path)
@@ -76,7 +61,8 @@ def test_user_texts(demo, script, tmp_path):
     assert {word["zone"] for word in sample["words"]} == {"body"}
     assert stored.with_suffix(".png").is_file()
     options = ("--text", "-", "--samples", "200", *options)
-    ran = script("q2_lime/explain_text.py", *options, input=path.read_text())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+    ran = call(explain_text, *options)
     assert ran.returncode == 0 and "astronomy" in ran.stdout, ran.stderr
 
 
@@ -96,5 +82,12 @@ def test_committed_explanations(newsgroups):
         rows = [sample for sample in samples if sample["model"] == kind]
         assert [row["true"] for row in rows] == list(newsgroups.classes)
         assert all(newsgroups.classes[newsgroups.y_test[r["index"]]] == r["true"] for r in rows)
-        model = linear.load(OUT / f"{kind}.npz")
-        check_stored_explanation(rows[0], model, newsgroups.test[rows[0]["index"]])
+        model, stored = linear.load(OUT / f"{kind}.npz"), rows[0]
+        post = text.read(newsgroups.test[stored["index"]], model.vocabulary)
+        values, label = answers(post, model)
+        found = core.explain(values, len(post.words), text.SETTINGS, stored["index"])
+        top = core.top_features(found.weights[:, 0], 10)
+        assert model.classes[label] == stored["predicted"]
+        assert [post.words[k] for k in top] == [word["word"] for word in stored["words"]]
+        weights = [word["weight"] for word in stored["words"]]
+        assert np.allclose(found.weights[top, 0], weights, rtol=1e-5)
