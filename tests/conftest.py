@@ -9,10 +9,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
-from common import cli, data, imagenet
+from common import cli, data, imagenet, models
 from common.newsgroups import load_20newsgroups
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
@@ -69,6 +70,14 @@ def shapes_model(tmp_path_factory, script) -> Path:
     run = script("q1_gradcam/train.py", "--dataset", "shapes", "--out", out, "--device", "cpu")
     assert run.returncode == 0, run.stderr
     return out / "model.pt"
+
+
+def small_model(classes, seed: int = 0, widths=(8, 8, 8)) -> models.Model:
+    """An untrained network with few channels."""
+    torch.manual_seed(seed)
+    options = {"widths": widths}
+    network = models.build("compact", len(classes), (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), options)
+    return models.Model(network.eval(), "compact", options, tuple(classes), "shapes")
 
 
 def needed(there: bool, what: str, how: str = "") -> None:

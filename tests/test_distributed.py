@@ -8,7 +8,7 @@ from common import cli, data, models, results
 
 import numpy as np
 import pytest
-import torch
+from conftest import small_model
 
 from q1_gradcam import gradcam
 
@@ -54,7 +54,7 @@ script(explain, "--all", "--model", checkpoint)
 skipped = "lime refinecam guided_backprop guided_gradcam hirescam layercam".split()
 options = ("--only", "faithfulness", "--images", "2", "--skip", *skipped)
 script(run, "--model", checkpoint, *options)
-script(train, "--dataset", "shapes", "--epochs", "2", "--train-size", "1000")
+script(train, "--dataset", "shapes", "--epochs", "1", "--train-size", "500")
 """
 LOST = """
 import os
@@ -87,11 +87,7 @@ def torchrun(*arguments):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A small untrained network for the built-in shapes."""
-    torch.manual_seed(0)
-    options = {"widths": (8, 8, 8)}
-    network = models.build("compact", 10, (0.5,) * 3, (0.2,) * 3, options).eval()
-    model = models.Model(network, "compact", options, data.load_shapes().classes, "shapes")
+    model = small_model(data.load_shapes().classes)
     return models.save(tmp_path_factory.mktemp("demo") / "model.pt", model)
 
 

@@ -17,7 +17,7 @@ from common import UserError, cli, imagenet, models, newsgroups, results
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, Harmful, call
+from conftest import ROOT, Harmful, call, small_model
 from PIL import Image
 from sklearn.utils import Bunch
 from torchvision import models as zoo
@@ -119,10 +119,7 @@ def test_names_as_file_names():
 def test_class_names_never_leave_the_output_folder(tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
     names = ["x/../../../../x", "../" * 5 + "y", f"{tmp_path}/hostile", r"$\frac{", "é", *"abcde"]
-    options = {"widths": (8, 8, 8)}
-    network = models.build("compact", len(names), (0.5,) * 3, (0.2,) * 3, options).eval()
-    model = models.Model(network, "compact", options, tuple(names), "shapes")
-    model = models.save(tmp_path / "a/b/model.pt", model)
+    model = models.save(tmp_path / "a/b/model.pt", small_model(names))
     done = call(explain, "--model", model, "--correct", 1, "--incorrect", 1)
     assert done.returncode == 0, done.stderr
     outside = {path for path in tmp_path.rglob("*.png") if model.parent not in path.parents}
@@ -242,7 +239,7 @@ def test_errors_during_imports(tmp_path, path, code, status, message):
     [(">/dev/full", 2, "No space left"), ("| true", 0, ""), ("<&- >&- 2>&-", 0, "")],
 )
 def test_closed_streams(streams, status, message):
-    command = f"{sys.executable} {ROOT}/q1_gradcam/explain.py --help {streams}"
+    command = f"{sys.executable} {ROOT}/report/verify.py --help {streams}"
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     env.pop("PYTHONUNBUFFERED", None)
     done = subprocess.run(["sh", "-c", command], env=env, capture_output=True, text=True)

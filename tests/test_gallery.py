@@ -129,46 +129,44 @@ def opened(path, width=390):
         assert not problems and page.evaluate("window.owned") is None
 
 
-@pytest.fixture
-def page(outputs):
+def test_filters_search_and_large_view(outputs):
+    """The address holds the filters and the large view; keys step through it; it fits small
+    screens."""
     with opened(outputs / "index.html") as page:
-        yield page
 
+        def choose(label: str, value: str, count: int) -> None:
+            page.get_by_label(label).select_option(value)
+            expect(page.locator("article:visible")).to_have_count(count)
 
-def test_filters_and_search(page):
-    def choose(label: str, value: str, count: int) -> None:
-        page.get_by_label(label).select_option(value)
-        expect(page.locator("article:visible")).to_have_count(count)
+        choose("Question", "Question 1: Grad-CAM", 4)
+        choose("Prediction", "incorrect", 2)
+        choose("True class", "dog", 1)
+        choose("Explanation", "reliable", 0)
+        page.get_by_role("button", name="Show all").click()
+        choose("True class", HOSTILE, 1)
+        page.get_by_role("button", name="Show all").click()
+        page.get_by_label("Search").fill("SHUTTLE")
+        expect(page.get_by_role("status")).to_have_text("2 of 8 explanations")
+        page.get_by_role("button", name="Show all").click()
 
-    choose("Question", "Question 1: Grad-CAM", 4)
-    choose("Prediction", "incorrect", 2)
-    choose("True class", "dog", 1)
-    choose("Explanation", "reliable", 0)
-    page.get_by_role("button", name="Show all").click()
-    choose("True class", HOSTILE, 1)
-    page.get_by_role("button", name="Show all").click()
-    page.get_by_label("Search").fill("SHUTTLE")
-    expect(page.get_by_role("status")).to_have_text("2 of 8 explanations")
-
-
-def test_the_large_view(page):
-    """The address holds it and the filters; keys step through it; it fits small screens."""
-    large = page.locator("dialog h3")
-    page.get_by_label("True class").select_option("dog")
-    page.get_by_role("button", name="Large view of test image 3").click()
-    expect(page).to_have_url(re.compile("[?]class=dog#gradcam-3$"))
-    page.keyboard.press("ArrowLeft")
-    expect(large).to_contain_text("test image 2")
-    address = page.url
-    page.go_back()
-    expect(page.locator("dialog")).to_be_hidden()
-    expect(page.locator("article:visible")).to_have_count(3)
-    page.goto(address)
-    expect(large).to_contain_text("test image 2")
-    page.keyboard.press("Escape")
-    expect(page).to_have_url(re.compile("^[^#]+$"))
-    page.get_by_role("button", name="Show all").click()
-    page.get_by_role("button", name="Large view of post 7").first.click()
-    fits = "all => all.every(e => e.scrollWidth <= e.clientWidth && e.offsetWidth <= innerWidth)"
-    assert page.locator("html, dialog").evaluate_all(fits)
-    assert page.locator("#svm-7 .against").inner_text() == f"{HOSTILE} -0.10 H"
+        large = page.locator("dialog h3")
+        page.get_by_label("True class").select_option("dog")
+        page.get_by_role("button", name="Large view of test image 3").click()
+        expect(page).to_have_url(re.compile("[?]class=dog#gradcam-3$"))
+        page.keyboard.press("ArrowLeft")
+        expect(large).to_contain_text("test image 2")
+        address = page.url
+        page.go_back()
+        expect(page.locator("dialog")).to_be_hidden()
+        expect(page.locator("article:visible")).to_have_count(3)
+        page.goto(address)
+        expect(large).to_contain_text("test image 2")
+        page.keyboard.press("Escape")
+        expect(page).to_have_url(re.compile("^[^#]+$"))
+        page.get_by_role("button", name="Show all").click()
+        page.get_by_role("button", name="Large view of post 7").first.click()
+        fits = (
+            "all => all.every(e => e.scrollWidth <= e.clientWidth && e.offsetWidth <= innerWidth)"
+        )
+        assert page.locator("html, dialog").evaluate_all(fits)
+        assert page.locator("#svm-7 .against").inner_text() == f"{HOSTILE} -0.10 H"

@@ -8,6 +8,7 @@ from common import data, imagenet, models, synthetic
 import numpy as np
 import pytest
 import torch
+from conftest import small_model
 from PIL import Image
 from playwright.sync_api import expect
 from test_gallery import opened
@@ -24,14 +25,12 @@ expect.set_options(timeout=60_000)
 
 def small_network(seed: int) -> models.Model:
     """An untrained network with few channels, of odd number, and logits of usual size."""
-    torch.manual_seed(seed)
-    network = models.build("compact", 10, (0.5,) * 3, (0.25,) * 3, {"widths": WIDTHS})
+    model = small_model(DATASET.classes, seed, WIDTHS)
     with torch.no_grad():
-        network.body.head.weight.mul_(30)
-        network.body.whiten.fit(torch.randn(20, 3, 32, 32))
-    network = models.with_fresh_statistics(network, DATASET.x_train[:50])
-    options = {"widths": WIDTHS}
-    return models.Model(network, "compact", options, DATASET.classes, "shapes", temperature=0.5)
+        model.network.body.head.weight.mul_(30)
+        model.network.body.whiten.fit(torch.randn(20, 3, 32, 32))
+    models.with_fresh_statistics(model.network, DATASET.x_train[:50])
+    return replace(model, temperature=0.5)
 
 
 @pytest.fixture(scope="module")

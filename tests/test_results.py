@@ -13,7 +13,7 @@ from common.cli import UserError
 import numpy as np
 import pytest
 import torch
-from conftest import Harmful
+from conftest import Harmful, small_model
 
 
 def test_a_failing_write_leaves_the_old_file(tmp_path):
@@ -122,10 +122,7 @@ def test_an_unusable_matplotlib_backend_is_ignored(script, tmp_path):
 
 @pytest.fixture
 def model():
-    torch.manual_seed(0)
-    options = {"widths": (8, 8, 8)}
-    network = models.build("compact", 3, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), options).eval()
-    return models.Model(network, "compact", options, ("a", "b", "c"), "shapes", 1.5, {"seed": 7})
+    return replace(small_model("abc"), temperature=1.5, training={"seed": 7})
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -13,12 +13,6 @@ def made():
     return synthetic.make_shapes(1000, seed=7)
 
 
-def test_each_image_depends_only_on_seed_and_number(made):
-    image, mask = synthetic.draw_shape(3, np.random.default_rng((7, 213)))
-    assert np.array_equal(image, made.images[213]) and np.array_equal(mask, made.ground_truth[213])
-    assert not np.array_equal(synthetic.make_shapes(1, seed=8).images[0], made.images[0])
-
-
 def test_only_the_shape_reveals_the_class(made):
     """With a box of fixed size over the shape, linear classifiers stay at chance (10%)."""
     images = made.images.astype(float) / 255

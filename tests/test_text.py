@@ -201,11 +201,7 @@ def test_the_planted_leak_is_found(posts, model):
     measured = leak.measure(model, bodies, indices, seed=0)
     shares, exact, words = (leak.outside_body(x) for x in measured)
     assert np.corrcoef(shares, exact)[0, 1] > 0.8
-    stripped = trained([newsgroups.strip(t) for t in posts.train], posts.y_train, posts.classes)
-    clean, exact_clean, _ = leak.outside_body(leak.measure(stripped, bodies, indices, seed=0))
-    assert shares.mean() > words.mean()
-    assert np.nanmean(shares) > 0.3 > 0.1 > np.nanmean(clean)
-    assert np.nanmean(exact) > 0.3 > 0.1 > np.nanmean(exact_clean)
+    assert shares.mean() > max(words.mean(), 0.3)
 
 
 def test_summary_of_the_leak_by_hand():
