@@ -1,4 +1,4 @@
-"""CIFAR-10 from a file and from the official archive, user images, the held-out split."""
+"""CIFAR-10 from a file and from the official archive, user images, held-out split, the shapes."""
 
 import hashlib
 import io
@@ -6,7 +6,7 @@ import pickle
 import struct
 import tarfile
 
-from common import data
+from common import data, synthetic
 from common.cli import UserError
 from common.results import sha256
 
@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torchvision
 from PIL import Image
+from sklearn.linear_model import RidgeClassifier
+from sklearn.model_selection import cross_val_score
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +27,7 @@ def small(monkeypatch):
 
 
 def fake_cifar10(**changes) -> dict[str, np.ndarray]:
-    """Arrays of these shapes; each image has one gray level."""
+    """Arrays of these sizes; each image has one gray level."""
     arrays = {}
     for part, n in (("train", 500), ("test", 100)):
         labels = (np.arange(n) % 10).astype(np.uint8)
@@ -181,3 +183,42 @@ def test_real_cifar10(cifar10):
     mean, std = data.channel_statistics(cifar10.x_train)
     assert np.allclose(mean, (0.4914, 0.4822, 0.4465), atol=2e-4)
     assert np.allclose(std, (0.2470, 0.2435, 0.2616), atol=2e-4)
+
+
+@pytest.fixture(scope="module")
+def made():
+    return synthetic.make_shapes(1000, seed=7)
+
+
+def test_only_the_shape_reveals_the_class(made):
+    """With a box of fixed size over the shape, linear classifiers stay at chance (10%)."""
+    images = made.images.astype(float) / 255
+    rows, columns = [
+        np.abs(np.arange(32)[None] - made.ground_truth.any(axis).argmax(1)[:, None] - 6)
+        for axis in (2, 1)
+    ]
+    hidden = (rows[:, :, None] < 9) & (columns[:, None, :] < 9)
+    assert (hidden | ~made.ground_truth).all()
+    images[hidden] = 0.5
+    statistics = np.concatenate([images.mean((1, 2)), images.std((1, 2))], 1)
+    for features in (statistics, images[:, ::3, ::3].reshape(1000, -1)):
+        assert cross_val_score(RidgeClassifier(), features, made.labels, cv=5).mean() < 0.16
+
+
+AREAS = {  # in units of the radius squared, worked out by hand
+    "disk": np.pi * 0.95**2,
+    "ring": np.pi * (1 - 0.55**2),
+    "square": 1.7**2,
+    "frame": 1.7**2 - 0.9**2,
+    "triangle": 1.8**2 / 2,  # height 1.8, base 1.8
+    "plus": 4 * 2 * 0.27 - 4 * 0.27**2,
+    "bars": 2 * 1.7 * (0.83 - 0.27),
+    "arch": 1.7**2 - 0.7 * (0.85 + 0.35),
+}
+
+
+@pytest.mark.parametrize("name", AREAS)
+def test_area_of_the_shape(name):
+    label = synthetic.SHAPE_CLASSES.index(name)
+    cover = synthetic.coverage(label, np.array([16.0, 16.0]), 6.0, 0.1)
+    assert cover.sum() == pytest.approx(AREAS[name] * 6.0**2, rel=0.02)
