@@ -139,14 +139,7 @@ def compare(predict, batch: Batch, maps, true, classes, seed: int) -> dict[str, 
         sample |= {key: values[i] for key, values in similar.items()}
         sample |= {f"{m}_{area}": scored[m][area][i] for m in maps for area in scoring.AREAS}
         samples.append(sample | {"preferred": preferred(sample)})
-    choices = [sample["preferred"] for sample in samples]
-    return {
-        "n": len(batch),
-        "margin": MARGIN,
-        "images": samples,
-        "summary": summary,
-        "preferred": {name: choices.count(name) for name in ("gradcam", "lime", "neither")},
-    }
+    return {"margin": MARGIN, "images": samples, "summary": summary}
 
 
 def preferred(sample: dict[str, Any]) -> str:

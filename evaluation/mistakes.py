@@ -21,7 +21,7 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
 
     The areas grow with the confidence, so faithfulness is given as a share of it.
     """
-    model, dataset, predict = setup.model, setup.dataset, setup.predict
+    dataset, predict = setup.dataset, setup.predict
     probabilities = predict(dataset.x_test)
     ranking = np.argsort(-probabilities, axis=1)
     correct = probabilities.argmax(1) == dataset.y_test
@@ -57,8 +57,6 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
     }
     return {
         "n": {name: len(group["gini"]) for name, group in groups.items()},
-        "fill": FILL,
-        "layer": model.layer,
         **means,
         "confidence_against_faithfulness": {
             name: spearmanr(group["confidence"], group["faithfulness"]).statistic
@@ -86,7 +84,6 @@ def networks(setup: Setup, n: int) -> dict[str, Any]:
     maps = [enlarge(_gradcam(s, batch, batch.targets)) for s in (setup, other)]
     return {
         "n": len(index),
-        "layers": [model.layer, other.model.layer],
         "maps": similarity(*maps),
         "hashes": hashes,
     }

@@ -132,11 +132,9 @@ def explain(
         "settled": first.settled,
         "leading": leading,
         "removals": removals,
-        "unchanged": unchanged,
         "n_seeds": n_seeds,
         "stability": agreed,
         "verdict": verdict,
-        "trustworthy": verdict == "reliable",
         "reasons": reasons,
         "seconds_total": time.perf_counter() - started,
     }
