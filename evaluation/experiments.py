@@ -67,9 +67,6 @@ def faithfulness(setup: Setup, n: int) -> dict[str, Any]:
     content: dict[str, Any] = {
         "n": len(batch),
         "n_untrained": min(N_UNTRAINED, len(batch)),
-        "fill": FILL,
-        "layer": trial.layer,
-        "target": "predicted class",
         "methods": {},
         "input_gradient_against_gradcam": {},
         "against_lime": {},
@@ -109,7 +106,7 @@ def layers(setup: Setup, n: int) -> dict[str, Any]:
     few, order = batch.first(50), randomization.weighted_layers(model.network)
     noise = randomization.randomized(model, order, few.images, seed)
     score, stages = partial(scoring.faithfulness, predict, FILL, seed), {}
-    for layer in models.ARCHITECTURES[model.arch].stages:
+    for layer in models.STAGES[model.arch]:
         trial = Trial(model, batch, layer, seed, "layers")
         rows, _ = scoring.table(trial, methods("layer"), score, AREAS)
         for key, row in rows.items():
@@ -123,10 +120,8 @@ def layers(setup: Setup, n: int) -> dict[str, Any]:
     best = max(stages, key=lambda layer: stages[layer]["gradcam"]["insertion_minus_deletion"])
     return {
         "n": len(batch),
-        "fill": FILL,
         "layers": stages,
         "receptive_field": receptive_field.measure(model.network, model.layer, few.images, seed),
-        "rule": "largest insertion minus deletion AUC of Grad-CAM on held-out training images",
         "chosen_by_rule": best,
         "used": model.layer,
     }
@@ -141,7 +136,6 @@ def randomization_test(setup: Setup, n: int) -> dict[str, Any]:
         rows[key] = randomization.evaluate(model, explainer, few, model.layer, setup.seed)
     return {
         "n": len(batch),
-        "layer": model.layer,
         "order": order,
         "verdict_layer": randomization.verdict_layer(order),
         "methods": rows,

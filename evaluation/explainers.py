@@ -107,7 +107,7 @@ def lime(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray
 def refine_cam(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
     """RefineCAM (Domeniconi et al., arXiv:2605.14641): the product of the Grad-CAM++ maps of every
     stage up to the layer, each enlarged, cut at zero and divided by its maximum."""
-    stages = models.ARCHITECTURES[model.arch].stages
+    stages = models.STAGES[model.arch]
     chosen = stages[: stages.index(layer) + 1]
     maps = [EXPLAINERS["gradcam++"].maps(model, batch, stage, seed) for stage in chosen]
     return np.prod([positive(enlarge(m, batch.images.shape[1:3])) for m in maps], axis=0)

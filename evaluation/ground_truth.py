@@ -71,7 +71,7 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
         batch, masks = Batch(images[fooled], np.full(fooled.sum(), number), keys), where[fooled]
         stages = {
             layer: Trial(marked.model, batch, layer, setup.seed, "shortcut", twin.model.network)
-            for layer in models.ARCHITECTURES[marked.model.arch].stages
+            for layer in models.STAGES[marked.model.arch]
         }
         if name == "marked":
             last = stages[marked.model.layer]

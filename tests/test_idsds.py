@@ -65,7 +65,7 @@ def test_refinecam_agrees_with_pytorch_grad_cam(setup):
         model, Batch(images, targets, list(range(6))), model.layer, 0
     )
     network = model.network
-    layers = [gradcam.find_layer(network, name) for name in models.ARCHITECTURES["compact"].stages]
+    layers = [gradcam.find_layer(network, name) for name in models.STAGES["compact"]]
     method = RefineCAM(network, layers)
     theirs = method(models.to_input(images), [ClassifierOutputTarget(int(k)) for k in targets])
     for a, b in zip(ours, theirs, strict=True):
