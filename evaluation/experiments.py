@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common import cli, data, metrics, models, results
-from common.statistics import mean_interval
+from common.statistics import compare_paired, mean_interval
 
 import numpy as np
 import torch
@@ -76,8 +76,10 @@ def faithfulness(setup: Setup, n: int) -> dict[str, Any]:
         larger = FAITHFULNESS if fill == FILL else AREAS
         score = partial(scoring.faithfulness, predict, fill, setup.seed)
         rows, scored = scoring.table(trial, EXPLAINERS, score, larger, most)
-        pair = scored["input_gradient"], scored["gradcam"]
-        content["input_gradient_against_gradcam"][fill] = scoring.duel(*pair, AREAS)
+        content["input_gradient_against_gradcam"][fill] = {
+            m: compare_paired(scored["input_gradient"][m], scored["gradcam"][m], AREAS[m])
+            for m in AREAS
+        }
         if "lime" in scored:
             content["against_lime"][fill] = against_lime(scored, larger)
         arrays |= {f"{fill}/{name}/{m}": scored[name][m] for name in scored for m in larger}
@@ -154,17 +156,14 @@ def stability(setup: Setup, n: int) -> dict[str, Any]:
         scores = scoring.stability(trial, key)
         rows[key] = explainer.labels | {m: mean_interval(scores[m]) for m in scores}
     content = {"n": len(batch), "layer": model.layer, "methods": rows}
-    return content | ({"lime": lime_seeds(setup, batch)} if "lime" in rows else {})
-
-
-def lime_seeds(setup: Setup, batch: Batch) -> dict[str, Any]:
-    """LIME with two seeds on the first images."""
-    model, few = setup.model, batch.first(LIME_SEED_IMAGES)
-    maps, explanations = lime_explanations(model, few, setup.seed)
-    again, _ = lime_explanations(model, few, cli.seed_for(setup.seed, "again", 0))
-    similar = mean_interval(metrics.rank_correlation(maps, again))
-    return {
-        "n": len(few),
-        "model_calls": mean_interval([e.model_calls for e in explanations]),
-        "between_seeds": {"rank_correlation": similar},
-    }
+    if "lime" in rows:
+        few = batch.first(LIME_SEED_IMAGES)
+        maps, explanations = lime_explanations(model, few, setup.seed)
+        again, _ = lime_explanations(model, few, cli.seed_for(setup.seed, "again", 0))
+        similar = mean_interval(metrics.rank_correlation(maps, again))
+        content["lime"] = {
+            "n": len(few),
+            "model_calls": mean_interval([e.model_calls for e in explanations]),
+            "between_seeds": {"rank_correlation": similar},
+        }
+    return content

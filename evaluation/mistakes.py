@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from common import cli, metrics, results
-from common.statistics import mean_interval
+from common.statistics import compare_paired, mean_interval
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -97,13 +97,11 @@ def _gradcam(setup: Setup, batch: Batch, targets: np.ndarray) -> np.ndarray:
 def similarity(maps: np.ndarray, others: np.ndarray) -> dict[str, Any]:
     """The rank correlation of two maps (N, h, w) of the same image, beside that with the other map
     of another image."""
-    found = {
-        name: {"rank_correlation": metrics.rank_correlation(maps, other)}
-        for name, other in (("same_image", others), ("other_image", np.roll(others, 1, axis=0)))
+    same = metrics.rank_correlation(maps, others)
+    other = metrics.rank_correlation(maps, np.roll(others, 1, axis=0))
+    return {
+        "n": len(maps),
+        "same_image": {"rank_correlation": mean_interval(same)},
+        "other_image": {"rank_correlation": mean_interval(other)},
+        "same_against_other": {"rank_correlation": compare_paired(same, other, True)},
     }
-    means = {
-        name: {key: mean_interval(values) for key, values in row.items()}
-        for name, row in found.items()
-    }
-    against = scoring.duel(found["same_image"], found["other_image"], {"rank_correlation": True})
-    return {"n": len(maps), **means, "same_against_other": against}

@@ -114,14 +114,6 @@ def row(
     return found
 
 
-def duel(a: Scores, b: Scores, larger_is_better: dict[str, bool]) -> dict[str, Any]:
-    """The paired comparison of two explainers on the same images, by metric."""
-    return {
-        metric: compare_paired(a[metric], b[metric], larger)
-        for metric, larger in larger_is_better.items()
-    }
-
-
 def faithfulness(
     predict: metrics.Predict, fill: str, seed: int, maps: np.ndarray, batch: Batch
 ) -> Scores:
