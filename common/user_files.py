@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from common import results
+from common import data, results
 from common.cli import UserError, file_name, printable
 from common.figures import save
 
@@ -20,7 +20,10 @@ UNSURE = 0.5  # the model is called unsure if its largest probability is below
 
 
 def image_files(paths: Iterable[Path]) -> list[Path]:
-    """The given files, and the images in the given folders, in alphabetical order."""
+    """The given files, and the images in the given folders, in alphabetical order.
+
+    Reads the first one, so that a mistake is found early.
+    """
     files = []
     for path in paths:
         if not path.is_dir():
@@ -30,6 +33,8 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
         if not inside:
             raise UserError(f"{results.shown(path)} contains no images")
         files += inside
+    for path in files[:1]:
+        data.read_image(path)
     return files
 
 

@@ -116,19 +116,18 @@ def refine_cam(model: models.Model, batch: Batch, layer: str, seed: int) -> np.n
 def random_coarse(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
     """Uniform noise at the size of the layer's maps."""
     grid = EXPLAINERS["gradcam"].maps(model, batch.first(1), layer, seed).shape[1:]
-    return metrics.random_map(len(batch), grid, _rng(seed, "random map"))
+    return _rng(seed, "random map").random((len(batch), *grid))
 
 
 def random_fine(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
     """Uniform noise, one value per pixel."""
-    size = batch.images.shape[1:3]
-    return metrics.random_map(len(batch), size, _rng(seed, "fine random map"))
+    return _rng(seed, "fine random map").random(batch.images.shape[:3])
 
 
 def random_squares(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
     """Uniform noise, one value per segment of LIME's 8 x 8 grid."""
     side = batch.images.shape[1] // 8
-    noise = metrics.random_map(len(batch), (8, 8), _rng(seed, "random map"))
+    noise = _rng(seed, "random map").random((len(batch), 8, 8))
     return np.kron(noise, np.ones((1, side, side)))
 
 

@@ -19,7 +19,6 @@ TOP = 0.2  # share of the area
 def explain(args, device) -> None:
     """Explains the images args.image and writes OUT/user/NAME.png and NAME.json."""
     paths = user_files.image_files(args.image)
-    data.read_image(paths[0])  # so that a mistake is found early
     classifier = user_images.load(args.model, args.weights, None, args.data, device)
     for path in paths:
         gradcam = user_images.explain(classifier, data.read_image(path), args.target)

@@ -248,8 +248,6 @@ def write_worked_example(
 def explain_user_images(args, device) -> None:
     """Explains any images: the central square of each, at the size of the network's input."""
     paths = user_files.image_files(args.image or [])
-    for path in paths[:1]:
-        data.read_image(path)  # so that a mistake is found early
     needs_layer = args.list_layers or args.method not in gradcam.LAYERLESS_METHODS
     source = args.model, args.weights, args.layer, args.data
     classifier = user_images.load(*source, device, needs_layer)

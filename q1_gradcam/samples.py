@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from common import data, models
-from common.cli import file_name, seed_for
+from common.cli import file_name
 from common.metrics import discarded_share, pointing_game
 
 import numpy as np
@@ -46,13 +46,11 @@ def draw(
     Returns:
         The indices of the images, and the number that qualify: kind -> class -> number.
     """
-    index, qualifying = [], {kind: {} for kind in KINDS}
+    index, qualifying = [], {}
     for kind, chosen in zip(KINDS, (predicted == labels, predicted != labels), strict=True):
-        for k, name in enumerate(classes):
-            candidates = np.flatnonzero(chosen & (labels == k))
-            qualifying[kind][name] = len(candidates)
-            rng = np.random.default_rng(seed_for(seed, kind, name))
-            index += rng.permutation(candidates)[: wanted[kind]].tolist()
+        kept = np.where(chosen, labels, len(classes))
+        qualifying[kind] = {name: int((kept == k).sum()) for k, name in enumerate(classes)}
+        index += data.draw(kept, classes, wanted[kind], seed, kind)
     return np.array(index), qualifying
 
 

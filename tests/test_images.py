@@ -166,7 +166,7 @@ def explained_again(model, pixels, image_settings, settings, sample, arrays):
 
 def test_an_explanation_is_the_same_alone(explained, shapes_model):
     sample = results.read_json(explained / "explanations.json")["samples"][-1]
-    model, _ = imagenet.from_checkpoint(shapes_model)
+    model = imagenet.from_model(models.load(shapes_model), "", "")
     pixels = data.load("shapes", "").x_test[sample["index"]]
     arrays = results.read_npz(explained / "explanations.npz")
     settings = (images.SMALL_IMAGE_SETTINGS, FEWER)

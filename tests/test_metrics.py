@@ -151,7 +151,7 @@ def test_gini_and_discarded_share_by_hand():
 def test_baseline_maps_do_not_depend_on_the_ground_truth():
     """Noise has the share of the area inside the ground truth; the center is the same for all."""
     made = synthetic.make_shapes(300, seed=11)
-    noise = metrics.random_map(300, (32, 32), rng())
+    noise = rng().random((300, 32, 32))
     share = metrics.relevance_mass(noise, made.ground_truth).mean()
     assert share == pytest.approx(made.ground_truth.mean(), rel=0.1)
     center = metrics.center_map(2, (32, 32))
