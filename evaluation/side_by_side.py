@@ -28,7 +28,6 @@ def explain(args, device) -> None:
         request = {"image_sha256": digest, "weights_sha256": model.sha256}
         request |= {"explained": gradcam.content["explained"]}
         out = results.output_folder((args.out or args.outputs / "evaluation") / "user")
-        base = user_files.output_base(out, path, request, paths)
         content = {"image": path.name, "gradcam": gradcam.content, "lime": lime}
         content |= {"agreement": agreement, "request": request}
         content["provenance"] = results.provenance(0, device)
@@ -40,8 +39,8 @@ def explain(args, device) -> None:
         text += f"of the top {TOP:.0%} of the area {overlap:.2f} (by chance {chance:.2f})"
         rows.append(("agreement", text))
         drawn = figure(gradcam, segments, weights, rows[1:])
-        written = user_files.write(base, drawn, content, arrays if args.save_maps else None)
-        user_files.report(rows, written)
+        arrays = arrays if args.save_maps else None
+        user_files.save(out, path, paths, drawn, content, rows, arrays)
 
 
 def explain_with_lime(

@@ -221,16 +221,14 @@ def explain_user_images(args, model: imagenet.ImageModel, paths: list[Path], dev
         sample, about = panel.sample, description(args, model)
         request = {"image_sha256": digest, "weights_sha256": model.sha256}
         request |= {key: about[key] for key in ("image_settings", "settings", "n_seeds")}
-        base = user_files.output_base(args.out, path, request, paths)
         content = {"image": name} | sample | about | {"request": request}
         content["provenance"] = results.provenance(args.seed, device, weights_sha256=model.sha256)
-        arrays = {"segments": panel.segments, "weights": panel.weights}
+        arrays = {"segments": panel.segments, "weights": panel.weights} if args.save_maps else None
         figure = image_figures.page(panel)
-        written = user_files.write(base, figure, content, arrays if args.save_maps else None)
         classes, probabilities = zip(*(row.values() for row in sample["top5"]), strict=True)
         lime = f"{sample['n_segments']} segments, {summary.one_line(sample)}"
         rows = [(name, user_files.prediction(classes, probabilities)), ("LIME", lime)]
-        user_files.report(rows, written)
+        user_files.save(args.out, path, paths, figure, content, rows, arrays)
 
 
 if __name__ == "__main__":
