@@ -23,9 +23,9 @@ class ExplainedSamples:
     index: np.ndarray  # (M,) positions in the test set: correct images first, class by class
     labels: np.ndarray  # (M,)
     predicted: np.ndarray  # (M,)
-    explained: np.ndarray  # (M,) the class that `raw` explains
+    target: np.ndarray  # (M,) the class that `raw` explains
     confidence: np.ndarray  # (M, K) calibrated probabilities
-    raw: np.ndarray  # (M, h, w) signed maps of the explained class
+    raw: np.ndarray  # (M, h, w) signed maps of the target
     raw_true: np.ndarray  # (M, h, w) signed maps of the true class
     layer: str | None
 
@@ -88,7 +88,7 @@ def describe(e: ExplainedSamples, classes: tuple[str, ...]) -> list[dict]:
         row = {"index": index, "kind": kind, "true": true, "predicted": classes[e.predicted[k]]}
         row["confidence"] = e.confidence[k, e.predicted[k]]
         row["confidence_true"] = e.confidence[k, e.labels[k]]
-        row |= {"layer": e.layer, "explained": classes[e.explained[k]]}
+        row |= {"layer": e.layer, "explained": classes[e.target[k]]}
         row |= {"dead": not (e.raw[k] > 0).any(), "dead_true": not (e.raw_true[k] > 0).any()}
         rows.append(row | {"figure": f"figures/{kind}_{file_name(true)}.png"})
     return rows
