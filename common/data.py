@@ -2,12 +2,13 @@
 
 import hashlib
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common import synthetic
-from common.cli import UserError, first_line
+from common.cli import UserError, first_line, seed_for
 from common.results import download, shown
 
 import numpy as np
@@ -40,6 +41,15 @@ class Dataset:
     sha256: str  # of the four arrays
     # (N, 32, 32) bool, the pixels that determine the class of each test image, or None if unknown
     ground_truth_test: np.ndarray | None = None
+
+
+def draw(labels: np.ndarray, classes: Iterable[str], n: int, seed: int, purpose: str) -> list[int]:
+    """`n` random positions of each class in its labels (N,), or all if there are fewer."""
+    drawn = []
+    for k, name in enumerate(classes):
+        rng = np.random.default_rng(seed_for(seed, purpose, name))
+        drawn += rng.permutation(np.flatnonzero(labels == k))[:n].tolist()
+    return drawn
 
 
 def load(name: str, folder: str | Path = "data") -> Dataset:

@@ -49,12 +49,10 @@ def rank() -> int:
 def first_alone():
     """The other processes run the block after the first one has, for example after a download."""
     if rank():
-        with _others("start again"):
-            dist.barrier()
+        share(int, [])  # waits for the first
     yield
-    if size() > 1 and not rank():
-        with _others("start again"):
-            dist.barrier()
+    if not rank():
+        share(int, [])
 
 
 @contextmanager

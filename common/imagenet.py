@@ -42,12 +42,6 @@ class Calibrated(nn.Module):
         return self.network(x) / self.temperature
 
 
-def from_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> tuple[ImageModel, str]:
-    """Loads a network trained by q1_gradcam/train.py; also returns the name of its data set."""
-    model = models.load(path, device)
-    return from_model(model, shown(path), sha256(path)), model.dataset
-
-
 def from_model(model: models.Model, source: str, digest: str) -> ImageModel:
     """A network of Question 1 with calibrated logits."""
     network = Calibrated(model.network, model.temperature).eval()
@@ -80,7 +74,7 @@ def load(
 
 
 def to_input(model: ImageModel, images: np.ndarray) -> Tensor:
-    """Images (N, side, side, 3) uint8, normalized for the model: (N, 3, side, side)."""
+    """Images (N, side, side, 3) in 0 to 255, normalized for the model: (N, 3, side, side)."""
     device = next(model.network.parameters()).device
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (model.mean, model.std))
     return (models.to_input(images, device) - mean) / std

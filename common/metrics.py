@@ -257,11 +257,6 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 # --- Baselines that do not depend on the model ---
 
 
-def random_map(n: int, grid: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Uniform noise (n, h, w) on a grid (h, w). Noise on a fine grid is a weaker baseline."""
-    return rng.random((n, *grid))
-
-
 def center_map(n: int, size: tuple[int, int]) -> np.ndarray:
     """A centered Gaussian (n, H, W) with a standard deviation of a quarter of each side."""
     y, x = ((np.arange(side) + 0.5) / side - 0.5 for side in size)

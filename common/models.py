@@ -127,18 +127,11 @@ def _resnet18(classes: int) -> nn.Module:
     return network
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """`build(classes, **options)`, the layer to explain by default, and the layers to compare."""
-
-    build: Callable[..., nn.Module]
-    layer: str
-    stages: tuple[str, ...]
-
-
-ARCHITECTURES = {
-    "compact": Architecture(Compact, "body.stage3", tuple(f"body.stage{k}" for k in "123")),
-    "resnet18": Architecture(_resnet18, "body.layer4", tuple(f"body.layer{k}" for k in "1234")),
+# Name -> function (classes, **options) -> network.
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"compact": Compact, "resnet18": _resnet18}
+STAGES = {  # layers to compare; the last one is explained by default
+    "compact": ("body.stage1", "body.stage2", "body.stage3"),
+    "resnet18": ("body.layer1", "body.layer2", "body.layer3", "body.layer4"),
 }
 
 
@@ -160,7 +153,7 @@ class Model:
 
     network: Classifier
     arch: str  # key of ARCHITECTURES
-    options: dict[str, Any]  # the arguments of its `build`
+    options: dict[str, Any]  # the arguments of its function
     classes: tuple[str, ...]  # in the order of the logits
     dataset: str  # name of the training data
     temperature: float = 1.0  # divides the logits before the softmax; see q1_gradcam/calibration.py
@@ -169,14 +162,14 @@ class Model:
     @property
     def layer(self) -> str:
         """The layer explained by default."""
-        return ARCHITECTURES[self.arch].layer
+        return STAGES[self.arch][-1]
 
 
 def build(arch: str, classes: int, mean, std, options: dict[str, Any] | None = None) -> Classifier:
     """A network of one of ARCHITECTURES, initialized with torch's global random generator."""
     if arch not in ARCHITECTURES:
         raise UserError(f"unknown architecture {arch!r}: choose {', '.join(ARCHITECTURES)}")
-    body = ARCHITECTURES[arch].build(classes, **(options or {}))
+    body = ARCHITECTURES[arch](classes, **(options or {}))
     return Classifier(body, tuple(mean), tuple(std))
 
 
@@ -268,7 +261,7 @@ def read_torch(path: str | Path, advice: str = TRAIN_ONE) -> Any:
 def to_input(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """Images (N, H, W, 3) uint8 as float (N, 3, H, W) in 0 to 1, in channels-last format."""
     copy = np.array(images, order="C")  # torch warns if an array is read-only
-    return torch.from_numpy(copy).to(device).permute(0, 3, 1, 2).float().div(255)
+    return torch.from_numpy(copy).float().to(device).permute(0, 3, 1, 2).div(255)
 
 
 @torch.inference_mode()

@@ -113,26 +113,24 @@ def _layout(value: Any, indent: str = "") -> str:
     return f"{text[0]}\n{body}\n{indent}{text[-1]}"
 
 
-def plain(value: Any) -> Any:
-    """Converts NumPy, torch and Path objects to JSON types; floats get 6 significant digits."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | torch.Tensor | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+def _json_type(value: Any) -> Any:
     if isinstance(value, Path):
         return value.as_posix()
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    if isinstance(value, np.ndarray | torch.Tensor | np.generic):
+        return value.tolist()
+    raise TypeError(f"results can't hold a {type(value).__name__}")
+
+
+def plain(value: Any) -> Any:
+    """Converts NumPy, torch and Path objects to JSON types; floats get 6 significant digits."""
+    text = json.dumps(value, default=_json_type)
+    return json.loads(text, parse_float=lambda number: float(f"{float(number):.6g}"))
 
 
 def without_nan(value: Any) -> Any:
-    """Replaces numbers that are not finite, which JSON does not support, with None."""
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float | np.floating) and not np.isfinite(value) else value
+    """The same with None for numbers that are not finite, which JSON does not support, and with
+    all digits."""
+    return json.loads(json.dumps(value, default=_json_type), parse_constant=lambda _: None)
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

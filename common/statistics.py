@@ -48,22 +48,17 @@ def compare_paired(
     return {"baseline": reference, "difference": difference, "p": p, "verdict": verdict}
 
 
-def control_false_discoveries(content: Any) -> dict[str, int]:
+def control_false_discoveries(content: Any) -> None:
     """Controls the false discovery rate over all comparisons in nested results (in place).
 
     Benjamini and Hochberg (1995): among the comparisons that remain clear, LEVEL are expected to be
     chance. The verdict of the others becomes "ties".
-
-    Returns the number of comparisons, and how many are clear before (`uncorrected`) and after.
     """
-    found = list(_comparisons(content))
-    adjusted = false_discovery_control([row["p"] for row in found]) if found else []
-    uncorrected = sum(row["verdict"] != "ties" for row in found)
-    for row, p in zip(found, adjusted, strict=True):
+    rows = list(_comparisons(content))
+    adjusted = false_discovery_control([row["p"] for row in rows]) if rows else []
+    for row, p in zip(rows, adjusted, strict=True):
         if p >= LEVEL:
             row["verdict"] = "ties"
-    clear = sum(row["verdict"] != "ties" for row in found)
-    return {"n": len(found), "uncorrected": uncorrected, "clear": clear}
 
 
 def _comparisons(content: Any) -> Iterator[dict[str, Any]]:

@@ -67,8 +67,8 @@ def main() -> None:
     found["classifier"] = on_classifier(model, dataset, index, seed)
     true = [dataset.classes[dataset.y_test[k]] for k in index]
     content: dict[str, Any] = {}
-    for name, (row, classes, predict, batch, maps) in found.items():
-        content[name] = row | compare(predict, batch, maps, true, classes, seed)
+    for name, (classes, predict, batch, maps) in found.items():
+        content[name] = compare(predict, batch, maps, true, classes, seed)
         save(sheet(batch.images, maps, content[name]["images"]), out / f"{name}.png", True)
     many = scoring.draw(len(dataset.y_test), LIME_IMAGES["faithfulness"], seed, "test pictures")
     *_, maps = on_classifier(model, dataset, many.tolist(), seed)
@@ -89,8 +89,8 @@ def main() -> None:
 def on_imagenet(args, dataset, index, explained, stored, device):
     """Maps for the ImageNet model and its predicted classes: Grad-CAM, and LIME as stored.
 
-    Returns network and layer, the names of the classes, a function from images to probabilities,
-    the images, and the maps (N, H, W) of each method.
+    Returns the names of the classes, a function from images to probabilities, the images, and the
+    maps (N, H, W) of each method.
     """
     name, hashes = explained["model"], ("weights_sha256", "data_sha256")
     model = imagenet.load(name, imagenet.local_weights(args.data, name), fold=False, device=device)
@@ -108,7 +108,7 @@ def on_imagenet(args, dataset, index, explained, stored, device):
     raw = gradcam.explain(model.network, x, layer, target).raw.cpu().numpy()
     lime = np.stack([stored[f"weights_{k}"][:, 0][stored[f"segments_{k}"]] for k in index])
     maps = {"gradcam": enlarge(raw, resized.shape[1:3]), "lime": lime}
-    return {"network": name, "layer": layer}, model.categories, predict, batch, maps
+    return model.categories, predict, batch, maps
 
 
 def on_classifier(model: models.Model, dataset: data.Dataset, index: list[int], seed: int):
@@ -120,8 +120,7 @@ def on_classifier(model: models.Model, dataset: data.Dataset, index: list[int], 
         key: enlarge(EXPLAINERS[key].maps(model, batch, model.layer, seed))
         for key in ("gradcam", "lime")
     }
-    row = {"network": model.arch, "layer": model.layer}
-    return row, model.classes, predict, batch, maps
+    return model.classes, predict, batch, maps
 
 
 def compare(predict, batch: Batch, maps, true, classes, seed: int) -> dict[str, Any]:
@@ -139,14 +138,7 @@ def compare(predict, batch: Batch, maps, true, classes, seed: int) -> dict[str, 
         sample |= {key: values[i] for key, values in similar.items()}
         sample |= {f"{m}_{area}": scored[m][area][i] for m in maps for area in scoring.AREAS}
         samples.append(sample | {"preferred": preferred(sample)})
-    choices = [sample["preferred"] for sample in samples]
-    return {
-        "n": len(batch),
-        "margin": MARGIN,
-        "images": samples,
-        "summary": summary,
-        "preferred": {name: choices.count(name) for name in ("gradcam", "lime", "neither")},
-    }
+    return {"margin": MARGIN, "images": samples, "summary": summary}
 
 
 def preferred(sample: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common import cli, data, metrics, models, results
-from common.statistics import mean_interval
+from common.statistics import compare_paired, mean_interval
 
 import numpy as np
 import torch
@@ -67,9 +67,6 @@ def faithfulness(setup: Setup, n: int) -> dict[str, Any]:
     content: dict[str, Any] = {
         "n": len(batch),
         "n_untrained": min(N_UNTRAINED, len(batch)),
-        "fill": FILL,
-        "layer": trial.layer,
-        "target": "predicted class",
         "methods": {},
         "input_gradient_against_gradcam": {},
         "against_lime": {},
@@ -79,8 +76,10 @@ def faithfulness(setup: Setup, n: int) -> dict[str, Any]:
         larger = FAITHFULNESS if fill == FILL else AREAS
         score = partial(scoring.faithfulness, predict, fill, setup.seed)
         rows, scored = scoring.table(trial, EXPLAINERS, score, larger, most)
-        pair = scored["input_gradient"], scored["gradcam"]
-        content["input_gradient_against_gradcam"][fill] = scoring.duel(*pair, AREAS)
+        content["input_gradient_against_gradcam"][fill] = {
+            m: compare_paired(scored["input_gradient"][m], scored["gradcam"][m], AREAS[m])
+            for m in AREAS
+        }
         if "lime" in scored:
             content["against_lime"][fill] = against_lime(scored, larger)
         arrays |= {f"{fill}/{name}/{m}": scored[name][m] for name in scored for m in larger}
@@ -109,7 +108,7 @@ def layers(setup: Setup, n: int) -> dict[str, Any]:
     few, order = batch.first(50), randomization.weighted_layers(model.network)
     noise = randomization.randomized(model, order, few.images, seed)
     score, stages = partial(scoring.faithfulness, predict, FILL, seed), {}
-    for layer in models.ARCHITECTURES[model.arch].stages:
+    for layer in models.STAGES[model.arch]:
         trial = Trial(model, batch, layer, seed, "layers")
         rows, _ = scoring.table(trial, methods("layer"), score, AREAS)
         for key, row in rows.items():
@@ -123,10 +122,8 @@ def layers(setup: Setup, n: int) -> dict[str, Any]:
     best = max(stages, key=lambda layer: stages[layer]["gradcam"]["insertion_minus_deletion"])
     return {
         "n": len(batch),
-        "fill": FILL,
         "layers": stages,
         "receptive_field": receptive_field.measure(model.network, model.layer, few.images, seed),
-        "rule": "largest insertion minus deletion AUC of Grad-CAM on held-out training images",
         "chosen_by_rule": best,
         "used": model.layer,
     }
@@ -141,7 +138,6 @@ def randomization_test(setup: Setup, n: int) -> dict[str, Any]:
         rows[key] = randomization.evaluate(model, explainer, few, model.layer, setup.seed)
     return {
         "n": len(batch),
-        "layer": model.layer,
         "order": order,
         "verdict_layer": randomization.verdict_layer(order),
         "methods": rows,
@@ -160,17 +156,14 @@ def stability(setup: Setup, n: int) -> dict[str, Any]:
         scores = scoring.stability(trial, key)
         rows[key] = explainer.labels | {m: mean_interval(scores[m]) for m in scores}
     content = {"n": len(batch), "layer": model.layer, "methods": rows}
-    return content | ({"lime": lime_seeds(setup, batch)} if "lime" in rows else {})
-
-
-def lime_seeds(setup: Setup, batch: Batch) -> dict[str, Any]:
-    """LIME with two seeds on the first images."""
-    model, few = setup.model, batch.first(LIME_SEED_IMAGES)
-    maps, explanations = lime_explanations(model, few, setup.seed)
-    again, _ = lime_explanations(model, few, cli.seed_for(setup.seed, "again", 0))
-    similar = mean_interval(metrics.rank_correlation(maps, again))
-    return {
-        "n": len(few),
-        "model_calls": mean_interval([e.model_calls for e in explanations]),
-        "between_seeds": {"rank_correlation": similar},
-    }
+    if "lime" in rows:
+        few = batch.first(LIME_SEED_IMAGES)
+        maps, explanations = lime_explanations(model, few, setup.seed)
+        again, _ = lime_explanations(model, few, cli.seed_for(setup.seed, "again", 0))
+        similar = mean_interval(metrics.rank_correlation(maps, again))
+        content["lime"] = {
+            "n": len(few),
+            "model_calls": mean_interval([e.model_calls for e in explanations]),
+            "between_seeds": {"rank_correlation": similar},
+        }
+    return content

@@ -107,7 +107,7 @@ def lime(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray
 def refine_cam(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
     """RefineCAM (Domeniconi et al., arXiv:2605.14641): the product of the Grad-CAM++ maps of every
     stage up to the layer, each enlarged, cut at zero and divided by its maximum."""
-    stages = models.ARCHITECTURES[model.arch].stages
+    stages = models.STAGES[model.arch]
     chosen = stages[: stages.index(layer) + 1]
     maps = [EXPLAINERS["gradcam++"].maps(model, batch, stage, seed) for stage in chosen]
     return np.prod([positive(enlarge(m, batch.images.shape[1:3])) for m in maps], axis=0)
@@ -116,19 +116,18 @@ def refine_cam(model: models.Model, batch: Batch, layer: str, seed: int) -> np.n
 def random_coarse(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
     """Uniform noise at the size of the layer's maps."""
     grid = EXPLAINERS["gradcam"].maps(model, batch.first(1), layer, seed).shape[1:]
-    return metrics.random_map(len(batch), grid, _rng(seed, "random map"))
+    return _rng(seed, "random map").random((len(batch), *grid))
 
 
 def random_fine(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
     """Uniform noise, one value per pixel."""
-    size = batch.images.shape[1:3]
-    return metrics.random_map(len(batch), size, _rng(seed, "fine random map"))
+    return _rng(seed, "fine random map").random(batch.images.shape[:3])
 
 
 def random_squares(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
     """Uniform noise, one value per segment of LIME's 8 x 8 grid."""
     side = batch.images.shape[1] // 8
-    noise = metrics.random_map(len(batch), (8, 8), _rng(seed, "random map"))
+    noise = _rng(seed, "random map").random((len(batch), 8, 8))
     return np.kron(noise, np.ones((1, side, side)))
 
 

@@ -71,7 +71,7 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
         batch, masks = Batch(images[fooled], np.full(fooled.sum(), number), keys), where[fooled]
         stages = {
             layer: Trial(marked.model, batch, layer, setup.seed, "shortcut", twin.model.network)
-            for layer in models.ARCHITECTURES[marked.model.arch].stages
+            for layer in models.STAGES[marked.model.arch]
         }
         if name == "marked":
             last = stages[marked.model.layer]
@@ -83,13 +83,13 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
             content["tolerance"] = tolerance_curves(last, EXPLAINERS, masks)
             content["places"] = by_place(last, EXPLAINERS, masks)
             if "lime" in EXPLAINERS:
-                found = lime_on_other_segments(marked.model, batch, masks, setup)
-                content["lime_segments"] = found
+                rows = lime_on_other_segments(marked.model, batch, masks, setup)
+                content["lime_segments"] = rows
         for layer, trial in stages.items():
             for key in methods("layer"):
-                found = np.full(len(index), np.nan)
-                found[fooled] = hit(trial.maps(key), masks, TOLERANCE)
-                hits.setdefault(layer, {}).setdefault(key, []).append(found)
+                scores = np.full(len(index), np.nan)
+                scores[fooled] = hit(trial.maps(key), masks, TOLERANCE)
+                hits.setdefault(layer, {}).setdefault(key, []).append(scores)
     return content | {
         "trainings": {
             layer: {
@@ -134,9 +134,9 @@ def by_place(trial: Trial, keys: Iterable[str], masks: np.ndarray) -> dict[str, 
     inside = masks[:, edge:-edge, edge:-edge].sum((1, 2)) == masks.sum((1, 2))
     rows = {}
     for key in keys:
-        found = hit(trial.maps(key), masks, TOLERANCE)
-        chosen = inside[: len(found)]
-        groups = {"border": found[~chosen], "inside": found[chosen]}
+        scores = hit(trial.maps(key), masks, TOLERANCE)
+        chosen = inside[: len(scores)]
+        groups = {"border": scores[~chosen], "inside": scores[chosen]}
         rows[key] = {place: mean_interval(group) for place, group in groups.items()}
     return {"n": {"border": (~inside).sum(), "inside": inside.sum()}, "methods": rows}
 

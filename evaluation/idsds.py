@@ -7,6 +7,7 @@ map in a patch with the drop of the logit when that patch is deleted. 1 is perfe
 """
 
 import copy
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,6 @@ from common.cli import generator
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from evaluation import scoring
 from evaluation.experiments import Setup
@@ -65,23 +65,23 @@ def fine_tuned(setup: Setup, images: np.ndarray, labels: np.ndarray) -> models.M
     recipe = recipes.recipe(model.arch, model.dataset, epochs=1) | {"whiten_bias_epochs": 1}
     scaled = ("lr", "bias_lr", "head_lr", "decay_per_image")
     recipe |= {key: RATE * recipe[key] for key in scaled}
-    network = copy.deepcopy(model.network).train()
-    steps = optimizers.make(network, recipe)
+    network = copy.deepcopy(model.network)
     augmentation = (recipe["batch"], recipe["translate"], recipe["flip"])
-    batches = Batches(images, labels, *augmentation, seed, device)
-    bfloat16 = train.uses_bfloat16(device, recipe)
-    bar = cli.progress(batches.epoch(0, 32), "fine-tuning", total=len(batches))
-    for number, (x, y) in enumerate(bar):
-        optimizers.set_rates(steps, recipe, number / len(batches))
-        shown = random_patches(len(x), generator(seed, "patches", number)).to(device)
-        fill = network.normalise.mean
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            logits = network(torch.where(shown, x, fill))
-        network.zero_grad(set_to_none=True)
-        F.cross_entropy(logits.float(), y, label_smoothing=recipe["label_smoothing"]).backward()
-        for step in steps:
-            step.step()
+    batches = WithoutPatches(images, labels, *augmentation, seed, device)
+    batches.fill = network.normalise.mean
+    train.train_epoch(network, optimizers.make(network, recipe), batches, recipe, 0, 32)
     return replace(model, network=network.eval())
+
+
+class WithoutPatches(Batches):
+    """Batches of images with random patches deleted."""
+
+    fill: torch.Tensor  # (1, 3, 1, 1) what replaces them
+
+    def epoch(self, number: int, side: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for k, (x, y) in enumerate(super().epoch(number, side)):
+            shown = random_patches(len(x), generator(self.seed, "patches", k)).to(self.device)
+            yield torch.where(shown, x, self.fill), y
 
 
 def random_patches(n: int, random: torch.Generator) -> torch.Tensor:

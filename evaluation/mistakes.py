@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from common import cli, metrics, results
-from common.statistics import mean_interval
+from common.statistics import compare_paired, mean_interval
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -21,7 +21,7 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
 
     The areas grow with the confidence, so faithfulness is given as a share of it.
     """
-    model, dataset, predict = setup.model, setup.dataset, setup.predict
+    dataset, predict = setup.dataset, setup.predict
     probabilities = predict(dataset.x_test)
     ranking = np.argsort(-probabilities, axis=1)
     correct = probabilities.argmax(1) == dataset.y_test
@@ -57,8 +57,6 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
     }
     return {
         "n": {name: len(group["gini"]) for name, group in groups.items()},
-        "fill": FILL,
-        "layer": model.layer,
         **means,
         "confidence_against_faithfulness": {
             name: spearmanr(group["confidence"], group["faithfulness"]).statistic
@@ -86,7 +84,6 @@ def networks(setup: Setup, n: int) -> dict[str, Any]:
     maps = [enlarge(_gradcam(s, batch, batch.targets)) for s in (setup, other)]
     return {
         "n": len(index),
-        "layers": [model.layer, other.model.layer],
         "maps": similarity(*maps),
         "hashes": hashes,
     }
@@ -100,13 +97,11 @@ def _gradcam(setup: Setup, batch: Batch, targets: np.ndarray) -> np.ndarray:
 def similarity(maps: np.ndarray, others: np.ndarray) -> dict[str, Any]:
     """The rank correlation of two maps (N, h, w) of the same image, beside that with the other map
     of another image."""
-    found = {
-        name: {"rank_correlation": metrics.rank_correlation(maps, other)}
-        for name, other in (("same_image", others), ("other_image", np.roll(others, 1, axis=0)))
+    same = metrics.rank_correlation(maps, others)
+    other = metrics.rank_correlation(maps, np.roll(others, 1, axis=0))
+    return {
+        "n": len(maps),
+        "same_image": {"rank_correlation": mean_interval(same)},
+        "other_image": {"rank_correlation": mean_interval(other)},
+        "same_against_other": {"rank_correlation": compare_paired(same, other, True)},
     }
-    means = {
-        name: {key: mean_interval(values) for key, values in row.items()}
-        for name, row in found.items()
-    }
-    against = scoring.duel(found["same_image"], found["other_image"], {"rank_correlation": True})
-    return {"n": len(maps), **means, "same_against_other": against}

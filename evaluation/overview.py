@@ -47,26 +47,16 @@ class Sample:
 
 
 def overview(setup: Setup, n: int) -> dict[str, Any]:
-    """Draws OUT/methods.png. Returns the images and the rule by which they were chosen."""
+    """Draws OUT/methods.png. Returns the rule by which the images were chosen."""
     chosen, hashes = samples(setup)
     methods = {label: entry for label, entry in METHODS.items() if entry[0] in EXPLAINERS}
     draw(chosen, methods, setup)
-    rows = [
-        {
-            "kind": sample.kind,
-            "index": sample.batch.keys[0],
-            "true": sample.true,
-            "predicted": sample.predicted,
-            "confidence": sample.confidence,
-        }
-        for sample in chosen
-    ]
-    return {"rule": RULE, "images": rows, "hashes": hashes}
+    return {"rule": RULE, "hashes": hashes}
 
 
 def explain(sample: Sample, key: str, stage: int, seed: int) -> np.ndarray:
     """The signed map (H, W) of one explainer, enlarged."""
-    layer = models.ARCHITECTURES[sample.model.arch].stages[stage]
+    layer = models.STAGES[sample.model.arch][stage]
     found = EXPLAINERS[key].maps(sample.model, sample.batch, layer, seed)
     return enlarge(found, sample.batch.images.shape[1:3])[0]
 

@@ -52,13 +52,11 @@ def measure(network: nn.Module, layer: str, images: np.ndarray, seed: int) -> di
         within.append([(squares * (distance <= r)).sum((1, 2)) / total for r in RADII])
     energy = torch.stack([torch.stack(row) for row in within]).mean((0, 2)).numpy()
     return {
-        "layer": layer,
         "n": len(images),
         "cells": len(seen),
         "width": int((middle[0] > 0).any(0).sum()),
         "cells_that_see_the_image": int((share == 1).sum()),
         "share_of_image": {"mean": share.mean().item(), "lowest": share.min().item()},
-        "radii": list(RADII),
         "energy_within": energy,
         "half_energy_radius": np.interp(0.5, [0, *energy], [0, *RADII]),
     }

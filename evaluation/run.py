@@ -87,7 +87,7 @@ def main() -> None:
         hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(args.model)}
         hashes |= content.pop("hashes", {})
         origin = results.provenance(args.seed, device, data_source=dataset.source, **hashes)
-        content["comparisons"] = control_false_discoveries(content)
+        control_false_discoveries(content)
         results.write_json(out / f"{name}.json", content | {"provenance": origin})
         if name in figures.PLOTS:
             save(figures.PLOTS[name](content), out / f"{name}.svg")

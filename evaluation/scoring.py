@@ -69,27 +69,31 @@ def table(
         rows: key -> `row`.
         scored: key, or "untrained KEY" -> scores of each image.
     """
-    wanted: dict[tuple[int, str], np.ndarray] = {}  # (number of images, name) -> maps
+    # 1. Collect the maps of every explainer and of its baselines on as many images.
+    collected: dict[tuple[int, str], np.ndarray] = {}  # (number of images, name) -> maps
+    own, against = {}, {}  # key -> a key of `collected`; key -> label of the baseline -> such a key
 
-    def want(key: str, n: int | None, untrained: bool = False) -> tuple[int, str]:
+    def collect(key: str, n: int | None, untrained: bool = False) -> tuple[int, str]:
         maps = trial.maps(key, untrained)[:n]
         name = (len(maps), f"untrained {key}" if untrained else key)
-        wanted[name] = maps
+        collected[name] = maps
         return name
 
-    own, against = {}, {}
     for key in progress(list(keys), f"{trial.experiment}, maps"):
-        own[key], kind, against[key] = want(key, most), EXPLAINERS[key].kind, {}
+        own[key], against[key], kind = collect(key, most), {}, EXPLAINERS[key].kind
         if kind != "baseline":
             n = own[key][0]
-            against[key] = {label: want(other, n) for label, other in baselines(kind).items()}
-            against[key]["untrained"] = want(key, n, untrained=True)
+            against[key] = {label: collect(other, n) for label, other in baselines(kind).items()}
+            against[key]["untrained"] = collect(key, n, untrained=True)
 
+    # 2. Score each of them once.
     def scores(maps: np.ndarray) -> Scores:
         return score(enlarge(maps), trial.batch.first(len(maps)))
 
-    found = distributed.share(scores, wanted.values(), f"{trial.experiment}, scores")
-    scored = dict(zip(wanted, found, strict=True))
+    values = distributed.share(scores, collected.values(), f"{trial.experiment}, scores")
+    scored = dict(zip(collected, values, strict=True))
+
+    # 3. Compare each explainer with its baselines.
     rows = {}
     for key, name in own.items():
         others = {label: scored[other] for label, other in against[key].items()}
@@ -103,23 +107,15 @@ def row(
 ) -> dict[str, Any]:
     """Display name, kind, and for each metric the mean with its interval and the comparison with
     each baseline in `against` (on the first images, if it has fewer)."""
-    found: dict[str, Any] = dict(explainer.labels)
+    content: dict[str, Any] = dict(explainer.labels)
     for metric, larger in larger_is_better.items():
-        values, found[metric] = scores[metric], mean_interval(scores[metric])
+        values, content[metric] = scores[metric], mean_interval(scores[metric])
         if against:
-            found[metric]["against"] = {
+            content[metric]["against"] = {
                 label: compare_paired(values[: len(b[metric])], b[metric], larger)
                 for label, b in against.items()
             }
-    return found
-
-
-def duel(a: Scores, b: Scores, larger_is_better: dict[str, bool]) -> dict[str, Any]:
-    """The paired comparison of two explainers on the same images, by metric."""
-    return {
-        metric: compare_paired(a[metric], b[metric], larger)
-        for metric, larger in larger_is_better.items()
-    }
+    return content
 
 
 def faithfulness(
@@ -188,11 +184,11 @@ def stability(trial: Trial, key: str) -> Scores:
     inner, (height, width) = before[:, 2:-2, 2:-2], images.shape[1:3]
     shifted = []
     for y, x in ((0, 1), (2, 1), (1, 0), (1, 2)):
-        found = maps(padded[:, y : y + height, x : x + width])
-        shifted.append(found[:, 3 - y : height - 1 - y, 3 - x : width - 1 - x])
+        after = maps(padded[:, y : y + height, x : x + width])
+        shifted.append(after[:, 3 - y : height - 1 - y, 3 - x : width - 1 - x])
     mirrored = maps(images[:, :, ::-1])[:, :, ::-1]
     return {
-        "noise": np.min([metrics.rank_correlation(before, found) for found in noisy], axis=0),
-        "shift": np.min([metrics.rank_correlation(inner, found) for found in shifted], axis=0),
+        "noise": np.min([metrics.rank_correlation(before, after) for after in noisy], axis=0),
+        "shift": np.min([metrics.rank_correlation(inner, after) for after in shifted], axis=0),
         "mirror": metrics.rank_correlation(before, mirrored),
     }

@@ -19,7 +19,6 @@ TOP = 0.2  # share of the area
 def explain(args, device) -> None:
     """Explains the images args.image and writes OUT/user/NAME.png and NAME.json."""
     paths = user_files.image_files(args.image)
-    data.read_image(paths[0])  # so that a mistake is found early
     classifier = user_images.load(args.model, args.weights, None, args.data, device)
     for path in paths:
         gradcam = user_images.explain(classifier, data.read_image(path), args.target)
@@ -29,7 +28,6 @@ def explain(args, device) -> None:
         request = {"image_sha256": digest, "weights_sha256": model.sha256}
         request |= {"explained": gradcam.content["explained"]}
         out = results.output_folder((args.out or args.outputs / "evaluation") / "user")
-        base = user_files.output_base(out, path, request, paths)
         content = {"image": path.name, "gradcam": gradcam.content, "lime": lime}
         content |= {"agreement": agreement, "request": request}
         content["provenance"] = results.provenance(0, device)
@@ -41,8 +39,8 @@ def explain(args, device) -> None:
         text += f"of the top {TOP:.0%} of the area {overlap:.2f} (by chance {chance:.2f})"
         rows.append(("agreement", text))
         drawn = figure(gradcam, segments, weights, rows[1:])
-        written = user_files.write(base, drawn, content, arrays if args.save_maps else None)
-        user_files.report(rows, written)
+        arrays = arrays if args.save_maps else None
+        user_files.save(out, path, paths, drawn, content, rows, arrays)
 
 
 def explain_with_lime(

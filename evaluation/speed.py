@@ -86,7 +86,7 @@ def gradcam_row(arch: str, device: torch.device) -> dict[str, Any]:
     options = recipes.recipe(arch, "cifar10")["options"]
     network = models.build(arch, 10, (0.5,) * 3, (0.25,) * 3, options)
     network = network.eval().to(device, memory_format=torch.channels_last)
-    layer = models.ARCHITECTURES[arch].layer
+    layer = models.STAGES[arch][-1]
     x = torch.rand(BATCH, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
     y = torch.arange(BATCH, device=device) % 10
     targets = [ClassifierOutputTarget(int(k)) for k in y]

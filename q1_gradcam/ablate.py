@@ -63,10 +63,6 @@ class Setup:
     held_out: np.ndarray  # indices of the images to evaluate on
 
     @property
-    def out(self) -> Path:
-        return self.args.out
-
-    @property
     def plan(self) -> dict[str, Any]:
         """Must be the same when a run is resumed."""
         content = {"dataset": "cifar10", "data_sha256": self.dataset.sha256}
@@ -86,11 +82,11 @@ class Setup:
     def write(self, name: str, content: dict[str, Any]) -> None:
         origin = {"data_source": self.dataset.source, "data_sha256": self.dataset.sha256}
         provenance = results.provenance(0, self.device, **origin)
-        results.write_json(self.out / name, content | {"provenance": provenance})
+        results.write_json(self.args.out / name, content | {"provenance": provenance})
 
     def read_finished(self, name: str, plan: dict[str, Any]) -> list[dict[str, Any]]:
         """The trainings in OUT with --resume; UserError if made with another plan."""
-        path = self.out / name
+        path = self.args.out / name
         if not self.args.resume or not path.is_file():
             return []
         with results.reading(path):
@@ -123,7 +119,7 @@ def main() -> None:
     plan = setup.plan | {"recipe": base}
     rows, correct = setup.read_finished("ablation.json", plan), []
     if rows:  # the arrays are written first
-        correct = list(results.read_npz(setup.out / "ablation.npz")["right"][: len(rows)])
+        correct = list(results.read_npz(setup.args.out / "ablation.npz")["right"][: len(rows)])
 
     alternatives = [
         (choice, value, changes, SEEDS[0])
@@ -141,13 +137,13 @@ def main() -> None:
         print(f"{choice}: {value}, seed {seed}: held out {row['accuracy']:.2%}", flush=True)
         write(setup, plan, rows, np.stack(correct))
     write(setup, plan, rows, np.stack(correct))
-    print(f"wrote {results.shown(setup.out / 'ablation.json')}")
+    print(f"wrote {results.shown(setup.args.out / 'ablation.json')}")
 
 
 def write(setup: Setup, plan: dict, rows: list[dict], correct: np.ndarray) -> None:
     """Writes the trainings so far and their comparison with the baseline."""
     alternatives = compare(rows, correct)
-    results.write_npz(setup.out / "ablation.npz", right=correct)
+    results.write_npz(setup.args.out / "ablation.npz", right=correct)
     setup.write("ablation.json", plan | {"trainings": rows, "alternatives": alternatives})
 
 

@@ -14,6 +14,7 @@ from common.figures import confusion, save
 
 import numpy as np
 import torch
+from sklearn.metrics import confusion_matrix
 
 from q1_gradcam import figures
 from q1_gradcam.calibration import expected_calibration_error, reliability
@@ -77,8 +78,8 @@ def evaluate(model: models.Model, dataset: data.Dataset) -> dict:
         torch.softmax(single.double() / t, 1).amax(1).numpy() for t in (1.0, model.temperature)
     )
     diagram, diagram_as_trained = (reliability(c, correct) for c in (calibrated, as_trained))
-    matrix = np.zeros((len(names), len(names)), int)  # rows: true classes, columns: predicted
-    np.add.at(matrix, (labels, single.argmax(1).numpy()), 1)
+    # Rows: true classes, columns: predicted.
+    matrix = confusion_matrix(labels, single.argmax(1).numpy(), labels=range(len(names)))
     hits, totals = matrix.diagonal(), matrix.sum(1)
     per_class = dict(zip(names, hits / totals, strict=True))
     intervals = [statistics.wilson_interval(k, n) for k, n in zip(hits, totals, strict=True)]

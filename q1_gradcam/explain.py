@@ -206,14 +206,14 @@ def write_sheets(
     """A sheet for each class and kind, and an overview of each kind. Returns the files."""
     panels = {kind: {} for kind in samples.KINDS}
     for k, row in enumerate(rows):
-        maps = [(explained.raw[k], explained.explained[k])]
+        maps = [(explained.raw[k], explained.target[k])]
         if row["kind"] == "incorrect":
             maps.append((explained.raw_true[k], explained.labels[k]))
         roles = {row["true"]: "true", row["predicted"]: "predicted"}
-        tiles = [(dataset.x_test[row["index"]], f"#{row['index']}\n{row['true']}")]
+        tiles = [(dataset.x_test[row["index"]], f"#{row['index']}", row["true"])]
         for raw, c in maps:
             role = roles.get(classes[c], "explained")
-            tiles.append((raw, f"{role}\n{classes[c]} {explained.confidence[k, c]:.0%}"))
+            tiles.append((raw, role, f"{classes[c]} {explained.confidence[k, c]:.0%}"))
         panels[row["kind"]].setdefault(row["true"], []).append(tiles)
 
     written = []
@@ -237,7 +237,7 @@ def write_worked_example(
     image = dataset.x_test[explained.index[0]]
     device = next(model.network.parameters()).device
     x = models.to_input(image[None], device)
-    target = torch.from_numpy(explained.explained[:1]).to(device)
+    target = torch.from_numpy(explained.target[:1]).to(device)
     with gradcam.borrowed(model.network):
         at_layer = gradcam.at_layer(model.network, x, explained.layer, target)[:2]
     activations, gradients = (tensor[0].cpu().numpy() for tensor in at_layer)
@@ -248,8 +248,6 @@ def write_worked_example(
 def explain_user_images(args, device) -> None:
     """Explains any images: the central square of each, at the size of the network's input."""
     paths = user_files.image_files(args.image or [])
-    for path in paths[:1]:
-        data.read_image(path)  # so that a mistake is found early
     needs_layer = args.list_layers or args.method not in gradcam.LAYERLESS_METHODS
     source = args.model, args.weights, args.layer, args.data
     classifier = user_images.load(*source, device, needs_layer)
@@ -265,12 +263,11 @@ def explain_user_images(args, device) -> None:
         request = {"image_sha256": results.sha256(path), "weights_sha256": classifier.model.sha256}
         request |= {key: content[key] for key in ("method", "layer", "explained")}
         out = results.output_folder(args.out / "user")
-        base = user_files.output_base(out, path, request, paths)
         origins = results.provenance(args.seed, device)
         content = {"image": path.name, **content, "request": request, "provenance": origins}
         arrays = {"map": explained.raw, "image": explained.pixels} if args.save_maps else None
-        written = user_files.write(base, user_images.figure(explained), content, arrays)
-        user_files.report(user_images.rows(explained, path.name), written)
+        figure, rows = user_images.figure(explained), user_images.rows(explained, path.name)
+        user_files.save(out, path, paths, figure, content, rows, arrays)
 
 
 if __name__ == "__main__":

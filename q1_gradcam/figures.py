@@ -96,8 +96,8 @@ def sheet(rows: list[list], columns: int, note: str, names: list[str] | None = N
     """Rows of images, each next to its maps; below, a note and the color bar.
 
     A row consists of lists of tiles: an image (H, W, 3) uint8 and its signed maps (h, w), each with
-    a title of two lines, of which the second names the class. `names` appear to the left of the
-    rows. Titles then leave out the true class.
+    the two lines of its title, of which the second names the class. `names` appear to the left of
+    the rows. Titles then leave out the true class.
     """
     named, tiles = names is not None, len(rows[0][0])
     left, right, gap, bottom = 0.72 if named else 0.0, 0.08, 0.1, 0.5
@@ -109,12 +109,12 @@ def sheet(rows: list[list], columns: int, note: str, names: list[str] | None = N
         y = titles + r * (tile + titles)
         text_at(figure, left - 0.06, y + tile / 2, name, ha="right", va="center")
         for column, panel in enumerate(row):
-            for k, (values, title) in enumerate(panel):
+            for k, (values, first, second) in enumerate(panel):
                 x, side = left + column * (tiles * tile + gap) + k * tile + 0.01, tile - 0.02
                 ax = axes_at(figure, x, y + 0.02, side, side)
-                if named:
-                    number, _, short = title.partition("\n")
-                    title = number if k == 0 else short if tiles == 2 else title
+                title = f"{first}\n{second}"
+                if named and (k == 0 or tiles == 2):
+                    title = second if k else first
                 if k == 0:
                     show_image(ax, values, title)
                 else:

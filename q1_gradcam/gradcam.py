@@ -150,10 +150,7 @@ def explain(
         raise UserError("the images contain values that are not finite")
     if method not in METHODS:
         raise UserError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
-    if method in LAYERLESS_METHODS:
-        layer = None
-    else:
-        find_layer(network, layer)
+    layer = None if method in LAYERLESS_METHODS else layer
     target = _as_targets(target, images)
     parts = []
     with borrowed(network):

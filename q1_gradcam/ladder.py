@@ -63,14 +63,14 @@ def main() -> None:
             trainings.append({"recipe": chosen, "seed": seed} | row)
             write(setup, trainings)
     write(setup, trainings)
-    print(f"wrote {results.shown(setup.out / 'ladder.json')}")
+    print(f"wrote {results.shown(setup.args.out / 'ladder.json')}")
 
 
 def write(setup: Setup, trainings: list[dict[str, Any]]) -> None:
     """Writes the trainings so far, a row for each recipe, and the figure."""
     rows = summary(trainings)
     setup.write("ladder.json", setup.plan | {"rows": rows, "trainings": trainings})
-    save(figures.ladder(rows), setup.out / "ladder.svg")
+    save(figures.ladder(rows), setup.args.out / "ladder.svg")
 
 
 def summary(trainings: list[dict[str, Any]]) -> list[dict[str, Any]]:

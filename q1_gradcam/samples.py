@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from common import data, models
-from common.cli import file_name, seed_for
+from common.cli import file_name
 from common.metrics import discarded_share, pointing_game
 
 import numpy as np
@@ -23,9 +23,9 @@ class ExplainedSamples:
     index: np.ndarray  # (M,) positions in the test set: correct images first, class by class
     labels: np.ndarray  # (M,)
     predicted: np.ndarray  # (M,)
-    explained: np.ndarray  # (M,) the class that `raw` explains
+    target: np.ndarray  # (M,) the class that `raw` explains
     confidence: np.ndarray  # (M, K) calibrated probabilities
-    raw: np.ndarray  # (M, h, w) signed maps of the explained class
+    raw: np.ndarray  # (M, h, w) signed maps of the target
     raw_true: np.ndarray  # (M, h, w) signed maps of the true class
     layer: str | None
 
@@ -46,13 +46,11 @@ def draw(
     Returns:
         The indices of the images, and the number that qualify: kind -> class -> number.
     """
-    index, qualifying = [], {kind: {} for kind in KINDS}
+    index, qualifying = [], {}
     for kind, chosen in zip(KINDS, (predicted == labels, predicted != labels), strict=True):
-        for k, name in enumerate(classes):
-            candidates = np.flatnonzero(chosen & (labels == k))
-            qualifying[kind][name] = len(candidates)
-            rng = np.random.default_rng(seed_for(seed, kind, name))
-            index += rng.permutation(candidates)[: wanted[kind]].tolist()
+        kept = np.where(chosen, labels, len(classes))
+        qualifying[kind] = {name: int((kept == k).sum()) for k, name in enumerate(classes)}
+        index += data.draw(kept, classes, wanted[kind], seed, kind)
     return np.array(index), qualifying
 
 
@@ -90,7 +88,7 @@ def describe(e: ExplainedSamples, classes: tuple[str, ...]) -> list[dict]:
         row = {"index": index, "kind": kind, "true": true, "predicted": classes[e.predicted[k]]}
         row["confidence"] = e.confidence[k, e.predicted[k]]
         row["confidence_true"] = e.confidence[k, e.labels[k]]
-        row |= {"layer": e.layer, "explained": classes[e.explained[k]]}
+        row |= {"layer": e.layer, "explained": classes[e.target[k]]}
         row |= {"dead": not (e.raw[k] > 0).any(), "dead_true": not (e.raw_true[k] > 0).any()}
         rows.append(row | {"figure": f"figures/{kind}_{file_name(true)}.png"})
     return rows

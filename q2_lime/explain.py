@@ -19,7 +19,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from common import cli, data, figures, imagenet, results, user_files
+from common import cli, data, figures, imagenet, models, results, user_files
 
 import numpy as np
 from scipy.special import softmax
@@ -87,10 +87,11 @@ def main() -> None:
     cli.keep_freed_memory()
     device = cli.pick_device(args.device)
     paths = user_files.image_files(args.image or [])
-    for path in paths[:1]:
-        data.read_image(path)  # so that a mistake is found early
     if args.checkpoint:
-        model, name = imagenet.from_checkpoint(args.checkpoint, device)
+        path = args.checkpoint
+        trained = models.load(path, device)
+        model = imagenet.from_model(trained, results.shown(path), results.sha256(path))
+        name = trained.dataset
     else:
         file = args.weights or imagenet.local_weights(args.data, args.model)
         model, name = imagenet.load(args.model, file, device=device), "cifar10"
@@ -105,7 +106,8 @@ def main() -> None:
 def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset, device) -> None:
     """Explains random test images of each class."""
     panels, arrays, scores = [], {}, []
-    chosen = draw(dataset, args.per_class, args.seed)
+    of_class = args.per_class, args.seed, "picture"
+    chosen = data.draw(dataset.y_test, dataset.classes, *of_class)
     print(f"{len(chosen)} images, at most {args.max_calls:,} model calls for each", flush=True)
     for index in chosen:
         true = dataset.classes[dataset.y_test[index]]
@@ -154,15 +156,6 @@ def summarize(samples: list[dict]) -> dict:
         "n_settled": sum(sample["settled"] for sample in samples),
         "median": summary.medians(samples, *MEASURES),
     }
-
-
-def draw(dataset: data.Dataset, per_class: int, seed: int) -> list[int]:
-    """Indices of random test images, `per_class` of each class."""
-    chosen = []
-    for k, name in enumerate(dataset.classes):
-        rng = np.random.default_rng(cli.seed_for(seed, "picture", name))
-        chosen += rng.permutation(np.flatnonzero(dataset.y_test == k))[:per_class].tolist()
-    return chosen
 
 
 def explain_image(
@@ -228,16 +221,14 @@ def explain_user_images(args, model: imagenet.ImageModel, paths: list[Path], dev
         sample, about = panel.sample, description(args, model)
         request = {"image_sha256": digest, "weights_sha256": model.sha256}
         request |= {key: about[key] for key in ("image_settings", "settings", "n_seeds")}
-        base = user_files.output_base(args.out, path, request, paths)
         content = {"image": name} | sample | about | {"request": request}
         content["provenance"] = results.provenance(args.seed, device, weights_sha256=model.sha256)
-        arrays = {"segments": panel.segments, "weights": panel.weights}
+        arrays = {"segments": panel.segments, "weights": panel.weights} if args.save_maps else None
         figure = image_figures.page(panel)
-        written = user_files.write(base, figure, content, arrays if args.save_maps else None)
         classes, probabilities = zip(*(row.values() for row in sample["top5"]), strict=True)
         lime = f"{sample['n_segments']} segments, {summary.one_line(sample)}"
         rows = [(name, user_files.prediction(classes, probabilities)), ("LIME", lime)]
-        user_files.report(rows, written)
+        user_files.save(args.out, path, paths, figure, content, rows, arrays)
 
 
 if __name__ == "__main__":

@@ -187,13 +187,13 @@ def explain_user_text(args, models: dict[str, linear.LinearModel]) -> None:
         sample, provenance = panel.sample, origin(args, kind)
         request = {"text_sha256": digest, "model_sha256": provenance[f"{kind}_sha256"]}
         request |= {"settings": vars(args.settings), "n_seeds": args.n_seeds}
-        base = user_files.output_base(args.out / "user", path, request, [path], f"_{kind}")
         content = {"model": kind, **sample, "request": request, "provenance": provenance}
         figure = text_figures.post(replace(panel, name=Path(name).name))
-        written = user_files.write(base, figure, content, photographs=False)
         words = ", ".join(f"{w['word']} {w['weight']:+.2f}" for w in sample["words"][:5])
         said = f"{sample['predicted']} {sample['probability']:.0%}; {words}"
-        user_files.report([(kind, said), ("LIME", summary.one_line(sample))], written)
+        rows, ending = [(kind, said), ("LIME", summary.one_line(sample))], f"_{kind}"
+        named = args.out / "user", path, [path]
+        user_files.save(*named, figure, content, rows, ending=ending, photographs=False)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,12 @@ The defaults were chosen with q2_lime/ablate.py (outputs/q2_lime/images/ablation
 from dataclasses import dataclass, replace
 
 from common.cli import UserError
-from common.imagenet import ImageModel
+from common.imagenet import ImageModel, to_input
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter, mean
 from skimage.color import label2rgb
-from torch import Tensor
 
 from q2_lime import core
 
@@ -111,13 +110,6 @@ def unchanged_share(image: np.ndarray, segments: np.ndarray, fill: str) -> float
     return float((squares < MIN_CHANGE**2)[segments].mean())
 
 
-def normalized(model: ImageModel, pixels: np.ndarray) -> Tensor:
-    """Pixels (..., 3), uint8 or float in 0 to 255, normalized for the model, on its device."""
-    device = next(model.network.parameters()).device
-    x = torch.from_numpy(np.array(pixels)).float().to(device) / 255
-    return (x - torch.tensor(model.mean, device=device)) / torch.tensor(model.std, device=device)
-
-
 def batch_size(size: tuple[int, int]) -> int:
     """The number of images of a size (H, W) that the model evaluates at once."""
     return max(1, min(BATCH, BATCH * 224**2 // (size[0] * size[1])))
@@ -127,8 +119,8 @@ def batch_size(size: tuple[int, int]) -> int:
 def predict(model: ImageModel, images: np.ndarray) -> np.ndarray:
     """Logits (n, K) of images (n, side, side, 3), uint8 or float in 0 to 255."""
     step = batch_size(images.shape[1:3])
-    batches = (normalized(model, images[i : i + step]) for i in range(0, len(images), step))
-    outputs = [model.network(batch.permute(0, 3, 1, 2)) for batch in batches]
+    batches = (to_input(model, images[i : i + step]) for i in range(0, len(images), step))
+    outputs = [model.network(batch) for batch in batches]
     return torch.cat(outputs).cpu().double().numpy()
 
 
@@ -136,8 +128,8 @@ def masked_logits(
     model: ImageModel, image: np.ndarray, segments: np.ndarray, fill: str
 ) -> core.ValueFunction:
     """A function from masks (n, d) of an image's segments to logits (n, K)."""
-    shown = normalized(model, image)
-    hidden = normalized(model, filled_image(image, segments, fill))
+    pair = np.stack([image, filled_image(image, segments, fill)])
+    shown, hidden = to_input(model, pair).permute(0, 2, 3, 1)  # each (H, W, 3)
     numbers = torch.from_numpy(segments).to(shown.device)
     step = batch_size(segments.shape)
 

@@ -99,19 +99,19 @@ def explain(
     first = core.explain(values, d, settings, *item)
     surrogates, pool = _other_seeds(values, first, settings, n_seeds, item)
     if pool:
-        masks, found, sample_weights = (np.concatenate(parts) for parts in zip(*pool, strict=True))
-        errors = found - first(masks)
+        masks, outputs, sample_weights = map(np.concatenate, zip(*pool, strict=True))
+        errors = outputs - first(masks)
     else:
-        masks, found, errors = first.masks, first.values, first.errors
+        masks, outputs, errors = first.masks, first.values, first.errors
         sample_weights = first.sample_weights
-    fidelity = core.r_squared(errors, found, sample_weights)[0]
+    fidelity = core.r_squared(errors, outputs, sample_weights)[0]
     rng = core.stream(settings, "bootstrap", *item)
-    limits = interval(errors[:, 0], found[:, 0], sample_weights, rng)
+    limits = interval(errors[:, 0], outputs[:, 0], sample_weights, rng)
     checks = [Check("fidelity", fidelity, *limits)]
     agreed = agreement([s.weights[:, 0] for s in surrogates], settings.top_k) if pool else None
     if agreed:
         checks.append(Check("stability", agreed["similarity"], *agreed["similarity_range"]))
-    deviations = found[:, 0] - np.average(found[:, 0], weights=sample_weights)
+    deviations = outputs[:, 0] - np.average(outputs[:, 0], weights=sample_weights)
     spread = float(np.sqrt(np.average(deviations**2, weights=sample_weights)))
     leading = core.top_features(first.weights[:, 0], max(1, min(settings.top_k, d // 2)))
     removals, removal_checks = remove(values, first, surrogates, leading, spread)
@@ -120,8 +120,9 @@ def explain(
     # The baseline: a surrogate of the number of shown parts, scored in the same way.
     fitted_to = first.masks.sum(1)[:, None], first.values, first.sample_weights, 1e-9
     count = core.fit(*fitted_to)
-    misfit = found - count(masks.sum(1)[:, None]) if pool else core.leave_one_out(*fitted_to, count)
-    baseline = core.r_squared(misfit, found, sample_weights)[0]
+    shown = masks.sum(1)[:, None]
+    misfit = outputs - count(shown) if pool else core.leave_one_out(*fitted_to, count)
+    baseline = core.r_squared(misfit, outputs, sample_weights)[0]
     return first, {
         "fidelity": fidelity,
         "fidelity_interval": limits,
@@ -132,11 +133,9 @@ def explain(
         "settled": first.settled,
         "leading": leading,
         "removals": removals,
-        "unchanged": unchanged,
         "n_seeds": n_seeds,
         "stability": agreed,
         "verdict": verdict,
-        "trustworthy": verdict == "reliable",
         "reasons": reasons,
         "seconds_total": time.perf_counter() - started,
     }

@@ -130,27 +130,22 @@ def answer_linear(post: Post, model: LinearModel) -> core.ValueFunction:
     return answer
 
 
-def explained_values(
-    margins: core.ValueFunction, model: LinearModel, classes: list[int], value: str
-) -> core.ValueFunction:
-    """The function from masks (n, d) to the values to explain, (n, len(classes)).
-
-    `value` is "margin", or a value of `core.transform` at the model's temperature.
-    """
-    if value == "margin":
-        return lambda masks: margins(masks)[:, classes]
-    return lambda masks: core.transform(margins(masks) / model.temperature, classes, value)
-
-
 def prepare(
     post: Post, model: LinearModel, value: str = "margin"
 ) -> tuple[int, core.ValueFunction, np.ndarray]:
     """What LIME needs to explain a post.
 
-    Returns the predicted class, the function from masks (n, d) to its `value` (n, 1), see
-    `explained_values`, and the ground truth: what each word contributes to its margin, (d,).
+    Returns the predicted class, the function from masks (n, d) to its `value` (n, 1), and the
+    ground truth: what each word contributes to its margin, (d,). `value` is "margin", or a value of
+    `core.transform` at the model's temperature.
     """
     margins = answer_linear(post, model)
     predicted = int(margins(np.ones((1, len(post.words)), bool)).argmax())
     truth = model.contributions(post.text, list(post.words))[:, predicted]
-    return predicted, explained_values(margins, model, [predicted], value), truth
+
+    def values(masks: np.ndarray) -> np.ndarray:
+        if value == "margin":
+            return margins(masks)[:, [predicted]]
+        return core.transform(margins(masks) / model.temperature, [predicted], value)
+
+    return predicted, values, truth

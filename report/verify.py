@@ -121,11 +121,9 @@ def differences(old: Any, new: Any, tolerance: float, place: str = "") -> Iterat
         for index, (a, b) in enumerate(zip(old, new, strict=True)):
             yield from differences(a, b, tolerance, f"{place}[{index}]")
     elif isinstance(old, np.ndarray) and isinstance(new, np.ndarray):
-        same = old.shape == new.shape and np.array_equal(old, new)
-        floats = old.shape == new.shape and old.dtype.kind == "f"
-        if not same and not (
-            floats and np.allclose(new, old, tolerance, tolerance, equal_nan=True)
-        ):
+        floats = old.dtype.kind == "f" and old.shape == new.shape
+        close = floats and np.allclose(new, old, tolerance, tolerance, equal_nan=True)
+        if not (close or np.array_equal(old, new)):
             yield f"array {place[1:]}"
     elif isinstance(old, float) and isinstance(new, float | int):
         if not math.isclose(old, new, rel_tol=tolerance, abs_tol=tolerance):

@@ -4,6 +4,7 @@ and RefineCAM."""
 from dataclasses import replace
 
 from common import data, metrics, models, results, synthetic
+from common.statistics import compare_paired
 
 import numpy as np
 import pytest
@@ -57,8 +58,8 @@ def test_a_good_map_beats_a_bad_one_by_every_metric():
     batch = Batch(half_white(5), np.zeros(5, int), list(range(5)))
     good, bad = (scoring.faithfulness(lightness, "mean", 0, m, batch) for m in (upper, -upper))
     larger = {key: value for key, value in scoring.FAITHFULNESS.items() if "increase" not in key}
-    duel = scoring.duel(good, bad, larger)
-    assert {row["verdict"] for row in duel.values()} == {"beats"}
+    verdicts = {compare_paired(good[m], bad[m], larger[m])["verdict"] for m in larger}
+    assert verdicts == {"beats"}
 
 
 def test_a_new_explainer_appears_in_every_table(setup, monkeypatch):
@@ -272,7 +273,7 @@ def test_refinecam_agrees_with_pytorch_grad_cam(setup):
         model, Batch(images, targets, list(range(6))), model.layer, 0
     )
     network = model.network
-    layers = [gradcam.find_layer(network, name) for name in models.ARCHITECTURES["compact"].stages]
+    layers = [gradcam.find_layer(network, name) for name in models.STAGES["compact"]]
     method = RefineCAM(network, layers)
     theirs = method(models.to_input(images), [ClassifierOutputTarget(int(k)) for k in targets])
     for a, b in zip(ours, theirs, strict=True):

@@ -80,15 +80,13 @@ def network(model: models.Model) -> dict:
 def draw(dataset: data.Dataset) -> list[dict]:
     """PER_CLASS random test images of each class, with the place of the planted mark in each."""
     drawn = []
-    for label, name in enumerate(dataset.classes):
-        rng = np.random.default_rng(cli.seed_for(SEED, "live page", name))
-        for index in rng.permutation(np.flatnonzero(dataset.y_test == label))[:PER_CLASS]:
-            image, file = dataset.x_test[index], io.BytesIO()
-            Image.fromarray(image).save(file, "PNG", optimize=True)
-            where = synthetic.stamp_each(image[None], [index], SEED)[1][0]
-            mark = [int(axis.argmax()) for axis in (where.any(1), where.any(0))]
-            png = encode(file.getvalue())
-            drawn.append({"class": name, "index": int(index), "mark": mark, "png": png})
+    for index in data.draw(dataset.y_test, dataset.classes, PER_CLASS, SEED, "live page"):
+        image, file = dataset.x_test[index], io.BytesIO()
+        Image.fromarray(image).save(file, "PNG", optimize=True)
+        where = synthetic.stamp_each(image[None], [index], SEED)[1][0]
+        mark = [int(axis.argmax()) for axis in (where.any(1), where.any(0))]
+        name, png = dataset.classes[dataset.y_test[index]], encode(file.getvalue())
+        drawn.append({"class": name, "index": index, "mark": mark, "png": png})
     return drawn
 
 

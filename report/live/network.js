@@ -75,25 +75,27 @@ function convolve(layer, input) {
   return pool ? maxPool(result, size) : result;
 }
 
-/**
- * The Grad-CAM maps of all classes before the ReLU, [8][8][outputs], of an image [32][32][3] with
- * values from 0 to 255. `outputs` is the number of classes, rounded up to a multiple of four. The
- * gradient of a logit behind the last stage is the head's weight / 64, so a map is the weighted sum
- * of the activations, and its sum is the logit.
+/*
+ * In a worker: decodes the networks of build.py once, and answers with the Grad-CAM maps of all
+ * classes before the ReLU, [8][8][outputs], of images [32][32][3] with values from 0 to 255.
+ * `outputs` is the number of classes, rounded up to a multiple of four. The gradient of a logit
+ * behind the last stage is the head's weight / 64, so a map is the weighted sum of the activations,
+ * and its sum is the logit.
  */
-const run = (layers, image) => layers.reduce((input, layer) => convolve(layer, input), image);
-
-/** A layer of build.py with its weights decoded. */
-function prepare(layer) {
-  const weights = decode(layer.weights, layer.kernel === 3 ? Float16Array : Float32Array);
-  return { ...layer, weights, bias: decode(layer.bias, Float32Array) };
-}
-
-if (typeof document === "undefined") {  // in a worker
+if (typeof document === "undefined") {
   let networks;
   self.onmessage = ({ data, ports }) => {
-    if (data.networks) networks = data.networks.map(({ layers }) => layers.map(prepare));
-    else ports[0].postMessage(data.images.map((image) => run(networks[data.network], image)));
+    if (data.networks) {
+      networks = data.networks.map(({ layers }) => layers.map((layer) => ({
+        ...layer,
+        weights: decode(layer.weights, layer.kernel === 3 ? Float16Array : Float32Array),
+        bias: decode(layer.bias, Float32Array),
+      })));
+      return;
+    }
+    const layers = networks[data.network];
+    ports[0].postMessage(data.images.map((image) =>
+      layers.reduce((input, layer) => convolve(layer, input), image)));
   };
 }
 
