@@ -55,7 +55,7 @@ verify: $(VENV)/.ready        ## rerun evaluation and explanations and compare w
 test: $(VENV)/.ready-test     ## all tests; those that need real data are skipped if data/ is empty
 	$(PY) -m pytest
 
-test-fast: $(VENV)/.ready-test  ## the tests without real data, in about two minutes
+test-fast: $(VENV)/.ready-test  ## the tests without real data, in a minute
 	$(PY) -m pytest -m "not slow"
 
 lint: $(VENV)/.ready-test     ## ruff: style, imports, line length
