@@ -7,22 +7,19 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def count_flops(network: torch.nn.Module, sides: list[int]) -> tuple[int, dict[int, float]]:
-    """FLOPs per image, where a multiply-add counts as two.
+def count_flops(network: torch.nn.Module, side: int) -> tuple[int, int]:
+    """FLOPs per image of `side` x `side` pixels, where a multiply-add counts as two.
 
-    Returns those of a forward pass at 32 x 32, and those of a training step for each image side.
+    Returns those of a forward pass, and those of a training step with the parameters that require
+    gradients now. The network must be in `eval()` mode, so that its statistics stay the same.
     """
-    device = next(network.parameters()).device
-    training = {}
-    for side in sorted({*sides, 32}):  # ends with 32, the largest
-        x = torch.rand(2, 3, side, side, device=device)
-        with torch.no_grad(), FlopCounterMode(display=False) as forward:
-            network(x)
-        with FlopCounterMode(display=False) as both:
-            network(x).sum().backward()
-        network.zero_grad(set_to_none=True)
-        training[side] = both.get_total_flops() / 2
-    return forward.get_total_flops() // 2, training
+    x = torch.rand(2, 3, side, side, device=next(network.parameters()).device)
+    with torch.no_grad(), FlopCounterMode(display=False) as forward:
+        network(x)
+    with FlopCounterMode(display=False) as step:
+        network(x).sum().backward()
+    network.zero_grad(set_to_none=True)
+    return forward.get_total_flops() // 2, step.get_total_flops() // 2
 
 
 def gain_of_full_size(history: list[dict[str, Any]]) -> dict[str, Any]:

@@ -101,7 +101,8 @@ def set_rates(optimizers: list[torch.optim.Optimizer], recipe: dict, epoch: floa
     """Sets every learning rate for a point in training; `epoch` counts from 0, with fractions.
 
     Linear warm-up over `warmup` epochs, then linear decay to zero. The learning rate of the
-    whitening bias reaches zero after `whiten_bias_epochs`.
+    whitening bias reaches zero after `whiten_bias_epochs`; from then on its gradient is not
+    computed either.
     """
     warmup, epochs = recipe["warmup"], recipe["epochs"]
     rate = epoch / warmup if epoch < warmup else (epochs - epoch) / (epochs - warmup)
@@ -110,4 +111,6 @@ def set_rates(optimizers: list[torch.optim.Optimizer], recipe: dict, epoch: floa
             factor = rate
             if group.get("name") == "whitening bias":
                 factor = max(0.0, 1 - epoch / recipe["whiten_bias_epochs"])
+                for p in group["params"]:
+                    p.requires_grad_(factor > 0)
             group["lr"] = group["initial_lr"] * factor

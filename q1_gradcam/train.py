@@ -172,6 +172,7 @@ def train_one(
         row = {"epoch": epoch + 1, "side": side, "images": seen, "loss": loss}
         row |= {"held_out_accuracy": accuracy, "held_out_accuracy_mirror": mirror}
         row |= {"seconds": epoch_seconds, "peak_memory_bytes": cli.peak_memory_bytes(device)}
+        row |= {"flops": seen * cost.count_flops(network, side)[1]}
         history.append(row)
         seconds, started = seconds + time.perf_counter() - started, time.perf_counter()
         # Batches depend on (seed, epoch) and learning rates on the epoch, so this is complete.
@@ -197,8 +198,6 @@ def train_one(
     training = plan | {"seed": seed, "epochs": len(history)}
     identity = (plan["arch"], chosen["options"], dataset.classes, dataset.name)
     model = models.Model(network, *identity, temperature, training)
-    per_image, per_step = cost.count_flops(network, chosen["sides"])
-    flops = sum(per_step[row["side"]] * row["images"] for row in history)
     row = {
         "seed": seed,
         "seconds": seconds,
@@ -209,8 +208,9 @@ def train_one(
         "precision": "bfloat16" if uses_bfloat16(device, chosen) else "float32",
         "hardware": cli.hardware(device),
     }
-    run = {"row": row, "history": history, "flops_per_image": per_image, "train_flops": flops}
-    return model, run | {"parameters": parameters}
+    run = {"row": row, "history": history, "parameters": parameters}
+    run["flops_per_image"], _ = cost.count_flops(network, 32)
+    return model, run | {"train_flops": sum(row["flops"] for row in history)}
 
 
 def new_network(dataset, train, plan, seed: int, device) -> models.Classifier:

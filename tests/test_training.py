@@ -72,7 +72,8 @@ def test_learning_rates_follow_the_schedule():
     assert rates(6.0)["head"] == pytest.approx(chosen["head_lr"] * chosen["batch"] / 2)
     assert rates(10.0)["muon"] == pytest.approx(0)
     assert rates(1.5)["whitening bias"] == pytest.approx(chosen["bias_lr"] * 250)
-    assert rates(4.0)["whitening bias"] == 0
+    bias = network.body.whiten.bias
+    assert bias.requires_grad and rates(4.0)["whitening bias"] == 0 and not bias.requires_grad
 
 
 def test_learning_rates_of_biases_and_head_are_for_summed_losses():
@@ -135,10 +136,11 @@ def test_flop_count_by_hand():
     whiten = 12 * 24 * 32 * 32
     stages = 24 * 8 * 1024 + 8 * 8 * 256 + 8 * 16 * 256 + (16 * 16 + 16 * 24 + 24 * 24) * 64
     forward = 2 * (whiten + 9 * stages + 24 * 10)
-    per_image, per_step = cost.count_flops(network, [24, 32])
-    assert per_image == forward
-    assert per_step[32] == forward + 2 * 2 * (9 * stages + 24 * 10)
-    assert per_step[24] == pytest.approx(per_step[32] * (24 / 32) ** 2, rel=0.01)
+    step = forward + 2 * 2 * (9 * stages + 24 * 10)
+    assert cost.count_flops(network, 32) == (forward, step)
+    assert cost.count_flops(network, 24)[1] == pytest.approx(step * (24 / 32) ** 2, rel=0.01)
+    network.body.whiten.bias.requires_grad_(False)  # no gradient flows into the first stage
+    assert cost.count_flops(network, 32) == (forward, step - 2 * 9 * 24 * 8 * 1024)
 
 
 def test_the_temperature_of_overconfident_logits_is_found():
