@@ -1,6 +1,6 @@
 """Accuracy against the cost of training: what an hour buys.
 
-    python q1_gradcam/ladder.py                 18 trainings, four hours on two cores
+    python q1_gradcam/ladder.py                 21 trainings, five hours on two cores
     python q1_gradcam/ladder.py --resume        continues an interrupted run
     python q1_gradcam/ladder.py --seeds 0       one training for each recipe
 
@@ -27,9 +27,9 @@ LADDER: dict[str, dict[str, Any]] = {  # name -> changes to the recipe of the ro
     "18 epochs, 192 channels": {
         "sides": [20] * 6 + [24] * 6 + [28] * 3 + [32] * 3,
         "options": {"widths": (64, 192, 192)},
-        "translate": 2,
         "label_smoothing": 0.1,
     },
+    "18 epochs, 192 channels, translation by 2 px": {"translate": 2},
     "10 epochs, 192 channels": {"sides": [20] * 3 + [24] * 4 + [28] * 1 + [32] * 2},
     "6 epochs, 192 channels": {"sides": [20] * 2 + [24] * 2 + [32] * 2},
 }
