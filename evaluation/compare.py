@@ -82,6 +82,7 @@ def main() -> None:
         explanations_sha256=results.sha256(explained_path.with_suffix(".npz")),
         imagenet_weights_sha256=explained["provenance"]["weights_sha256"],
     )
+    statistics.control_false_discoveries(content)
     results.write_json(out / "agreement.json", content | {"provenance": origin})
     print(f"wrote {results.shown(out / 'agreement.json')}, imagenet.png and classifier.png")
 

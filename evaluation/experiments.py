@@ -131,11 +131,9 @@ def layers(setup: Setup, n: int) -> dict[str, Any]:
 
 def randomization_test(setup: Setup, n: int) -> dict[str, Any]:
     """Parameter randomization for every method."""
-    model, batch, rows = setup.model, setup.test_batch(n), {}
+    model, batch = setup.model, setup.test_batch(n)
     order = randomization.weighted_layers(model.network)
-    for key, explainer in methods().items():
-        few = explainer.select(batch, "randomization")
-        rows[key] = randomization.evaluate(model, explainer, few, model.layer, setup.seed)
+    rows = randomization.evaluate(model, methods(), batch, model.layer, setup.seed)
     return {
         "n": len(batch),
         "order": order,

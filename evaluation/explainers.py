@@ -127,7 +127,7 @@ def random_fine(model: models.Model, batch: Batch, layer: str, seed: int) -> np.
 def random_squares(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
     """Uniform noise, one value per segment of LIME's 8 x 8 grid."""
     side = batch.images.shape[1] // 8
-    noise = _rng(seed, "random map").random((len(batch), 8, 8))
+    noise = _rng(seed, "random squares").random((len(batch), 8, 8))
     return np.kron(noise, np.ones((1, side, side)))
 
 

@@ -4,20 +4,28 @@ from functools import partial
 from typing import Any
 
 from common import cli, metrics, results
-from common.statistics import compare_paired, mean_interval
+from common.statistics import compare_paired, crossed_interval, mean_interval
 
 import numpy as np
 from scipy.stats import spearmanr
-from sklearn.metrics import roc_auc_score
 
 from evaluation import scoring
 from evaluation.experiments import Setup
 from evaluation.explainers import EXPLAINERS, Batch, enlarge
 from evaluation.scoring import FAITHFULNESS, FILL
 
+# Measures that might separate wrong predictions from correct ones: 1 if larger means wrong.
+SEPARATING = {
+    "confidence": -1,
+    "faithfulness": 1,
+    "gini": 1,
+    "discarded_share": 1,
+    "rank_correlation_runner_up": 1,
+}
+
 
 def mistakes(setup: Setup, n: int) -> dict[str, Any]:
-    """Grad-CAM of correct and wrong predictions, and how well each metric separates the two.
+    """Grad-CAM of correct and wrong predictions, and how well measures separate the two.
 
     The areas grow with the confidence, so faithfulness is given as a share of it.
     """
@@ -44,13 +52,6 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
             "rank_correlation_runner_up": metrics.rank_correlation(maps, runner_up),
         }
     true_class = similarity(maps, gradcam(batch, dataset.y_test[index]))
-    right, wrong = groups["correct"], groups["incorrect"]
-    is_wrong = np.repeat((0, 1), [len(right["gini"]), len(wrong["gini"])])
-    separation = {}
-    for key in right:
-        auroc = roc_auc_score(is_wrong, np.nan_to_num(np.concatenate([right[key], wrong[key]])))
-        separation[key] = max(auroc, 1 - auroc)
-    of_map = ("faithfulness", "gini", "discarded_share", "rank_correlation_runner_up")
     means = {
         name: {key: mean_interval(values) for key, values in group.items()}
         for name, group in groups.items()
@@ -63,11 +64,21 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
             for name, group in groups.items()
         },
         "true_class": true_class,
-        "summary": {"separation": separation, "best_map_measure": max(of_map, key=separation.get)},
+        "separation": {
+            key: auroc(*(sign * groups[name][key] for name in ("incorrect", "correct")))
+            for key, sign in SEPARATING.items()
+        },
         "points": {
             name: [group["confidence"], group["faithfulness"]] for name, group in groups.items()
         },
     }
+
+
+def auroc(positives: np.ndarray, negatives: np.ndarray) -> dict[str, Any]:
+    """Area under the ROC curve, as the share of pairs in which the positive's value is larger; half
+    of the ties count. Its variance over both is that of DeLong et al. (Biometrics, 1988)."""
+    gap = positives[:, None] - negatives
+    return crossed_interval(np.heaviside(gap, 0.5))
 
 
 def networks(setup: Setup, n: int) -> dict[str, Any]:

@@ -28,7 +28,6 @@ def measure(network: nn.Module, layer: str, images: np.ndarray, seed: int) -> di
     Returns:
         cells: number of cells, and n: number of images.
         width: of the theoretical field in pixels, on an image large enough to contain it.
-        cells_that_see_the_image: number of cells whose theoretical field covers the whole image.
         share_of_image: mean over cells, lowest cell.
         energy_within: for each radius r of RADII, the share of the squared gradient in the square
             of side 2r around the cell's center; mean over cells and images.
@@ -55,7 +54,6 @@ def measure(network: nn.Module, layer: str, images: np.ndarray, seed: int) -> di
         "n": len(images),
         "cells": len(seen),
         "width": int((middle[0] > 0).any(0).sum()),
-        "cells_that_see_the_image": int((share == 1).sum()),
         "share_of_image": {"mean": share.mean().item(), "lowest": share.min().item()},
         "energy_within": energy,
         "half_energy_radius": np.interp(0.5, [0, *energy], [0, *RADII]),

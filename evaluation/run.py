@@ -63,6 +63,7 @@ def main() -> None:
     add("--out", type=Path, metavar="DIR", help="see above")
     parser.device_option()
     args = parser.parse_args()
+    args.model = args.model.absolute()  # as MODEL is
     if args.images == 1:
         parser.error("--images 1: an interval needs at least two")
     if args.model != MODEL and set(args.only) <= {"shapes", "shortcut"}:

@@ -48,8 +48,9 @@ class Trial:
         if (key, untrained) not in self._maps:
             batch, model = EXPLAINERS[key].select(self.batch, self.experiment), self.model
             if untrained:
-                network = self.untrained or models.untrained(model, batch.images, self.seed)
-                model = replace(model, network=network)
+                if self.untrained is None:
+                    self.untrained = models.untrained(model, self.batch.images, self.seed)
+                model = replace(model, network=self.untrained)
                 batch = batch.first(self.n_untrained or len(batch))
             maps = EXPLAINERS[key].maps(model, batch, self.layer, self.seed)
             self._maps[key, untrained] = maps

@@ -176,6 +176,8 @@ def test_intervals_and_verdicts():
         (rng().permutation(values), True, "ties"),
     ):
         assert statistics.compare_paired(values, baseline, larger)["verdict"] == verdict
+    partly = statistics.compare_paired([1, 2, 3, np.nan], [0, 1, np.nan, 10], True)
+    assert (partly["baseline"], partly["difference"]["mean"]) == (0.5, 1), "of the same images"
 
 
 def test_intervals_cover_rare_events_and_few_values():
@@ -203,20 +205,26 @@ def test_a_crossed_interval_covers_the_spread_between_groups_and_images():
     groups = [draws.normal(center, 0.1, 100) for center in (0, 1, 2)]
     found = statistics.crossed_interval(groups)
     assert found["groups"] == 3 and found["mean"] == pytest.approx(1, abs=0.05)
-    assert found["low"] < 0.4 and found["high"] > 1.6
+    assert found["low"] < -1 and found["high"] > 3, "three groups with a standard deviation of 1"
     alone = statistics.crossed_interval(groups[:1])
     assert alone["high"] - alone["low"] == pytest.approx(2 * 1.96 * 0.01, rel=0.2)
     equal = statistics.crossed_interval(groups[:1] * 5)  # five groups tell no more than one
     assert equal["high"] - equal["low"] == pytest.approx(alone["high"] - alone["low"], rel=0.1)
-    missing = statistics.crossed_interval([[1, np.nan] * 9, [np.nan, 1] * 9])
-    assert missing["mean"] == 1
+    missing = statistics.crossed_interval([[1, np.nan, np.nan] * 9, [np.nan, 1, np.nan] * 9])
+    assert missing["mean"] == missing["low"] == 1
+    inside = 0  # the mean over all groups and images is zero
+    for _ in range(400):
+        group, image = draws.normal(size=(5, 1)), draws.normal(size=(1, 20))
+        tried = statistics.crossed_interval(group + image + draws.normal(size=(5, 20)))
+        inside += tried["low"] < 0 < tried["high"]
+    assert 0.92 < inside / 400 < 0.99, "covers 95%; the bootstrap 88%"
 
 
 def test_false_discoveries_are_controlled():
     """The example of Benjamini and Hochberg (1995), section 3.2: four of nine clear remain."""
     p = "1 4 19 95 201 278 298 344 459 3240 4262 5719 6528 7590 10000"
     rows = {f"{k}": {"p": int(x) / 1e4, "verdict": "beats"} for k, x in enumerate(p.split())}
-    statistics.control_false_discoveries({"methods": rows})
+    statistics.control_false_discoveries({"methods": list(rows.values())})
     assert [row["verdict"] for row in rows.values()] == ["beats"] * 4 + ["ties"] * 11
 
 
@@ -231,7 +239,6 @@ def test_the_theoretical_width_follows_the_recursion():
     ).eval()
     found = receptive_field.measure(network, "4", np.zeros((2, 16, 16, 3), np.uint8), 0)
     assert found["width"] == 8 and found["cells"] == 64
-    assert found["cells_that_see_the_image"] == 0
     # The corner cell sees 5 of 16 rows: its 8 rows begin at -3.
     assert found["share_of_image"]["lowest"] == pytest.approx((5 / 16) ** 2)
 
