@@ -256,7 +256,8 @@ def explain_user_images(args, device) -> None:
             _, channels, height, width = maps.shape
             mark = "  (default)" if layer == classifier.layer else ""
             print(f"{layer:40} {height} x {width}, {channels} channels{mark}")
-    for path in paths:
+
+    def explain_one(path: Path) -> None:
         image = data.read_image(path)
         explained = user_images.explain(classifier, image, args.target, args.method)
         content = explained.content
@@ -268,6 +269,8 @@ def explain_user_images(args, device) -> None:
         arrays = {"map": explained.raw, "image": explained.pixels} if args.save_maps else None
         figure, rows = user_images.figure(explained), user_images.rows(explained, path.name)
         user_files.save(out, path, paths, figure, content, rows, arrays)
+
+    user_files.explain_each(paths, explain_one)
 
 
 if __name__ == "__main__":

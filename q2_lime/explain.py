@@ -211,7 +211,8 @@ def description(args, model: imagenet.ImageModel) -> dict:
 
 def explain_user_images(args, model: imagenet.ImageModel, paths: list[Path], device) -> None:
     """Explains any images, and writes NAME.png, NAME.json and, if asked, NAME.npz for each."""
-    for path in paths:
+
+    def explain_one(path: Path) -> None:
         image = data.read_image(path)
         if args.checkpoint:
             image = data.fit_image(image, model.side)  # the same pixels as q1_gradcam/explain.py
@@ -229,6 +230,8 @@ def explain_user_images(args, model: imagenet.ImageModel, paths: list[Path], dev
         lime = f"{sample['n_segments']} segments, {summary.one_line(sample)}"
         rows = [(name, user_files.prediction(classes, probabilities)), ("LIME", lime)]
         user_files.save(args.out, path, paths, figure, content, rows, arrays)
+
+    user_files.explain_each(paths, explain_one)
 
 
 if __name__ == "__main__":

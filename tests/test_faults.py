@@ -176,6 +176,31 @@ def test_user_errors_give_one_line_and_leave_no_file(
     assert not [path for path in Path("out").rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize(
+    "module, options, n_failed",
+    [
+        (explain, "--model", 1),
+        (lime, "--fast --samples 80 --checkpoint", 2),
+        (compare, "--model", 2),
+    ],
+)
+def test_one_bad_image_does_not_end_the_run(tmp_path, module, options, n_failed):
+    """LIME refuses an image of a single color, too."""
+    model = models.save(tmp_path / "model.pt", small_model("ab", widths=(2, 2, 2)))
+    Path("images").mkdir()
+    Path("images/bad.png").write_text("not an image")
+    Image.new("RGB", (32, 32)).save("images/flat.png")
+    noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    Image.fromarray(noise).save("images/good.png")
+    done = call(module, *options.split(), model, "--image", "images", "--out", "out")
+    *lines, last = done.stderr.splitlines()
+    assert done.returncode == 2 and len(lines) == n_failed, done.stderr
+    assert "bad.png is not an image" in lines[0] and "images were not explained" in last
+    assert Path("out/user/good.json").is_file() and not Path("out/user/bad.json").exists()
+    done = call(module, *options.split(), model, "--image", "images", "--out", "model.pt")
+    assert "can't write in" in done.stderr.splitlines()[-1], "not about one of the images"
+
+
 @pytest.mark.parametrize("text", ["-1", "4294967296", "1.5", "", "9" * 5000, "\u0663", "nan"])
 def test_numbers_out_of_range_are_refused(text):
     assert cli.seed("4294967295") == 2**32 - 1
