@@ -52,15 +52,18 @@ def draw(labels: np.ndarray, classes: Iterable[str], n: int, seed: int, purpose:
     return drawn
 
 
-def load(name: str, folder: str | Path = "data") -> Dataset:
-    """Loads one of NAMES; CIFAR-10 is read from `folder` or downloaded into it."""
-    if name == "cifar10":
-        return load_cifar10(folder)
-    if name == "cifar10-marked":
-        return with_shortcut(load_cifar10(folder))
-    if name == "shapes":
-        return load_shapes()
-    raise UserError(f"unknown data set {name!r}: choose {', '.join(NAMES)}")
+def load(name: str, folder: str | Path = "data", n_classes: int | None = None) -> Dataset:
+    """Loads one of NAMES; CIFAR-10 is read from `folder` or downloaded into it.
+
+    Raises UserError if the data set does not have `n_classes`, the number of a network's classes.
+    """
+    if name not in NAMES:
+        raise UserError(f"unknown data set {name!r}: choose {', '.join(NAMES)}")
+    dataset = load_shapes() if name == "shapes" else load_cifar10(folder)
+    known = len(dataset.classes)
+    if n_classes not in (None, known):
+        raise UserError(f"the network has {n_classes} classes and its data set {name} has {known}")
+    return with_shortcut(dataset) if name == "cifar10-marked" else dataset
 
 
 def with_shortcut(cifar10: Dataset) -> Dataset:

@@ -94,7 +94,7 @@ def main() -> None:
 
     out = results.output_folder(args.out)
     with distributed.first_alone():
-        dataset = data.load(model.dataset, args.data)
+        dataset = data.load(model.dataset, args.data, len(model.classes))
     if args.all:
         explain_all(args, model, dataset, layer, out, device)
         return

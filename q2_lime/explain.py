@@ -91,11 +91,11 @@ def main() -> None:
         path = args.checkpoint
         trained = models.load(path, device)
         model = imagenet.from_model(trained, results.shown(path), results.sha256(path))
-        name = trained.dataset
+        source = trained.dataset, args.data, len(trained.classes)
     else:
         file = args.weights or imagenet.local_weights(args.data, args.model)
-        model, name = imagenet.load(args.model, file, device=device), "cifar10"
-    dataset = None if paths else data.load(name, args.data)
+        model, source = imagenet.load(args.model, file, device=device), ("cifar10", args.data)
+    dataset = None if paths else data.load(*source)
     args.out = results.output_folder(args.out / "user" if args.image else args.out)
     if paths:
         explain_user_images(args, model, paths, device)

@@ -23,7 +23,7 @@ from sklearn.utils import Bunch
 from torchvision import models as zoo
 
 from evaluation import compare, run
-from q1_gradcam import explain
+from q1_gradcam import evaluate, explain
 from q2_lime import explain as lime
 from q2_lime import explain_text
 from report import build
@@ -142,6 +142,9 @@ USER_ERRORS = [  # script, arguments, words of the error
     (explain, "--method input_gradient --layer body.stage3", "uses no layer"),
     (explain, "--out text.png/out", "can't write in"),
     (explain, "--model none.pt", "no checkpoint"),
+    (explain, "--model two.pt", "network has 2 classes and its data set shapes has 10"),
+    (evaluate, "--model two.pt", "network has 2 classes"),
+    (lime, "--checkpoint two.pt", "network has 2 classes"),
     (lime, "--segmentation quickshift --n-segments 9", "omit --n-segments"),
     (lime, "--weights missing.pth", "missing.pth"),
     (lime, "--checkpoint x.pt --model resnet50", "not allowed with"),
@@ -170,6 +173,7 @@ def test_user_errors_give_one_line_and_leave_no_file(
     for name, text in (("text.png", "not an image"), ("empty.txt", ""), ("few.txt", "comet orbit")):
         Path(name).write_text(text)
     Path("empty").mkdir()
+    models.save("two.pt", small_model("ab"))
     done = call(module, "--out", "out", *shlex.split(arguments))
     assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
     assert done.stderr.count("\n") == 1 and words in done.stderr, done.stderr
