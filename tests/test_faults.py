@@ -91,6 +91,8 @@ def test_downloads(tmp_path, monkeypatch):
 
     refused("other content", source.as_uri())
     refused("No such file", "file:///missing")
+    with pytest.raises(UserError, match="can't write in .*; choose another folder"):
+        results.download(source.as_uri(), source / "file", "0" * 8)
 
     def broken(*args, **options):
         raise http.client.IncompleteRead(b"")
