@@ -67,7 +67,10 @@ def arguments():
         parser.error(f"--method {args.method} uses no layer: leave out --layer")
     if args.all and (args.image or args.list_layers or args.target != "predicted"):
         parser.error("--all can't be combined with --image, --list-layers or --target")
-    draw = [key for key in ("correct", "incorrect", "seed") if getattr(args, key) != DEFAULTS[key]]
+    given = [key for key in ("out", *DEFAULTS) if getattr(args, key) != parser.get_default(key)]
+    if args.list_layers and given and not args.image:
+        parser.error(f"--list-layers can't be combined with --{given[0]}")
+    draw = [key for key in given if key in ("correct", "incorrect", "seed")]
     if draw and (args.image or args.all):
         parser.error(f"--{draw[0]} is for the draw of test images: not with --image or --all")
     args.checkpoint = Path(args.model)

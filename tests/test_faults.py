@@ -143,6 +143,7 @@ USER_ERRORS = [  # script, arguments, words of the error
     (explain, "--image good.png --target true", "true class of --image"),
     (explain, "--method input_gradient --layer body.stage3", "uses no layer"),
     (explain, "--out text.png/out", "can't write in"),
+    (explain, "--list-layers", "--list-layers can't be combined with --out"),
     (explain, "--model none.pt", "no checkpoint"),
     (explain, "--model two.pt", "network has 2 classes and its data set shapes has 10"),
     (evaluate, "--model two.pt", "network has 2 classes"),
