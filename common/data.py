@@ -52,15 +52,18 @@ def draw(labels: np.ndarray, classes: Iterable[str], n: int, seed: int, purpose:
     return drawn
 
 
-def load(name: str, folder: str | Path = "data") -> Dataset:
-    """Loads one of NAMES; CIFAR-10 is read from `folder` or downloaded into it."""
-    if name == "cifar10":
-        return load_cifar10(folder)
-    if name == "cifar10-marked":
-        return with_shortcut(load_cifar10(folder))
-    if name == "shapes":
-        return load_shapes()
-    raise UserError(f"unknown data set {name!r}: choose {', '.join(NAMES)}")
+def load(name: str, folder: str | Path = "data", n_classes: int | None = None) -> Dataset:
+    """Loads one of NAMES; CIFAR-10 is read from `folder` or downloaded into it.
+
+    Raises UserError if the data set does not have `n_classes`, the number of a network's classes.
+    """
+    if name not in NAMES:
+        raise UserError(f"unknown data set {name!r}: choose {', '.join(NAMES)}")
+    dataset = load_shapes() if name == "shapes" else load_cifar10(folder)
+    known = len(dataset.classes)
+    if n_classes not in (None, known):
+        raise UserError(f"the network has {n_classes} classes and its data set {name} has {known}")
+    return with_shortcut(dataset) if name == "cifar10-marked" else dataset
 
 
 def with_shortcut(cifar10: Dataset) -> Dataset:
@@ -180,12 +183,8 @@ def read_image(path: str | Path) -> np.ndarray:
             image.load()
             with suppress(Exception):  # of broken EXIF data, raised after the rotation or before it
                 ImageOps.exif_transpose(image, in_place=True)
-            if image.mode[0] in "IF":  # PIL would clip these to 8 bits, not scale them
-                values = np.asarray(image, dtype=float)
-                if not np.isfinite(values).all():
-                    raise ValueError("some values are not finite")
-                values = (values - values.min()) / (np.ptp(values) or 1) * 255
-                image = Image.fromarray(values.astype(np.uint8))
+            if image.mode[0] in "IF":
+                image = _to_8_bits(image)
             if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -198,6 +197,23 @@ def read_image(path: str | Path) -> np.ndarray:
         raise UserError(f"{path} has more than {limit}: make it smaller first") from None
     except Exception as error:  # the type depends on which byte is damaged
         raise UserError(f"{path} is a damaged image ({first_line(error)})") from None
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """A gray image of 16 or 32 bits in 8 bits; PIL would clip the values, not scale them.
+
+    Of 32-bit images, those in 0 to 255, or floats in 0 to 1, are not stretched.
+    """
+    values = np.asarray(image, dtype=float)
+    if not np.isfinite(values).all():
+        raise ValueError("some values are not finite")
+    low, high = values.min(), values.max()
+    if image.mode.startswith("I;16"):
+        low, high = 0, 65535
+    elif low == high or (low >= 0 and high <= 255):
+        low, high = 0, 1 if image.mode == "F" and high <= 1 else 255
+    scaled = (values - low) / (high - low) * 255
+    return Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
 
 
 def fit_image(image: np.ndarray, side: int, resampling: str = "lanczos") -> np.ndarray:

@@ -224,6 +224,8 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Model:
         raise UserError(f"{path} is not a checkpoint of this project: {TRAIN_ONE}")
     try:
         state, classes = content.pop("state_dict"), class_names(content.pop("classes"))
+        if len(classes) < 2:
+            raise ValueError("it has fewer than two classes")
         mean, std = (state[f"normalise.{part}"].flatten().tolist() for part in ("mean", "std"))
         with torch.device("meta"):  # allocates nothing, whatever sizes the file names
             network = build(content["arch"], len(classes), mean, std, content["options"])

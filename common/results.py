@@ -60,7 +60,7 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], Any]) -> Path:
             part.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"can't write in {path.parent}: {reason}; choose another --out") from error
+        raise UserError(f"can't write in {path.parent}: {reason}; choose another folder") from error
     return path
 
 

@@ -5,7 +5,8 @@ Each input has NAME.png, NAME.json and, on request, NAME.npz in a folder `user`.
 
 import itertools
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ UNSURE = 0.5  # the model is called unsure if its largest probability is below
 def image_files(paths: Iterable[Path]) -> list[Path]:
     """The given files, and the images in the given folders, in alphabetical order.
 
-    Reads the first one, so that a mistake is found early.
+    A single one is read, so that a mistake is found early.
     """
     files = []
     for path in paths:
@@ -32,9 +33,28 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
         if not inside:
             raise UserError(f"{results.shown(path)} contains no images")
         files += inside
-    for path in files[:1]:
-        data.read_image(path)
+    if len(files) == 1:
+        data.read_image(files[0])
     return files
+
+
+def explain_each(paths: list[Path], explain: Callable[[Path], None]) -> None:
+    """Calls `explain` for each file. If some of several files fail, the others are still explained.
+
+    Prints a line for each file that failed, and raises a UserError with their number at the end.
+    """
+    failed = 0
+    for path in paths:
+        try:
+            explain(path)
+        except UserError as error:
+            # Without the name, it is not about this file, but about an option, for example.
+            if len(paths) == 1 or printable(path.name) not in printable(str(error)):
+                raise
+            failed += 1
+            print(printable(f"error: {error}"), file=sys.stderr, flush=True)
+    if failed:
+        raise UserError(f"{failed} of {len(paths)} images were not explained")
 
 
 def save(

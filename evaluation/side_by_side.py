@@ -1,6 +1,7 @@
 """Grad-CAM and LIME side by side for a user's images, both for the same class."""
 
 import textwrap
+from pathlib import Path
 from typing import Any
 
 from common import data, metrics, results, user_files
@@ -20,7 +21,8 @@ def explain(args, device) -> None:
     """Explains the images args.image and writes OUT/user/NAME.png and NAME.json."""
     paths = user_files.image_files(args.image)
     classifier = user_images.load(args.model, args.weights, None, args.data, device)
-    for path in paths:
+
+    def explain_one(path: Path) -> None:
         gradcam = user_images.explain(classifier, data.read_image(path), args.target)
         digest, model = results.sha256(path), classifier.model
         segments, weights, lime = explain_with_lime(model, gradcam, path.name, digest)
@@ -41,6 +43,8 @@ def explain(args, device) -> None:
         drawn = figure(gradcam, segments, weights, rows[1:])
         arrays = arrays if args.save_maps else None
         user_files.save(out, path, paths, drawn, content, rows, arrays)
+
+    user_files.explain_each(paths, explain_one)
 
 
 def explain_with_lime(

@@ -40,7 +40,7 @@ def main() -> None:
     device = cli.pick_device(args.device)
     model = models.load(args.model, device)
     out = results.output_folder(args.out or args.model.parent)
-    dataset = data.load(model.dataset, args.data)
+    dataset = data.load(model.dataset, args.data, len(model.classes))
     content = evaluate(model, dataset)
 
     drawn = {

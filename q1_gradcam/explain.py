@@ -67,7 +67,10 @@ def arguments():
         parser.error(f"--method {args.method} uses no layer: leave out --layer")
     if args.all and (args.image or args.list_layers or args.target != "predicted"):
         parser.error("--all can't be combined with --image, --list-layers or --target")
-    draw = [key for key in ("correct", "incorrect", "seed") if getattr(args, key) != DEFAULTS[key]]
+    given = [key for key in ("out", *DEFAULTS) if getattr(args, key) != parser.get_default(key)]
+    if args.list_layers and given and not args.image:
+        parser.error(f"--list-layers can't be combined with --{given[0]}")
+    draw = [key for key in given if key in ("correct", "incorrect", "seed")]
     if draw and (args.image or args.all):
         parser.error(f"--{draw[0]} is for the draw of test images: not with --image or --all")
     args.checkpoint = Path(args.model)
@@ -94,7 +97,7 @@ def main() -> None:
 
     out = results.output_folder(args.out)
     with distributed.first_alone():
-        dataset = data.load(model.dataset, args.data)
+        dataset = data.load(model.dataset, args.data, len(model.classes))
     if args.all:
         explain_all(args, model, dataset, layer, out, device)
         return
@@ -256,7 +259,8 @@ def explain_user_images(args, device) -> None:
             _, channels, height, width = maps.shape
             mark = "  (default)" if layer == classifier.layer else ""
             print(f"{layer:40} {height} x {width}, {channels} channels{mark}")
-    for path in paths:
+
+    def explain_one(path: Path) -> None:
         image = data.read_image(path)
         explained = user_images.explain(classifier, image, args.target, args.method)
         content = explained.content
@@ -268,6 +272,8 @@ def explain_user_images(args, device) -> None:
         arrays = {"map": explained.raw, "image": explained.pixels} if args.save_maps else None
         figure, rows = user_images.figure(explained), user_images.rows(explained, path.name)
         user_files.save(out, path, paths, figure, content, rows, arrays)
+
+    user_files.explain_each(paths, explain_one)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-RELUS = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
+RELUS = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6)
 
 
 class _PositiveGradient(torch.autograd.Function):
@@ -21,14 +21,16 @@ class _PositiveGradient(torch.autograd.Function):
 
 
 class PositiveReLUs(TorchFunctionMode):
-    """In this context, every ReLU, be it a module or a function, is guided. `used`: whether there
-    was one."""
+    """In this context, every ReLU or ReLU6, be it a module or a function, is guided. `used`:
+    whether there was one."""
 
     used = False
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        output = function(*args, **(kwargs or {}))
-        if function not in RELUS:
+        kwargs = kwargs or {}
+        output = function(*args, **kwargs)
+        relu6 = function is F.hardtanh and kwargs.get("min_val") == 0  # what nn.ReLU6 calls
+        if function not in RELUS and not relu6:
             return output
         self.used = True
         return _PositiveGradient.apply(output)

@@ -110,8 +110,8 @@ def explain(
     height, width = image.shape[:2]
     short = min(height, width)
     peak = [
-        round((width - short) / 2 + (column + 0.5) / raw.shape[1] * short),
-        round((height - short) / 2 + (row + 0.5) / raw.shape[0] * short),
+        int((width - short) / 2 + (column + 0.5) / raw.shape[1] * short),
+        int((height - short) / 2 + (row + 0.5) / raw.shape[0] * short),
     ]
     contrast = int(np.ptp(pixels.reshape(-1, 3), axis=0).max())
     chance = max(math.log(max(len(probabilities) - 1, 1)), math.log(2))

@@ -91,11 +91,11 @@ def main() -> None:
         path = args.checkpoint
         trained = models.load(path, device)
         model = imagenet.from_model(trained, results.shown(path), results.sha256(path))
-        name = trained.dataset
+        source = trained.dataset, args.data, len(trained.classes)
     else:
         file = args.weights or imagenet.local_weights(args.data, args.model)
-        model, name = imagenet.load(args.model, file, device=device), "cifar10"
-    dataset = None if paths else data.load(name, args.data)
+        model, source = imagenet.load(args.model, file, device=device), ("cifar10", args.data)
+    dataset = None if paths else data.load(*source)
     args.out = results.output_folder(args.out / "user" if args.image else args.out)
     if paths:
         explain_user_images(args, model, paths, device)
@@ -211,7 +211,8 @@ def description(args, model: imagenet.ImageModel) -> dict:
 
 def explain_user_images(args, model: imagenet.ImageModel, paths: list[Path], device) -> None:
     """Explains any images, and writes NAME.png, NAME.json and, if asked, NAME.npz for each."""
-    for path in paths:
+
+    def explain_one(path: Path) -> None:
         image = data.read_image(path)
         if args.checkpoint:
             image = data.fit_image(image, model.side)  # the same pixels as q1_gradcam/explain.py
@@ -229,6 +230,8 @@ def explain_user_images(args, model: imagenet.ImageModel, paths: list[Path], dev
         lime = f"{sample['n_segments']} segments, {summary.one_line(sample)}"
         rows = [(name, user_files.prediction(classes, probabilities)), ("LIME", lime)]
         user_files.save(args.out, path, paths, figure, content, rows, arrays)
+
+    user_files.explain_each(paths, explain_one)
 
 
 if __name__ == "__main__":

@@ -110,8 +110,8 @@ def page(panel: Panel):
     for k, (shown, title) in enumerate(images):
         _show(figure.add_axes((0.008 + 0.199 * k, 0.46, 0.188, 0.407)), shown, title)
     bars = figure.add_axes((0.175, 0.13, 0.18, 0.283))
-    bars.barh(range(5), values, color=[FOR, *(["#b9b9c2"] * 4)], height=0.7)
-    bars.set_yticks(range(5), [shorten(name, 24) for name in names], fontsize=6.5)
+    bars.barh(range(len(values)), values, color=[FOR, *(["#b9b9c2"] * 4)], height=0.7)
+    bars.set_yticks(range(len(values)), [shorten(name, 24) for name in names], fontsize=6.5)
     bars.invert_yaxis()
     bars.set(xlim=(0, 1), xticks=[])
     bars.spines["bottom"].set_visible(False)

@@ -78,11 +78,12 @@ def segment(image: np.ndarray, settings: ImageSettings, name: str = "the image")
     if not np.ptp(image.reshape(-1, 3), axis=0).any():
         raise UserError(f"{name} has a single color, so hiding a part of it changes nothing")
     if count < 2:
-        raise UserError(f"{name} has a single segment: try --segmentation grid")
+        advice = "use more with --n-segments" if n == 1 else "try --segmentation grid"
+        raise UserError(f"{name} has a single segment: {advice}")
     if count > MAX_SEGMENTS:
-        raise UserError(
-            f"{name} has {count} segments, more than {MAX_SEGMENTS}: use fewer with --n-segments"
-        )
+        own = settings.segmentation == "quickshift"  # it chooses the number itself
+        advice = "try --segmentation slic" if own else "use fewer with --n-segments"
+        raise UserError(f"{name} has {count} segments, more than {MAX_SEGMENTS}: {advice}")
     return segments
 
 

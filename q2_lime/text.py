@@ -64,8 +64,9 @@ def read(
             start, end = places[match.start()], places[match.end()]
             spans.append((start, end, numbers.setdefault(match.group(), len(numbers))))
     if len(numbers) < 2:
-        kind = "words" if known is None else "words that the model knows"
-        raise UserError(f"{name} has {len(numbers) or 'no'} {kind}: at least two are needed")
+        found = "only one word" if numbers else "no words"
+        kind = "" if known is None else " that the model knows"
+        raise UserError(f"{name} has {found}{kind}: at least two are needed")
     if len(numbers) > MAX_WORDS:
         raise UserError(f"{name} has {len(numbers):,} different words: at most {MAX_WORDS:,} work")
     return Post(text, tuple(numbers), tuple(spans), tuple(parts))
@@ -97,8 +98,10 @@ def read_user_text(file: str) -> tuple[str, str]:
 
 def is_news_post(text: str) -> bool:
     """Whether a text starts with lines `Name: value`, as a news post does, and a blank line."""
-    lines = clean(text).partition("\n\n")[0].split("\n")
-    return all(map(HEADER_LINE.match, lines)) and any(map(POST_HEADER.match, lines))
+    head, blank, _ = clean(text).partition("\n\n")
+    lines = head.split("\n")
+    header = all(map(HEADER_LINE.match, lines)) and any(map(POST_HEADER.match, lines))
+    return header and blank != ""
 
 
 def without(post: Post, mask: np.ndarray) -> str:

@@ -161,8 +161,8 @@ def train(
     An SVM has no probabilities, and those of a regularized logistic regression are too small, so
     the margins are divided by a temperature (Guo et al., arXiv:1706.04599), which changes no
     prediction. It is fitted on the margins of posts held out in five folds, with threads kept
-    together. Coefficients are rounded to 16 bits, as in the file, so that the evaluated model is
-    the stored one.
+    together; only the vectorizer is fitted to all posts. Coefficients are rounded to 16 bits, as in
+    the file, so that the evaluated model is the stored one.
     """
     vectors, model = estimator.named_steps.values()
     x = vectors.fit_transform(texts)

@@ -6,6 +6,7 @@ from common.cli import UserError
 
 import pytest
 import torch
+from captum.attr import GuidedBackprop
 from test_gradcam import close
 from torch import nn
 from torchvision import models as zoo
@@ -92,6 +93,23 @@ def test_relus_may_be_functions(x):
         network[3] = Apply(relu)
         found = gradcam.explain(network, x, None, 1, "guided_backprop").raw
         assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "relu6", [nn.ReLU6(), nn.ReLU6(inplace=True), Apply(nn.functional.relu6), nn.Hardtanh(0, 6)]
+)
+def test_guided_backprop_with_relu6_agrees_with_captum(x, relu6):
+    """Captum guides subclasses of ReLU only. Some of the activations exceed 6."""
+
+    class Clamp(nn.ReLU):
+        def forward(self, x):
+            return x.clamp(0, 6)
+
+    network = small_network(CONV, nn.ReLU(), nn.Conv2d(4, 4, 3), relu6, nn.Conv2d(4, 4, 3))
+    network[2].weight.data *= 50
+    found = gradcam.explain(network, x, None, 1, "guided_backprop").raw
+    network[3] = Clamp()
+    close(found, GuidedBackprop(network).attribute(x, 1).abs().amax(1))
 
 
 def test_folding_keeps_what_would_change(x):

@@ -23,7 +23,7 @@ from sklearn.utils import Bunch
 from torchvision import models as zoo
 
 from evaluation import compare, run
-from q1_gradcam import explain
+from q1_gradcam import evaluate, explain
 from q2_lime import explain as lime
 from q2_lime import explain_text
 from report import build
@@ -91,6 +91,8 @@ def test_downloads(tmp_path, monkeypatch):
 
     refused("other content", source.as_uri())
     refused("No such file", "file:///missing")
+    with pytest.raises(UserError, match="can't write in .*; choose another folder"):
+        results.download(source.as_uri(), source / "file", "0" * 8)
 
     def broken(*args, **options):
         raise http.client.IncompleteRead(b"")
@@ -141,7 +143,11 @@ USER_ERRORS = [  # script, arguments, words of the error
     (explain, "--image good.png --target true", "true class of --image"),
     (explain, "--method input_gradient --layer body.stage3", "uses no layer"),
     (explain, "--out text.png/out", "can't write in"),
+    (explain, "--list-layers", "--list-layers can't be combined with --out"),
     (explain, "--model none.pt", "no checkpoint"),
+    (explain, "--model two.pt", "network has 2 classes and its data set shapes has 10"),
+    (evaluate, "--model two.pt", "network has 2 classes"),
+    (lime, "--checkpoint two.pt", "network has 2 classes"),
     (lime, "--segmentation quickshift --n-segments 9", "omit --n-segments"),
     (lime, "--weights missing.pth", "missing.pth"),
     (lime, "--checkpoint x.pt --model resnet50", "not allowed with"),
@@ -170,10 +176,36 @@ def test_user_errors_give_one_line_and_leave_no_file(
     for name, text in (("text.png", "not an image"), ("empty.txt", ""), ("few.txt", "comet orbit")):
         Path(name).write_text(text)
     Path("empty").mkdir()
+    models.save("two.pt", small_model("ab"))
     done = call(module, "--out", "out", *shlex.split(arguments))
     assert done.returncode == 2 and done.stderr.startswith("error: "), done.stderr
     assert done.stderr.count("\n") == 1 and words in done.stderr, done.stderr
     assert not [path for path in Path("out").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "module, options, n_failed",
+    [
+        (explain, "--model", 1),
+        (lime, "--fast --samples 80 --checkpoint", 2),
+        (compare, "--model", 2),
+    ],
+)
+def test_one_bad_image_does_not_end_the_run(tmp_path, module, options, n_failed):
+    """LIME refuses an image of a single color, too."""
+    model = models.save(tmp_path / "model.pt", small_model("ab", widths=(2, 2, 2)))
+    Path("images").mkdir()
+    Path("images/bad.png").write_text("not an image")
+    Image.new("RGB", (32, 32)).save("images/flat.png")
+    noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    Image.fromarray(noise).save("images/good.png")
+    done = call(module, *options.split(), model, "--image", "images", "--out", "out")
+    *lines, last = done.stderr.splitlines()
+    assert done.returncode == 2 and len(lines) == n_failed, done.stderr
+    assert "bad.png is not an image" in lines[0] and "images were not explained" in last
+    assert Path("out/user/good.json").is_file() and not Path("out/user/bad.json").exists()
+    done = call(module, *options.split(), model, "--image", "images", "--out", "model.pt")
+    assert "can't write in" in done.stderr.splitlines()[-1], "not about one of the images"
 
 
 @pytest.mark.parametrize("text", ["-1", "4294967296", "1.5", "", "9" * 5000, "\u0663", "nan"])

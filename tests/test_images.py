@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT, call
+from conftest import ROOT, call, small_model
 from lime import lime_image
 from PIL import Image
 from scipy.special import softmax
@@ -48,15 +48,23 @@ def test_segments_are_numbered_from_zero_without_gaps(image, segmentation):
     assert np.array_equal(np.unique(segments), np.arange(segments.max() + 1))
 
 
-def test_images_that_cannot_be_segmented_are_refused(image):
+def test_images_that_cannot_be_segmented_are_refused(image, monkeypatch):
     for segmentation in images.SEGMENTATIONS:
         with pytest.raises(UserError, match="single color"):
             settings = images.ImageSettings(segmentation=segmentation)
             images.segment(np.full((64, 64, 3), 90, np.uint8), settings)
-    with pytest.raises(UserError, match="single segment"):
-        images.segment(image, replace(GRID_4, n_segments=1))
-    with pytest.raises(UserError, match="more than 400"):
-        images.segment(data.fit_image(image, 224, "nearest"), replace(GRID_4, n_segments=56))
+    monkeypatch.setattr(images, "MAX_SEGMENTS", 5)
+    large, faint = data.fit_image(image, 96, "bicubic"), np.full((32, 32, 3), 90, np.uint8)
+    faint[0, 0] = 91
+    for shown, segmentation, n, message in (
+        (large, "slic", 1, "single segment: use more with --n-segments"),
+        (large, "grid", 1, "single segment: use more with --n-segments"),
+        (faint, "quickshift", 20, "single segment: try --segmentation grid"),
+        (large, "grid", 3, "9 segments, more than 5: use fewer with --n-segments"),
+        (large, "quickshift", 20, "more than 5: try --segmentation slic"),
+    ):
+        with pytest.raises(UserError, match=message):
+            images.segment(shown, images.ImageSettings(segmentation=segmentation, n_segments=n))
 
 
 def test_fills_by_hand():
@@ -155,6 +163,14 @@ def test_a_user_image(tmp_path, shapes_model, image):
     expected = torch.softmax(logits, 1).max().item()
     assert content["probability"] == pytest.approx(expected, abs=1e-4)
     assert file.read_bytes() == before
+
+
+def test_a_model_with_two_classes(tmp_path, image):
+    models.save(tmp_path / "m.pt", small_model("ab"))
+    Image.fromarray(image).save(tmp_path / "x.png")
+    files = ("--checkpoint", tmp_path / "m.pt", "--image", tmp_path / "x.png", "--out", tmp_path)
+    done = call(explain, *files, "--fast", "--samples", 80)
+    assert done.returncode == 0 and (tmp_path / "user/x.png").is_file(), done.stderr
 
 
 def test_blue_is_for_and_orange_is_against(image):

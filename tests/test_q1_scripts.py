@@ -8,7 +8,7 @@ from common import data, imagenet, models, results
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, call
+from conftest import ROOT, call, small_model
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix
 
@@ -165,6 +165,16 @@ def test_an_improbable_class_is_not_drawn_as_bright(shapes_model):
     clear = data.load_shapes().x_test[0]
     first, second = (user_images.explain(c, clear, target) for target in ("predicted", "second"))
     assert first.strength == 1 and second.strength < 0.5
+
+
+def test_the_peak_lies_in_the_image(tmp_path):
+    models.save(tmp_path / "m.pt", small_model("ab"))
+    c = user_images.load(str(tmp_path / "m.pt"), None, None, tmp_path, torch.device("cpu"))
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        image = rng.integers(0, 256, (2, 2, 3), np.uint8)
+        x, y = user_images.explain(c, image, "a").content["peak_xy"]
+        assert x < 2 and y < 2
 
 
 @pytest.mark.slow

@@ -161,7 +161,8 @@ def test_bad_checkpoints(model, tmp_path, monkeypatch):
         ({"format": None}, "not a checkpoint of this project"),
         ({"arch": "resnet18", "options": {}}, "does not fit"),
         ({"options": {"widths": (10**6,) * 3}}, "does not fit"),  # not: out of memory
-        ({"classes": ["a"]}, "does not fit"),
+        ({"classes": ["a", "b"]}, "does not fit"),
+        ({"classes": ["a"]}, "fewer than two classes"),
         ({"classes": ["a", "a", "b"]}, "two classes have the same name"),
         ({"classes": ["\x1b[2J", "a", "b"]}, "not a printable text"),
         ({"classes": ["x" * 101, "a", "b"]}, "not a printable text"),
