@@ -264,7 +264,8 @@ _last_time = STARTED
 def provenance(seed: int, device: torch.device, **origins: str) -> dict[str, Any]:
     """How a result was made; `origins` are sources and hashes of the data and weights.
 
-    `seconds` counts from the script's previous result, or from its start.
+    `seconds` counts from the script's previous result, or from its start. The memory is that of
+    this process, times their number.
     """
     global _last_time
     seconds, _last_time = time.monotonic() - _last_time, time.monotonic()
@@ -281,6 +282,6 @@ def provenance(seed: int, device: torch.device, **origins: str) -> dict[str, Any
         "device": device.type,
         "hardware": hardware(device),
         "seconds": seconds,
-        "peak_memory_bytes": peak_memory_bytes(device),
+        "peak_memory_bytes": (peak_memory_bytes(device) or 0) * distributed.size() or None,
         **origins,
     }

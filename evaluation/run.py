@@ -1,10 +1,10 @@
 """Evaluates explanation methods on the committed networks, beside baselines.
 
     python evaluation/run.py                           everything, 50 minutes on two cores
+    torchrun --nproc-per-node 2 evaluation/run.py      the same in two processes: 30 minutes
     python evaluation/run.py --only stability shapes   some experiments
     python evaluation/run.py --images 100              fewer images: faster, wider intervals
     python evaluation/run.py --skip lime               without LIME: faster
-    torchrun --nproc-per-node 4 evaluation/run.py      four processes, with the same results
 
     faithfulness   does the probability of the class follow the map? random test images
     layers         the same at each stage of the network, on held-out training images
@@ -80,7 +80,7 @@ def main() -> None:
     if needs and model.dataset == "shapes":
         raise cli.UserError(f"only for CIFAR-10 networks: {', '.join(needs)} (see --only)")
     with distributed.first_alone():
-        dataset = data.load(model.dataset, args.data)
+        dataset = data.load(model.dataset, args.data, len(model.classes))
     setup = experiments.Setup(model, dataset, args.seed, out, device)
     for name in args.only:
         experiment, n = EXPERIMENTS[name]

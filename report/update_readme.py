@@ -30,7 +30,8 @@ QUESTIONS = {
     "evaluation/*.json": "comparison, reliability | `make trust` | "
     "[outputs/evaluation](outputs/evaluation) | 3 to 5",
 }
-TRUST = ("python evaluation/run.py", "python evaluation/compare.py")  # the commands of `make trust`
+# The commands of `make trust`.
+TRUST = ("torchrun --nproc-per-node=2 evaluation/run.py", "python evaluation/compare.py")
 # One row for each results file: what, value, compared with.
 ROWS = {
     "q1_gradcam/evaluation": "CIFAR-10 test accuracy | {accuracy:.2%} | 95% interval "

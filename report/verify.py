@@ -63,14 +63,19 @@ def main() -> None:
 
 
 def command_of(path: Path) -> tuple[str, ...]:
-    """The recorded command, without "python". Raises UserError if it runs none of SCRIPTS."""
+    """The recorded command, without "python" or "torchrun": one process gives the same results.
+
+    Raises UserError if it runs none of SCRIPTS.
+    """
     with results.reading(path):
         recorded = results.read_json(path)["provenance"]["command"]
     try:
-        python, script, *options = shlex.split(str(recorded))
+        start, script, *options = shlex.split(str(recorded))
+        if start == "torchrun":
+            script, *options = options
     except ValueError:
         raise UserError(f"it records no command: {recorded!r}") from None
-    if python != "python" or script not in SCRIPTS:
+    if start not in ("python", "torchrun") or script not in SCRIPTS:
         raise UserError(f"{recorded!r} does not run a script of this project")
     if script == "evaluation/run.py":  # its experiments do not depend on each other
         options += ["--only", path.stem]

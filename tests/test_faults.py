@@ -147,6 +147,7 @@ USER_ERRORS = [  # script, arguments, words of the error
     (explain, "--model none.pt", "no checkpoint"),
     (explain, "--model two.pt", "network has 2 classes and its data set shapes has 10"),
     (evaluate, "--model two.pt", "network has 2 classes"),
+    (run, "--model two.pt --only stability", "network has 2 classes"),
     (lime, "--checkpoint two.pt", "network has 2 classes"),
     (lime, "--segmentation quickshift --n-segments 9", "omit --n-segments"),
     (lime, "--weights missing.pth", "missing.pth"),

@@ -183,6 +183,12 @@ def test_other_commands_are_refused(tmp_path, command):
         command_of(path)
 
 
+def test_the_command_of_several_processes_runs_in_one(tmp_path):
+    command = "torchrun --nproc-per-node=2 evaluation/run.py"
+    (tmp_path / "idsds.json").write_text(json.dumps({"provenance": {"command": command}}))
+    assert command_of(tmp_path / "idsds.json") == ("evaluation/run.py", "--only", "idsds")
+
+
 @pytest.mark.slow
 def test_a_falsified_number_is_found(shapes_model, tmp_path):
     done = call(evaluate, "--model", shapes_model, "--out", tmp_path)
