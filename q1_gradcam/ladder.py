@@ -1,4 +1,4 @@
-"""Accuracy against the cost of training: what an hour buys.
+"""Accuracy against the cost of training.
 
     python q1_gradcam/ladder.py                 21 trainings, five hours on two cores
     python q1_gradcam/ladder.py --resume        continues an interrupted run

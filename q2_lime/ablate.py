@@ -4,7 +4,7 @@
 
 Uses a random training image or post of each class, because the defaults are chosen from these
 results, whereas explain.py and explain_text.py explain test data. Writes
-OUT/{images,text}/ablation.json and OUT/images/{ablation,kernel}.svg.
+OUT/{images,text}/ablation.json and OUT/images/kernel.svg.
 """
 
 from collections.abc import Callable
@@ -145,8 +145,6 @@ def ablate_images(args, device: torch.device) -> None:
     }
     origins = {"data_sha256": dataset.sha256, "weights_sha256": model.sha256}
     write(args, "images", device, content, **origins)
-    figure = image_figures.ablation(rows, recognized)
-    save_figure(figure, args.out / "images/ablation.svg")
     shown = samplers.glime_probability(default.kernel_width)
     figure = image_figures.kernel(KERNEL_SEGMENTS, KERNEL_WIDTHS, shown)
     save_figure(figure, args.out / "images/kernel.svg")

@@ -159,49 +159,6 @@ def overview(panels: list[Panel]):
     return figure
 
 
-def ablation(rows: list[dict], recognized: dict[str, float]):
-    """One panel per factor: fidelity and overlap for each value, medians with quartiles; and one
-    with the accuracy for each resizing method, `recognized`."""
-    factors = dict.fromkeys(row["factor"] for row in rows)
-    groups = [[row for row in rows if row["factor"] == factor] for factor in factors]
-    sizes = [*map(len, groups), len(recognized)]
-    ratios = [max(sizes[i : i + 3]) + 1.2 for i in range(0, len(sizes), 3)]
-    style = {"figsize": (WIDTH, 0.19 * sum(ratios) + 0.4), "layout": "constrained"}
-    figure, axes = plt.subplots(len(ratios), 3, height_ratios=ratios, **style)
-    marks = {"fidelity": (FOR, "o", -0.12, "held-out fidelity (R²)")}
-    marks["jaccard"] = (INK, "s", 0.12, "top-5 overlap between seeds")
-    for ax, factor, group in zip(axes.flat, factors, groups, strict=False):
-        y = np.arange(len(group))
-        for key, (color, marker, shift, label) in marks.items():
-            quartiles = np.clip([row[f"{key}_quartiles"] for row in group], -0.05, 1)
-            ax.hlines(y + shift, *quartiles.T, color=color, linewidth=1)
-            medians = np.clip([row[key] for row in group], -0.05, 1)
-            style = {"color": color, "markersize": 4, "clip_on": False, "label": label}
-            ax.plot(medians, y + shift, marker, **style)
-        _categories(ax, factor, [row["value"] for row in group])
-        for tick, row in zip(ax.get_yticklabels(), group, strict=True):
-            tick.set_fontweight("bold" if row["default"] else "normal")
-    ax = axes.flat[len(groups)]
-    ax.barh(range(len(recognized)), recognized.values(), color="#b9b9c2", height=0.6)
-    for k, share in enumerate(recognized.values()):
-        ax.text(share + 0.03, k, f"{share:.0%}", va="center", fontsize=6.5)
-    _categories(ax, "resize: images recognized", list(recognized))
-    for ax in axes.flat[len(sizes) :]:
-        ax.axis("off")
-    handles = axes.flat[0].get_legend_handles_labels()[0]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    return figure
-
-
-def _categories(ax, title: str, names: list[str]) -> None:
-    ax.set_title(title, fontsize=7.5)
-    ax.set_yticks(range(len(names)), names, fontsize=7)
-    ax.set(ylim=(len(names) - 0.5, -0.5), xlim=(-0.05, 1.02), xticks=[0, 0.5, 1])
-    ax.tick_params(axis="x", labelsize=6.5)
-    ax.grid(axis="x", color="#e4e4e8")
-    ax.set_axisbelow(True)
-
-
 def kernel(d: int, widths: tuple[float, ...], shown: float):
     """The kernel of several widths against the number of shown segments, of `d`; and the
     probability of that number if each segment is shown with probability 1/2 (LIME) or `shown`
