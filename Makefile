@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-# Of make trust: processes with one thread each are faster than one process with several threads.
+# For make trust: two processes with one thread each are faster than one with two threads.
 PROCESSES ?= 2
 
 .NOTPARALLEL:  # later lines read what earlier ones write

@@ -202,7 +202,8 @@ def read_image(path: str | Path) -> np.ndarray:
 def _to_8_bits(image: Image.Image) -> Image.Image:
     """A gray image of 16 or 32 bits in 8 bits; PIL would clip the values, not scale them.
 
-    Of 32-bit images, those in 0 to 255, or floats in 0 to 1, are not stretched.
+    16-bit values are divided by 257. Others are stretched to their range, unless they lie in 0 to
+    255 (floats: 0 to 1).
     """
     values = np.asarray(image, dtype=float)
     if not np.isfinite(values).all():

@@ -4,7 +4,7 @@
     torchrun --nproc-per-node 2 q1_gradcam/explain.py --all
     torchrun --nproc-per-node 2 evaluation/run.py
 
-Processes communicate with gloo on CPUs and NCCL on GPUs.
+Processes communicate with NCCL if each has a GPU, else with gloo.
 """
 
 import atexit
@@ -27,10 +27,12 @@ def start(device: torch.device) -> torch.device:
     Only the first process prints and writes files (`common.results.write_whole`).
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if device.type == "cuda":
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            device = torch.device("cuda", local % gpus)
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        shared = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > gpus  # of one GPU; NCCL can't do that
+        dist.init_process_group("nccl" if device.type == "cuda" and not shared else "gloo")
         atexit.register(dist.destroy_process_group)
         if dist.get_rank():
             sys.stdout = open(os.devnull, "w")

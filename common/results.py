@@ -264,8 +264,8 @@ _last_time = STARTED
 def provenance(seed: int, device: torch.device, **origins: str) -> dict[str, Any]:
     """How a result was made; `origins` are sources and hashes of the data and weights.
 
-    `seconds` counts from the script's previous result, or from its start. The memory is that of
-    this process, times their number.
+    `seconds` counts from the script's previous result, or from its start. The memory is the
+    peak of this process times the number of processes.
     """
     global _last_time
     seconds, _last_time = time.monotonic() - _last_time, time.monotonic()

@@ -73,13 +73,13 @@ def _comparisons(content: Any) -> Iterator[dict[str, Any]]:
 
 
 def crossed_interval(values: np.ndarray) -> dict[str, float | int | None]:
-    """Mean of values (G, N) of G groups, such as trainings, on the same N images.
+    """Mean of values (G, N) of G groups, such as draws of noise, on the same N images.
 
     Missing values are NaN. Returns `mean, low, high, groups`; without any value, the first three
     are None. The 95% interval covers the choice of groups and images: the variance of the mean is
-    the sum of those of the mean over groups and of the mean over images (slightly too large, since
-    their interaction counts twice), with the degrees of freedom of Satterthwaite (1946). A
-    bootstrap is too narrow for few groups. With one group it covers the images only.
+    estimated as the variance over groups plus that over images (slightly too large, since their
+    interaction counts twice), with the degrees of freedom of Satterthwaite (1946). A bootstrap is
+    too narrow for few groups. With one group the interval covers the images only.
     """
     values = np.asarray(values, float)
     found = np.isfinite(values)

@@ -22,7 +22,7 @@ UNSURE = 0.5  # the model is called unsure if its largest probability is below
 def image_files(paths: Iterable[Path]) -> list[Path]:
     """The given files, and the images in the given folders, in alphabetical order.
 
-    A single one is read, so that a mistake is found early.
+    If there is only one, it is read at once, so that a mistake is found early.
     """
     files = []
     for path in paths:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from common import cli, data, models, synthetic
-from common.statistics import crossed_interval, mean_interval
+from common.statistics import mean_interval
 
 import numpy as np
 
@@ -93,8 +93,7 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
     return content | {
         "trainings": {
             layer: {
-                key: EXPLAINERS[key].labels
-                | {"means": np.nanmean(groups, axis=1), "pointing_game": crossed_interval(groups)}
+                key: EXPLAINERS[key].labels | {"means": np.nanmean(groups, axis=1)}
                 for key, groups in rows.items()
             }
             for layer, rows in hits.items()

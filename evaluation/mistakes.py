@@ -75,8 +75,8 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
 
 
 def auroc(positives: np.ndarray, negatives: np.ndarray) -> dict[str, Any]:
-    """Area under the ROC curve, as the share of pairs in which the positive's value is larger; half
-    of the ties count. Its variance over both is that of DeLong et al. (Biometrics, 1988)."""
+    """Area under the ROC curve, as the share of pairs in which the positive's value is larger; ties
+    count one half. Its variance over both is that of DeLong et al. (Biometrics, 1988)."""
     gap = positives[:, None] - negatives
     return crossed_interval(np.heaviside(gap, 0.5))
 

@@ -74,8 +74,8 @@ def main() -> None:
     for key in args.skip:
         del EXPLAINERS[key]
     device = distributed.start(cli.pick_device(args.device))
-    out = results.output_folder(args.out)
     model = models.load(args.model, device)
+    out = results.output_folder(args.out)
     needs = [name for name in ("shortcut", "networks", "overview") if name in args.only]
     if needs and model.dataset == "shapes":
         raise cli.UserError(f"only for CIFAR-10 networks: {', '.join(needs)} (see --only)")

@@ -81,8 +81,8 @@ def segment(image: np.ndarray, settings: ImageSettings, name: str = "the image")
         advice = "use more with --n-segments" if n == 1 else "try --segmentation grid"
         raise UserError(f"{name} has a single segment: {advice}")
     if count > MAX_SEGMENTS:
-        own = settings.segmentation == "quickshift"  # it chooses the number itself
-        advice = "try --segmentation slic" if own else "use fewer with --n-segments"
+        automatic = settings.segmentation == "quickshift"  # it chooses the number itself
+        advice = "try --segmentation slic" if automatic else "use fewer with --n-segments"
         raise UserError(f"{name} has {count} segments, more than {MAX_SEGMENTS}: {advice}")
     return segments
 

@@ -136,8 +136,9 @@ def compile_pdf(main_file: Path) -> tuple[bytes, dict[str, list]]:
 def place_of(claim: str) -> str:
     """File and line of a claim in the chapters."""
     for path in sorted(HERE.rglob("*.typ")):
-        before, found, _ = path.read_text(encoding="utf-8").partition(f'id: "{claim}"')
-        if found:
+        text = path.read_text(encoding="utf-8")
+        if found := re.search(rf'id:\s*"{re.escape(claim)}"', text):
+            before = text[: found.start()]
             return f"{results.shown(path)}:{before.count(chr(10)) + 1}"
     return "?"
 

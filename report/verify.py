@@ -65,17 +65,17 @@ def main() -> None:
 def command_of(path: Path) -> tuple[str, ...]:
     """The recorded command, without "python" or "torchrun": one process gives the same results.
 
-    Raises UserError if it runs none of SCRIPTS.
+    Raises UserError if it runs none of SCRIPTS, or train.py in several processes.
     """
     with results.reading(path):
         recorded = results.read_json(path)["provenance"]["command"]
     try:
         start, script, *options = shlex.split(str(recorded))
-        if start == "torchrun":
-            script, *options = options
-    except ValueError:
+        if start == "torchrun" and options[0] != "q1_gradcam/train.py":
+            start, script, *options = "python", *options
+    except (ValueError, IndexError):
         raise UserError(f"it records no command: {recorded!r}") from None
-    if start not in ("python", "torchrun") or script not in SCRIPTS:
+    if start != "python" or script not in SCRIPTS:
         raise UserError(f"{recorded!r} does not run a script of this project")
     if script == "evaluation/run.py":  # its experiments do not depend on each other
         options += ["--only", path.stem]

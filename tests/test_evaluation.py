@@ -12,7 +12,7 @@ import torch
 from conftest import call
 from pytorch_grad_cam import RefineCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 from test_metrics import half_white, lightness, rng
 
@@ -190,11 +190,20 @@ def test_mistakes_of_an_untrained_network(setup):
     network = models.untrained(setup.model, setup.dataset.x_test[:30], 0)
     found = mistakes.mistakes(replace(setup, model=replace(setup.model, network=network)), 20)
     assert found["n"]["incorrect"] == found["true_class"]["n"] == 20
-    for row in found["separation"].values():
-        assert 0 <= row["low"] < row["mean"] < row["high"] <= 1.2
-    wrong, right = rng().normal(0.5, 1, 60).round(1), rng().normal(0, 1, 40).round(1)
-    area = roc_auc_score([1] * 60 + [0] * 40, np.concatenate([wrong, right]))
-    assert mistakes.auroc(wrong, right)["mean"] == pytest.approx(area)
+    assert found["separation"].keys() == mistakes.SEPARATING.keys()
+
+
+def test_the_interval_of_the_area_under_the_roc_curve():
+    """DeLong et al. (1988), equation 2, from midranks, as in Sun and Xu (2014)."""
+    wrong, right = rng().normal(0.5, 1, (2, 600)).round(1)
+    found, n = mistakes.auroc(wrong, right), len(wrong)
+    area = roc_auc_score([1] * n + [0] * n, np.concatenate([wrong, right]))
+    assert found["mean"] == pytest.approx(area)
+    together = rankdata(np.concatenate([wrong, right]))
+    over_wrong = (together[:n] - rankdata(wrong)) / n
+    over_right = 1 - (together[n:] - rankdata(right)) / n
+    error = np.sqrt((over_wrong.var(ddof=1) + over_right.var(ddof=1)) / n)
+    assert found["high"] - area == pytest.approx(1.96 * error, rel=0.01)
 
 
 def test_marks_are_stamped_where_the_mask_says():
