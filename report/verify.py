@@ -63,23 +63,22 @@ def main() -> None:
 
 
 def command_of(path: Path) -> tuple[str, ...]:
-    """The recorded command, without "python" or "torchrun": one process gives the same results.
-
-    Raises UserError if it runs none of SCRIPTS, or train.py in several processes.
-    """
+    """The recorded command, without "python". Raises UserError if it runs none of SCRIPTS."""
     with results.reading(path):
         recorded = results.read_json(path)["provenance"]["command"]
     try:
         start, script, *options = shlex.split(str(recorded))
-        if start == "torchrun" and options[0] != "q1_gradcam/train.py":
-            start, script, *options = "python", *options
-    except (ValueError, IndexError):
+        launch = []
+        if start == "torchrun" and re.fullmatch("--nproc-per-node=[2-9]", script):
+            launch, start = ["-m", "torch.distributed.run", script], "python"
+            script, *options = options
+    except ValueError:
         raise UserError(f"it records no command: {recorded!r}") from None
     if start != "python" or script not in SCRIPTS:
         raise UserError(f"{recorded!r} does not run a script of this project")
     if script == "evaluation/run.py":  # its experiments do not depend on each other
         options += ["--only", path.stem]
-    return script, *options
+    return *launch, script, *options
 
 
 def run_again(command: tuple[str, ...], folder: Path) -> str:
@@ -92,8 +91,10 @@ def run_again(command: tuple[str, ...], folder: Path) -> str:
         capture_output=True,
         text=True,
     )
-    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    return f"{command[0]} stopped with status {done.returncode}: {last}" * bool(done.returncode)
+    lines = done.stderr.strip().splitlines() or ["no message"]
+    last = ([line for line in lines if line.startswith("error:")] or lines)[-1]
+    status = done.returncode
+    return f"{shlex.join(command)} stopped with status {status}: {last}" if status else ""
 
 
 def report_on(path: Path, folder: Path) -> bool:

@@ -120,13 +120,8 @@ def test_randomization_fails_methods_that_ignore_the_network(setup, monkeypatch)
     tried |= {"edges": network_free(metrics.edge_map)}
     tried |= {"noise": network_free(lambda x: noise.random(x.shape[:3]))}
     rows = randomization.evaluate(setup.model, tried, batch, "body.stage3", 0)
-    verdicts = {key: row["verdict"] for key, row in rows.items()}
-    assert verdicts == {
-        "guided_backprop": "fails",
-        "gradcam": "passes",
-        "edges": "fails",
-        "noise": "passes",
-    }
+    failed = {key for key, row in rows.items() if row["verdict"] == "fails"}
+    assert failed == {"guided_backprop", "edges"}
     # Half of the way from 0.2 to 1 is 0.6.
     for mean, passes in ((0.59, True), (0.61, False)):
         row = {

@@ -171,6 +171,8 @@ def test_counts_missing_values_and_arrays_are_compared():
         "python /elsewhere/q1_gradcam/evaluate.py",
         "python q1_gradcam/evaluate.py; true",  # the script's name would end in a semicolon
         "python report/build.py",
+        "torchrun --nproc-per-node=2 report/build.py",
+        "torchrun --nproc-per-node=2",
         "python 'q1_gradcam/evaluate.py",
         "python",
         None,
@@ -183,10 +185,13 @@ def test_other_commands_are_refused(tmp_path, command):
         command_of(path)
 
 
-def test_the_command_of_several_processes_runs_in_one(tmp_path):
+def test_the_command_of_several_processes_runs_in_several(tmp_path):
     command = "torchrun --nproc-per-node=2 evaluation/run.py"
     (tmp_path / "idsds.json").write_text(json.dumps({"provenance": {"command": command}}))
-    assert command_of(tmp_path / "idsds.json") == ("evaluation/run.py", "--only", "idsds")
+    assert command_of(tmp_path / "idsds.json") == (
+        *("-m", "torch.distributed.run", "--nproc-per-node=2"),
+        *("evaluation/run.py", "--only", "idsds"),
+    )
 
 
 @pytest.mark.slow
