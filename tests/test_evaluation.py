@@ -1,5 +1,4 @@
-"""Experiments of evaluation/ where the outcome is known: constructed maps, built-in shapes; IDSDS
-and RefineCAM."""
+"""Experiments of evaluation/ where the outcome is known, IDSDS and RefineCAM."""
 
 from dataclasses import replace
 
