@@ -63,6 +63,7 @@ test-fast: $(VENV)/.ready-test  ## the tests without real data, in a minute
 lint: $(VENV)/.ready-test     ## ruff: style, imports, line length
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	! LC_ALL=C.UTF-8 grep -nE '^.{101}' report/*.typ report/chapters/*.typ
 
 $(VENV)/.ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -69,7 +69,7 @@ def command_of(path: Path) -> tuple[str, ...]:
     try:
         start, script, *options = shlex.split(str(recorded))
         launch = []
-        if start == "torchrun" and re.fullmatch("--nproc-per-node=[2-9]", script):
+        if start == "torchrun" and re.fullmatch(r"--nproc-per-node=\d{1,2}", script):
             launch, start = ["-m", "torch.distributed.run", script], "python"
             script, *options = options
     except ValueError:
