@@ -6,10 +6,11 @@ from common import metrics, models, statistics, synthetic
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
+from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from evaluation import receptive_field
+from evaluation import mistakes, receptive_field
 
 
 def rng():
@@ -218,6 +219,19 @@ def test_a_crossed_interval_covers_the_spread_between_groups_and_images():
         tried = statistics.crossed_interval(group + image + draws.normal(size=(5, 20)))
         inside += tried["low"] < 0 < tried["high"]
     assert 0.92 < inside / 400 < 0.99, "covers 95%; the bootstrap 88%"
+
+
+def test_the_interval_of_the_area_under_the_roc_curve():
+    """DeLong et al. (1988), equation 2, from midranks, as in Sun and Xu (2014)."""
+    wrong, right = rng().normal(0.5, 1, (2, 600)).round(1)
+    found, n = mistakes.auroc(wrong, right), len(wrong)
+    area = roc_auc_score([1] * n + [0] * n, np.concatenate([wrong, right]))
+    assert found["mean"] == pytest.approx(area)
+    together = rankdata(np.concatenate([wrong, right]))
+    over_wrong = (together[:n] - rankdata(wrong)) / n
+    over_right = 1 - (together[n:] - rankdata(right)) / n
+    error = np.sqrt((over_wrong.var(ddof=1) + over_right.var(ddof=1)) / n)
+    assert found["high"] - area == pytest.approx(1.96 * error, rel=0.01)
 
 
 def test_false_discoveries_are_controlled():
