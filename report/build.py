@@ -45,28 +45,26 @@ def main() -> None:
     args.out = args.out or (args.outputs if args.demo else HERE) / "report.pdf"
 
     needed = {name: files_of(name) for name in (["demo"] if args.demo else CHAPTERS)}
-    contents = read_results(args.outputs, {file for files in needed.values() for file in files})
-    state: dict = {"chapters": {}, "missing": []}
+    found = read_results(args.outputs, {file for files in needed.values() for file in files})
+    content: dict = {"demo": args.demo, "results": found, "chapters": [], "missing": []}
     for name, files in needed.items():
-        missing = [f"no {file}.json" for file in files if file not in contents]
-        state["chapters"][name] = not missing
-        if missing:
-            state["missing"].append(f"{name}: there is {', '.join(missing)}")
-            print(f"left out: {state['missing'][-1]}", flush=True)
+        if missing := [f"no {file}.json" for file in files if file not in found]:
+            content["missing"].append(f"{name}: there is {', '.join(missing)}")
+            print(f"left out: {content['missing'][-1]}", flush=True)
+        else:
+            content["chapters"].append(name)
     with tempfile.TemporaryDirectory() as folder:
-        stage(Path(folder), args.outputs, contents, state)
-        pdf, found = compile_pdf(Path(folder) / ("demo.typ" if args.demo else "report.typ"))
-    n, false = len(found["claim"]), found["false-claim"]
+        stage(Path(folder), args.outputs, content)
+        pdf, claims, false, (pages,) = compile_pdf(Path(folder))
     lines = [f"claim {name!r} is false: {place_of(name)}" for name in false]
     if false and not args.draft:
-        summary = f"{len(false)} of {n} claims are false, no report was written"
+        summary = f"{len(false)} of {len(claims)} claims are false, no report was written"
         raise UserError("; ".join([summary, *lines]))
     for line in lines:
         print(f"warning: {line}")
     results.write_whole(args.out, lambda file: file.write(pdf))
-    size = f"{found['pages'][0]} pages, {len(pdf) / 1e6:.1f} MB"
-    held = f", {n - len(false)} claims hold" if n else ""
-    print(f"wrote {results.shown(args.out)}: {size}{held}")
+    held = f", {len(claims) - len(false)} claims hold" if claims else ""
+    print(f"wrote {results.shown(args.out)}: {pages} pages, {len(pdf) / 1e6:.1f} MB{held}")
 
 
 def files_of(chapter: str) -> list[str]:
@@ -82,26 +80,20 @@ def read_results(outputs: Path, names: Iterable[str]) -> dict[str, dict]:
         UserError: there are none, or one is damaged.
     """
     paths = {name: outputs / f"{name}.json" for name in sorted(names)}
-    contents = {name: results.read_json(path) for name, path in paths.items() if path.is_file()}
-    if not contents:
+    found = {name: results.read_json(path) for name, path in paths.items() if path.is_file()}
+    if not found:
         raise UserError(f"there are no results in {outputs}: run make demo, or make q1 q2 trust")
-    for name, content in contents.items():
-        if not isinstance(content.get("provenance"), dict):
-            raise UserError(f"{paths[name]} has no provenance: run the script that writes it again")
-    return contents
+    return found
 
 
-def stage(folder: Path, outputs: Path, contents: dict[str, dict], state: dict) -> None:
+def stage(folder: Path, outputs: Path, content: dict) -> None:
     """Copies to `folder` what Typst reads: the text, the results in one file, the figures."""
-    ignored = shutil.ignore_patterns("*.py", "*.pdf", "__pycache__", "gallery*")
+    ignored = shutil.ignore_patterns("*.py", "*.pdf", "__pycache__", "gallery*", "live")
     shutil.copytree(HERE, folder, ignore=ignored, dirs_exist_ok=True)
-    build = folder / "build"
-    build.mkdir()
-    (build / "results.json").write_text(json.dumps(contents), encoding="utf-8")
-    (build / "state.json").write_text(json.dumps(state), encoding="utf-8")
-    for parent in sorted({(outputs / name).parent for name in contents}):
+    (folder / "content.json").write_text(json.dumps(content), encoding="utf-8")
+    for parent in sorted({(outputs / name).parent for name in content["results"]}):
         for path in sorted([*parent.glob("*.*g"), *parent.glob("figures/*.*g")]):
-            target = build / "figures" / path.relative_to(outputs)
+            target = folder / "figures" / path.relative_to(outputs)
             target.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix == ".svg":
                 shutil.copy(path, target)
@@ -118,28 +110,28 @@ def write_jpeg(path: Path, target: Path) -> None:
     image.save(target, quality=JPEG_QUALITY)
 
 
-def compile_pdf(main_file: Path) -> tuple[bytes, dict[str, list]]:
-    """The PDF and its metadata: claims, false claims, pages. Raises UserError for any error."""
-    root = str(main_file.parent)
+def compile_pdf(folder: Path) -> tuple[bytes, list[str], list[str], list[int]]:
+    """The PDF, its claims, those that are false, and [its number of pages].
+
+    Raises UserError for any error.
+    """
     try:
-        compiler = typst.Compiler(str(main_file), root=root, ignore_system_fonts=True)
+        compiler = typst.Compiler(str(folder / "report.typ"), str(folder), ignore_system_fonts=True)
         pdf = compiler.compile(format="pdf")
-        names = ("claim", "false-claim", "pages")
-        found = {name: json.loads(compiler.query(f"<{name}>", field="value")) for name in names}
+        labels = ("<claim>", "<false-claim>", "<pages>")
+        return pdf, *(json.loads(compiler.query(label, field="value")) for label in labels)
     except typst.TypstError as error:
         place = re.search(r"┌─ .*?([\w.]+:\d+:)", error.diagnostic or "")
         reason = f"{place[1] if place else ''} {first_line(error)}".strip()
         raise UserError(f"{reason} (in the text or in its results files)") from error
-    return pdf, found
 
 
 def place_of(claim: str) -> str:
     """File and line of a claim in the chapters."""
-    for path in sorted(HERE.rglob("*.typ")):
-        text = path.read_text(encoding="utf-8")
-        if found := re.search(rf'id:\s*"{re.escape(claim)}"', text):
-            before = text[: found.start()]
-            return f"{results.shown(path)}:{before.count(chr(10)) + 1}"
+    for path in sorted(HERE.glob("chapters/*.typ")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if f'"{claim}"' in line:
+                return f"{results.shown(path)}:{number}"
     return "?"
 
 
