@@ -10,26 +10,6 @@ from common import results
 from common.cli import ROOT, Parser, UserError, run
 
 README = ROOT / "README.md"
-# One row for each question: the results files of its command, and question, command, output,
-# section of the report.
-QUESTIONS = {
-    "q1_gradcam/evaluation.json": "1a. test accuracy | `python q1_gradcam/evaluate.py` | "
-    "[evaluation.json](outputs/q1_gradcam/evaluation.json), "
-    "[confusion.svg](outputs/q1_gradcam/confusion.svg) | 1.2",
-    "q1_gradcam/explanations.json": "1b. ten correct images per class, 1c. five misclassified "
-    "images per class | `python q1_gradcam/explain.py` | overviews of "
-    "[1b](outputs/q1_gradcam/figures/overview_correct.png) and "
-    "[1c](outputs/q1_gradcam/figures/overview_incorrect.png), "
-    "[two sheets per class](outputs/q1_gradcam/figures) | 1.4, 1.5",
-    "q2_lime/text/explanations.json": "2.1. LIME on 20newsgroups | `python "
-    "q2_lime/explain_text.py` | [overview](outputs/q2_lime/text/figures/overview_svm.png), "
-    "[one figure per post](outputs/q2_lime/text/figures) | 2.1",
-    "q2_lime/images/explanations.json": "2.2. LIME on an ImageNet model | `python "
-    "q2_lime/explain.py` | [overview](outputs/q2_lime/images/figures/overview.png), "
-    "[one figure per image](outputs/q2_lime/images/figures) | 2.2",
-    "evaluation/*.json": "comparison, reliability | `make trust` | "
-    "[outputs/evaluation](outputs/evaluation) | 3 to 5",
-}
 TRUST = ("evaluation/run.py", "evaluation/compare.py")  # ends of the commands of `make trust`
 # One row for each results file: what, value, compared with.
 ROWS = {
@@ -77,21 +57,30 @@ ROWS = {
 }
 
 
-def questions() -> list[str]:
-    """The questions of the assignment, with the cost of their commands."""
-    rows = ["| question | command | output | report | minutes | memory |", "| --- " * 6 + "|"]
-    for pattern, cells in QUESTIONS.items():
-        origins = []
-        for path in sorted(results.OUTPUTS.glob(pattern)):
-            with results.reading(path):
-                origins.append(results.read_json(path)["provenance"])
-        if "*" in pattern:
-            origins = [origin for origin in origins if origin["command"].endswith(TRUST)]
-        if not origins:
-            raise UserError(f"results for README.md are missing: no {pattern} of make report")
-        minutes = sum(origin["seconds"] for origin in origins) / 60
-        memory = max(origin["peak_memory_bytes"] or 0 for origin in origins) / 1e9
-        rows.append(f"| {cells} | {minutes:.1f} | {memory:.1f} GB |")
+def questions(table: list[str]) -> list[str]:
+    """The table of the questions with the time and memory that the results record for its commands.
+
+    The cells of a row are question, command, output, section of the report, minutes, memory.
+    """
+    origins = []
+    for path in sorted(results.OUTPUTS.rglob("*.json")):
+        with results.reading(path):
+            origins.append(results.read_json(path)["provenance"])
+    rows = table[:2]
+    for row in table[2:]:
+        *cells, _, _ = row.strip("| ").split(" | ")
+        command = cells[1].strip("`")
+        ends = TRUST if command == "make trust" else command
+        runs = {  # all files of a run record the same
+            (origin["seconds"], origin["peak_memory_bytes"] or 0)
+            for origin in origins
+            if origin["command"].endswith(ends)
+        }
+        if not runs:
+            raise UserError(f"results for README.md are missing: there are none of {command}")
+        seconds, memory = zip(*runs, strict=True)
+        costs = f"{sum(seconds) / 60:.1f} | {max(memory) / 1e9:.1f} GB"
+        rows.append(f"| {' | '.join(cells)} | {costs} |")
     return rows
 
 
@@ -109,14 +98,18 @@ def headlines(outputs: Path = results.OUTPUTS) -> list[str]:
 
 def updated(text: str) -> str:
     """The text with new tables between `<!-- NAME -->` and `<!-- /NAME -->`."""
-    tables = {"questions": questions(), "results": headlines()}
-    if len(tables["results"]) < len(ROWS) + 2:
-        raise UserError("results for README.md are missing: run make report")
-    for name, rows in tables.items():
-        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    for name in ("questions", "results"):
+        start, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
         if text.count(start) != 1 or text.count(end) != 1:
-            raise UserError(f"README.md needs the markers {start} and {end} once each")
-        text = "\n".join([text.split(start)[0] + start, *rows, end + text.split(end)[1]])
+            raise UserError(
+                f"README.md needs the markers <!-- {name} --> and <!-- /{name} --> once"
+            )
+        before, rest = text.split(start)
+        table, after = rest.split(end)
+        rows = questions(table.splitlines()) if name == "questions" else headlines()
+        text = before + start + "\n".join(rows) + end + after
+    if len(rows) < len(ROWS) + 2:
+        raise UserError("results for README.md are missing: run make report")
     return text
 
 
