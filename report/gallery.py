@@ -11,6 +11,7 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from common import cli, data, results
@@ -18,7 +19,6 @@ from common.figures import blend, enlarge, overlay
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
 from matplotlib.colors import to_hex
 from PIL import Image
 from skimage.segmentation import find_boundaries
@@ -26,9 +26,18 @@ from skimage.segmentation import find_boundaries
 from q2_lime.text_figures import ZONE_COLORS
 from report.update_readme import headlines
 
-TEMPLATES = Path(__file__).parent
+HERE = Path(__file__).parent
 SCALE = 4  # screen pixels per image pixel
 TEXT_MODELS = {"svm": "text, linear SVM", "logistic_regression": "text, logistic regression"}
+
+
+def render(template: str, scripts: list[Path], **content: Any) -> str:
+    """A page in which no other scripts can run; the template shows `scripts` and their `hashes`."""
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in scripts}
+    digests = [hashlib.sha256(text.encode()).digest() for text in texts.values()]
+    hashes = [base64.b64encode(digest).decode() for digest in digests]
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True)
+    return environment.get_template(template).render(content, scripts=texts, hashes=hashes)
 
 
 def strip(image: np.ndarray, maps: list[np.ndarray]) -> Image.Image:
@@ -114,15 +123,13 @@ def build(outputs: Path, dataset: data.Dataset, demo: bool = False) -> int:
             else:
                 entries += lime_entries(outputs, folder, content)
     ramp = np.linspace(0, 1, 9)[None]
-    script = (TEMPLATES / "gallery.js").read_text(encoding="utf-8")
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
-    html = environment.get_template("gallery.html").render(
+    html = render(
+        "gallery.html",
+        [HERE / "gallery.js"],
         entries=entries,
         headlines=[row.strip("| ").split(" | ") for row in headlines(outputs)[2:]],
-        zones={zone: (zone[0].upper(), color) for zone, color in ZONE_COLORS.items()},
+        zones=ZONE_COLORS,
         demo=demo,
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         colors=[to_hex(color) for color in blend(np.full_like(ramp, 0.5), ramp)[0]],
     )
     results.write_whole(outputs / "index.html", lambda file: file.write(html.encode()))

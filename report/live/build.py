@@ -8,7 +8,6 @@ folded and the weights in half precision, two test images per class, and the set
 """
 
 import base64
-import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -16,10 +15,8 @@ from pathlib import Path
 
 from common import cli, data, figures, models, results, synthetic
 
-import jinja2
 import numpy as np
 import torch
-from markupsafe import Markup
 from matplotlib.colors import to_rgb
 from PIL import Image
 from torch.nn.functional import pad
@@ -27,9 +24,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from q2_lime import core, images, stability
 from q2_lime.samplers import glime_probability
+from report.gallery import render
 
-TEMPLATES = Path(__file__).parent
-SCRIPTS = ("network", "lime", "draw", "page")
+SCRIPTS = [Path(__file__).with_name(f"{name}.js") for name in ("network", "lime", "draw", "page")]
 NETWORKS = tuple(results.OUTPUTS / f"{n}/model.pt" for n in ("q1_gradcam", "evaluation/marked"))
 PER_CLASS = 2
 SEED = 0
@@ -68,8 +65,6 @@ def network(model: models.Model) -> dict:
         inputs = len(bias)
         precision = "<f2" if weight.shape[1] == 3 else "<f4"  # the others have few weights
         weight, bias = weight.detach().numpy().astype(precision), bias.detach().numpy()
-        if not np.isfinite(weight).all():
-            raise cli.UserError("some weights are too large for half precision")
         weights, biases = encode(weight.tobytes()), encode(bias.astype("<f4").tobytes())
         layer = {"kernel": weight.shape[1], "weights": weights, "bias": biases}
         layer |= {"size": sizes[k], "relu": k < 7, "pool": k < 7 and sizes[k + 1] < sizes[k]}
@@ -126,17 +121,8 @@ def build(path: Path, networks: list[models.Model], dataset: data.Dataset) -> Pa
         "ramp": ramp.tolist(),
         "signed": [[round(255 * c) for c in to_rgb(x)] for x in (figures.ACCENT, figures.SECOND)],
     }
-    scripts = {name: (TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS}
-    digests = [encode(hashlib.sha256(text.encode()).digest()) for text in scripts.values()]
-    loader = jinja2.FileSystemLoader(TEMPLATES.parent)
-    environment = jinja2.Environment(loader=loader, autoescape=True)
-    html = environment.get_template("live/page.html").render(
-        config=config,
-        scripts={name: Markup(script) for name, script in scripts.items()},
-        digests=digests,
-        marked_class=synthetic.MARKED_CLASS,
-        marked_share=synthetic.MARKED_SHARE,
-    )
+    names = {"marked_class": synthetic.MARKED_CLASS, "marked_share": synthetic.MARKED_SHARE}
+    html = render("live/page.html", SCRIPTS, config=config, **names)
     return results.write_whole(path, lambda file: file.write(html.encode()))
 
 
