@@ -33,32 +33,27 @@ def outputs(tmp_path_factory):
         results.write_json(out / folder / "explanations.json", content)
         Image.new("RGB", (1440, 600)).save(out / folder / "0 #.png")
 
-    gradcam = {"confidence": 0.9, "confidence_true": 0.1, "peak": 0.5, "dead_true": False}
-    gradcam |= {"method": "gradcam", "layer": "body"}
     samples = []
     for k, (true, name) in enumerate(PAIRS):
-        sample = {"index": k, "true": true, "predicted": name, "explained": name, "dead": k == 2}
-        samples.append(gradcam | sample | {"kind": "correct" if true == name else "incorrect"})
+        kind = "correct" if true == name else "incorrect"
+        sample = {"index": k, "true": true, "predicted": name, "explained": name, "kind": kind}
+        sample |= {"confidence": 0.9, "confidence_true": 0.1, "dead": k == 2, "dead_true": False}
+        samples.append(sample)
     write("q1_gradcam", samples, maps="maps.npz", provenance={"data_sha256": "hash"})
     maps = np.full((4, 8, 8), -1.0)
     maps[[0, 1, 3], 1, 7] = 1  # positive in the upper right corner only
     results.write_npz(out / "q1_gradcam/maps.npz", map=maps, map_true=maps)
-    lime = {"probability": 0.4, "stability": {"jaccard": 0.8}, "fidelity": 0.75, "reasons": []}
-    lime |= {"verdict": "reliable", "model_calls_total": 1449, "top5": [{"class": HOSTILE}]}
-    tabby = {"index": 0, "true": "cat", "predicted": "tabby", "mapped_class": "cat"}
+    good = {"probability": 0.4, "verdict": "reliable", "reasons": []}
+    tabby = good | {"index": 0, "true": "cat", "predicted": "tabby", "mapped_class": "cat"}
     other = {"index": 2, "true": "dog", "predicted": HOSTILE, "mapped_class": None}
-    other |= {"verdict": "not reliable", "reasons": [HOSTILE]}
-    write("q2_lime/images", [lime | tabby, lime | other], model="mobilenet_v2")
-    post = lime | {"index": 7, "model": "svm", "predicted": "sci.space"}
+    other |= {"probability": 0.4, "verdict": "not reliable", "reasons": [HOSTILE]}
+    write("q2_lime/images", [tabby, other], model="mobilenet_v2")
+    post = good | {"index": 7, "true": "sci.space", "model": "svm", "predicted": "sci.space"}
     word = {"word": HOSTILE, "weight": -0.1, "zone": "header"}
     post["words"] = [{"word": "Shuttle", "weight": 0.5, "zone": "body"}, word]
-    write(
-        "q2_lime/text",
-        [post | {"index": 7, "true": "sci.space"}, post | {"true": HOSTILE, "index": 8}],
-    )
-    results.write_json(
-        out / "q1_gradcam/evaluation.json", {"accuracy": 0.5, "accuracy_interval": [0, 1]}
-    )
+    write("q2_lime/text", [post, post | {"index": 8, "true": HOSTILE}])
+    accuracy = {"accuracy": 0.5, "accuracy_interval": [0, 1]}
+    results.write_json(out / "q1_gradcam/evaluation.json", accuracy)
     assert gallery.build(out, DATASET) == 8
     return out
 
@@ -165,8 +160,6 @@ def test_filters_search_and_large_view(outputs):
         expect(page).to_have_url(re.compile("^[^#]+$"))
         page.get_by_role("button", name="Show all").click()
         page.get_by_role("button", name="Large view of post 7").first.click()
-        fits = (
-            "all => all.every(e => e.scrollWidth <= e.clientWidth && e.offsetWidth <= innerWidth)"
-        )
-        assert page.locator("html, dialog").evaluate_all(fits)
+        fits = "e => e.scrollWidth <= e.clientWidth && e.offsetWidth <= innerWidth"
+        assert page.locator("html").evaluate(fits) and page.locator("dialog").evaluate(fits)
         assert page.locator("#svm-7 .against").inner_text() == f"{HOSTILE} -0.10 H"

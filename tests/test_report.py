@@ -24,8 +24,9 @@ CHAPTERS = sorted([REPORT / "report.typ", *REPORT.glob("chapters/*.typ")])
 
 
 @pytest.fixture
-def copied(tmp_path):
+def copied(tmp_path, monkeypatch):
     """A copy of the committed outputs that a test may change."""
+    monkeypatch.chdir(results.ROOT)
     faults.copy_results(tmp_path / "outputs")
     return tmp_path / "outputs"
 
@@ -42,11 +43,10 @@ def test_the_report_builds_from_the_committed_results_and_twice_the_same(script,
     assert pdf.startswith(b"%PDF") and pdf == (tmp_path / "b.pdf").read_bytes()
 
 
-def test_false_claims_stop_the_build_and_are_named(monkeypatch, tmp_path, copied):
+def test_false_claims_stop_the_build_and_are_named(tmp_path, copied):
     """A draft is built nevertheless, without the chapters that lack results; strings from results
     are text in it and never markup. Claims about single images need the network that they were
     written about: with it their image has to be there, with another one they are left out."""
-    monkeypatch.chdir(results.ROOT)
     change(copied / "q1_gradcam/evaluation.json", accuracy_interval=[0.5, 0.6])
     path = copied / "q1_gradcam/explanations.json"
     explained = results.read_json(path)
@@ -73,10 +73,10 @@ def test_false_claims_stop_the_build_and_are_named(monkeypatch, tmp_path, copied
     [
         (lambda text: text[:-9], "training.json"),  # cut off
         (lambda text: text.replace('"mean"', '"means"'), r'typ:\d+: dictionary .* key "mean"'),
+        (lambda text: text.replace('"provenance"', '"origin"'), r'typ:\d+: .* key "provenance"'),
     ],
 )
-def test_damaged_results_are_refused_in_one_line(monkeypatch, tmp_path, copied, damage, message):
-    monkeypatch.chdir(results.ROOT)
+def test_damaged_results_are_refused_in_one_line(tmp_path, copied, damage, message):
     path = copied / "q1_gradcam/training.json"
     path.write_text(damage(path.read_text()))
     done = call(build, "--outputs", copied, "--out", tmp_path / "a.pdf")
@@ -118,20 +118,22 @@ def test_the_tables_in_the_readme_are_those_of_the_results():
 
 def test_the_measured_numbers_of_docs_scaling():
     text = (results.ROOT / "docs/scaling.md").read_text(encoding="utf-8")
-    names = ("q1_gradcam/training", "q1_gradcam/resnet18/training", "evaluation/speed_gradcam")
-    *trainings, speed = (results.read_json(results.OUTPUTS / f"{name}.json") for name in names)
-    lime = results.read_json(results.OUTPUTS / "evaluation/speed_lime.json")
-    ours = lime["images"]["median"]["ours"]
-    flops = [f"{training['flops_per_image'] / 1e9:.2f} GFLOP" for training in trainings]
-    memory = [f"{training['peak_memory_bytes'] / 1e9:.1f} GB" for training in trainings]
-    times = [
-        f"{1000 * network['variants']['this project']['seconds'] / speed['images']:.2f} ms"
-        for network in speed["networks"]
-    ]
-    for row in (flops, memory, times):
-        assert f"| {row[0]} | {row[1]} |" in text
+
+    def read(name: str) -> dict:
+        return results.read_json(results.OUTPUTS / f"{name}.json")
+
+    trainings = [read("q1_gradcam/training"), read("q1_gradcam/resnet18/training")]
+    speed = read("evaluation/speed_gradcam")
+    ours = read("evaluation/speed_lime")["images"]["median"]["ours"]
+    seconds = [row["variants"]["this project"]["seconds"] for row in speed["networks"]]
+    for small, large in (
+        [f"{training['flops_per_image'] / 1e9:.2f} GFLOP" for training in trainings],
+        [f"{training['peak_memory_bytes'] / 1e9:.1f} GB" for training in trainings],
+        [f"{1000 * x / speed['images']:.2f} ms" for x in seconds],
+    ):
+        assert f"| {small} | {large} |" in text
     assert f"{ours['model_calls']:.0f} model calls and {ours['seconds']:.2f} s per" in text
-    for row in results.read_json(results.OUTPUTS / "evaluation/memory.json")["rows"]:
+    for row in read("evaluation/memory")["rows"]:
         added = [f"{row['added_bytes'][way] / 1e6:.0f} MB" for way in ("ours", "package")]
         cells = f"{row['masks']:,}", row["segments"], row["side"], *added
         assert f"| {' | '.join(map(str, cells))} |" in text
@@ -141,24 +143,15 @@ def test_numbers_are_compared_exactly_or_within_a_tolerance():
     old = {"a": 0.5, "rows": [{"n": 3, "x": 100.0}], "seconds": 1.0, "provenance": {"seed": 1}}
     new = {"a": 0.5004, "rows": [{"n": 3, "x": 100.05}], "seconds": 2.0, "provenance": {}}
     assert list(differences(old, new, 1e-3)) == []
-    assert list(differences(old, new, 0.0)) == [
-        "a was 0.5, is now 0.5004",
-        "rows[0].x was 100.0, is now 100.05",
-    ]
+    found = ["a was 0.5, is now 0.5004", "rows[0].x was 100.0, is now 100.05"]
+    assert list(differences(old, new, 0.0)) == found
 
 
 def test_counts_missing_values_and_arrays_are_compared():
     old = {"a": 3, "b": [1.0], "maps": np.ones((2, 2), np.float32), "words": np.array(["a", "b"])}
-    for change in ({}, {"maps": old["maps"] + 1e-4}):
-        assert list(differences(old, old | change, 1e-3)) == []
-    for change in (
-        {"a": 4},
-        {"b": [1.0, 2.0]},
-        {"b": [None]},
-        {"maps": old["maps"] + 1e-2},
-        {"maps": np.ones(4)},
-        {"words": np.array(["a", "c"])},
-    ):
+    assert list(differences(old, old | {"maps": old["maps"] + 1e-4}, 1e-3)) == []
+    changes = ({"a": 4}, {"b": [1.0, 2.0]}, {"b": [None]}, {"words": np.array(["a", "c"])})
+    for change in (*changes, {"maps": old["maps"] + 1e-2}, {"maps": np.ones(4)}):
         assert len(list(differences(old, old | change, 1e-3))) == 1
 
 
@@ -188,10 +181,9 @@ def test_other_commands_are_refused(tmp_path, command):
 def test_the_command_of_several_processes_runs_in_several(tmp_path):
     command = "torchrun --nproc-per-node=2 evaluation/run.py"
     (tmp_path / "idsds.json").write_text(json.dumps({"provenance": {"command": command}}))
-    assert command_of(tmp_path / "idsds.json") == (
-        *("-m", "torch.distributed.run", "--nproc-per-node=2"),
-        *("evaluation/run.py", "--only", "idsds"),
-    )
+    found = command_of(tmp_path / "idsds.json")
+    assert found[:3] == ("-m", "torch.distributed.run", "--nproc-per-node=2")
+    assert found[3:] == ("evaluation/run.py", "--only", "idsds")
 
 
 @pytest.mark.slow
