@@ -14,7 +14,6 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 from common import results
@@ -44,15 +43,19 @@ def main() -> None:
     args.outputs = args.outputs or results.OUTPUTS / ("demo" if args.demo else "")
     args.out = args.out or (args.outputs if args.demo else HERE) / "report.pdf"
 
-    needed = {name: files_of(name) for name in (["demo"] if args.demo else CHAPTERS)}
-    found = read_results(args.outputs, {file for files in needed.values() for file in files})
-    content: dict = {"demo": args.demo, "results": found, "chapters": [], "missing": []}
-    for name, files in needed.items():
-        if missing := [f"no {file}.json" for file in files if file not in found]:
+    content: dict = {"demo": args.demo, "results": {}, "chapters": [], "missing": []}
+    for name in ["demo"] if args.demo else CHAPTERS:
+        paths = {file: args.outputs / f"{file}.json" for file in files_of(name)}
+        if missing := [f"no {file}.json" for file, path in paths.items() if not path.is_file()]:
             content["missing"].append(f"{name}: there is {', '.join(missing)}")
             print(f"left out: {content['missing'][-1]}", flush=True)
         else:
             content["chapters"].append(name)
+            content["results"] |= {file: results.read_json(path) for file, path in paths.items()}
+    if not content["results"]:
+        raise UserError(
+            f"there are no results in {args.outputs}: run make demo, or make q1 q2 trust"
+        )
     with tempfile.TemporaryDirectory() as folder:
         stage(Path(folder), args.outputs, content)
         pdf, claims, false, (pages,) = compile_pdf(Path(folder))
@@ -71,19 +74,6 @@ def files_of(chapter: str) -> list[str]:
     """The results files that a chapter reads."""
     text = (HERE / f"chapters/{chapter}.typ").read_text(encoding="utf-8")
     return sorted(set(re.findall(r'\br\("([\w/]+)"\)', text)))
-
-
-def read_results(outputs: Path, names: Iterable[str]) -> dict[str, dict]:
-    """Those of the results files that exist below `outputs`, by name without ending.
-
-    Raises:
-        UserError: there are none, or one is damaged.
-    """
-    paths = {name: outputs / f"{name}.json" for name in sorted(names)}
-    found = {name: results.read_json(path) for name, path in paths.items() if path.is_file()}
-    if not found:
-        raise UserError(f"there are no results in {outputs}: run make demo, or make q1 q2 trust")
-    return found
 
 
 def stage(folder: Path, outputs: Path, content: dict) -> None:
