@@ -58,7 +58,8 @@ def main() -> None:
         )
     with tempfile.TemporaryDirectory() as folder:
         stage(Path(folder), args.outputs, content)
-        pdf, claims, false, (pages,) = compile_pdf(Path(folder))
+        pdf, claims, (pages,) = compile_pdf(Path(folder))
+    false = [claim["id"] for claim in claims if not claim["holds"]]
     lines = [f"claim {name!r} is false: {place_of(name)}" for name in false]
     if false and not args.draft:
         summary = f"{len(false)} of {len(claims)} claims are false, no report was written"
@@ -100,16 +101,13 @@ def write_jpeg(path: Path, target: Path) -> None:
     image.save(target, quality=JPEG_QUALITY)
 
 
-def compile_pdf(folder: Path) -> tuple[bytes, list[str], list[str], list[int]]:
-    """The PDF, its claims, those that are false, and [its number of pages].
-
-    Raises UserError for any error.
-    """
+def compile_pdf(folder: Path) -> tuple[bytes, list[dict], list[int]]:
+    """The PDF, its claims, and [its number of pages]. Raises UserError for any error."""
     try:
         compiler = typst.Compiler(str(folder / "report.typ"), str(folder), ignore_system_fonts=True)
         pdf = compiler.compile(format="pdf")
-        labels = ("<claim>", "<false-claim>", "<pages>")
-        return pdf, *(json.loads(compiler.query(label, field="value")) for label in labels)
+        claims, pages = (compiler.query(label, field="value") for label in ("<claim>", "<pages>"))
+        return pdf, json.loads(claims), json.loads(pages)
     except typst.TypstError as error:
         place = re.search(r"┌─ .*?([\w.]+:\d+:)", error.diagnostic or "")
         reason = f"{place[1] if place else ''} {first_line(error)}".strip()
