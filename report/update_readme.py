@@ -9,6 +9,8 @@ from pathlib import Path
 from common import results
 from common.cli import ROOT, Parser, UserError, run
 
+from evaluation.steps import costs
+
 README = ROOT / "README.md"
 TRUST = ("evaluation/run.py", "evaluation/compare.py")  # ends of the commands of `make trust`
 # One row for each results file: what, value, compared with.
@@ -62,25 +64,17 @@ def questions(table: list[str]) -> list[str]:
 
     The cells of a row are question, command, output, section of the report, minutes, memory.
     """
-    origins = []
-    for path in sorted(results.OUTPUTS.rglob("*.json")):
-        with results.reading(path):
-            origins.append(results.read_json(path)["provenance"])
     rows = table[:2]
     for row in table[2:]:
         *cells, _, _ = row.strip("| ").split(" | ")
         command = cells[1].strip("`")
         ends = TRUST if command == "make trust" else command
-        runs = {  # all files of a run record the same
-            (origin["seconds"], origin["peak_memory_bytes"] or 0)
-            for origin in origins
-            if origin["command"].endswith(ends)
-        }
-        if not runs:
+        steps = costs(results.OUTPUTS, ends)
+        if not steps:
             raise UserError(f"results for README.md are missing: there are none of {command}")
-        seconds, memory = zip(*runs, strict=True)
-        costs = f"{sum(seconds) / 60:.1f} | {max(memory) / 1e9:.1f} GB"
-        rows.append(f"| {' | '.join(cells)} | {costs} |")
+        minutes = sum(step["seconds"] for step in steps) / 60
+        memory = max(step["peak_memory_bytes"] for step in steps) / 1e9
+        rows.append(f"| {' | '.join(cells)} | {minutes:.1f} | {memory:.1f} GB |")
     return rows
 
 
