@@ -118,20 +118,14 @@ def draw(posts: newsgroups.Posts, model: linear.LinearModel, seed: int) -> list[
 
 
 def explain(
-    args,
-    model: linear.LinearModel,
-    body: str,
-    name: str,
-    true: str,
-    *item: object,
-    news_post: bool = True,
+    args, model: linear.LinearModel, body: str, name: str, true: str, *item: object
 ) -> text_figures.Panel:
     """Explains the predicted class of one text.
 
-    `name` is for figures and messages, `true` is "" if unknown, `item` separates the random draws
-    of different texts, and `news_post` says whether the text has header, quotes and footer.
+    `name` is for figures and messages, `true` is "" if unknown, and `item` separates the random
+    draws of different texts.
     """
-    post = text.read(body, model.vocabulary, name, news_post)
+    post = text.read(body, model.vocabulary, name)
     label, values, truth = text.prepare(post, model)
     probabilities, d = model.probabilities([body])[0], len(post.words)
     top5 = np.argsort(-probabilities, kind="stable")[:5]
@@ -180,10 +174,10 @@ def summarize(samples: list[dict]) -> dict:
 def explain_user_text(args, models: dict[str, linear.LinearModel]) -> None:
     """Explains a user's text with each model, and writes NAME_KIND.png and NAME_KIND.json."""
     body, name = text.read_user_text(args.text)
-    news_post, digest = text.is_news_post(body), hashlib.sha256(body.encode()).hexdigest()
+    digest = hashlib.sha256(body.encode()).hexdigest()
     path = Path("text" if args.text == "-" else args.text)
     for kind, model in models.items():
-        panel = explain(args, model, body, name, "", "own", body, news_post=news_post)
+        panel = explain(args, model, body, name, "", "own", body)
         sample, provenance = panel.sample, origin(args, kind)
         request = {"text_sha256": digest, "model_sha256": provenance[f"{kind}_sha256"]}
         request |= {"settings": vars(args.settings), "n_seeds": args.n_seeds}

@@ -4,6 +4,7 @@ Texts are converted to lower case, as in linear.py: "God" and "god" are one feat
 `lime` package). Words outside a model's vocabulary cannot change its output and are left out.
 """
 
+import email
 import re
 import sys
 from collections.abc import Collection
@@ -21,8 +22,7 @@ from q2_lime.linear import WORD, LinearModel
 # Defaults for texts, chosen with q2_lime/ablate.py (outputs/q2_lime/text/ablation.json).
 SETTINGS = core.Settings(sampler="glime", kernel_width=0.54, alpha=0.01, max_samples=4000)
 MAX_WORDS = 2000  # distinct words; the cost of the regression grows with their cube
-HEADER_LINE = re.compile(r"[A-Za-z][^\s:]*:(?!//)|[ \t]+\S")  # `Name: value` or its continuation
-POST_HEADER = re.compile(r"(from|subject|newsgroups|organization|date):", re.IGNORECASE)
+FIELDS = ("from", "subject", "newsgroups", "organization", "date")  # of the header of a news post
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,16 @@ class Post:
         return counts / counts.sum(1, keepdims=True)
 
 
-def read(
-    text: str, known: Collection[str] | None = None, name: str = "the text", news_post: bool = True
-) -> Post:
+def read(text: str, known: Collection[str] | None = None, name: str = "the text") -> Post:
     """Finds the words of a text, or only those in `known`; `name` is for error messages.
 
-    If it is no `news_post`, with header, quotes and footer, all of it is body. Raises UserError if
-    it is empty, or has fewer than two (known) words or more than MAX_WORDS.
+    All of a text is body, unless `is_news_post`. Raises UserError if it is empty, or has fewer than
+    two (known) words or more than MAX_WORDS.
     """
     if not text.strip():
         raise UserError(f"{name} is empty: there is nothing to explain")
     text = clean(text)
-    parts = newsgroups.zones(text) if news_post else [(0, len(text), "body")]
+    parts = newsgroups.zones(text) if is_news_post(text) else [(0, len(text), "body")]
     # Lower case can be longer than the original: the Turkish dotted capital I has two characters.
     places = [place for place, letter in enumerate(text) for _ in letter.lower()] + [len(text)]
     numbers: dict[str, int] = {}
@@ -97,11 +95,10 @@ def read_user_text(file: str) -> tuple[str, str]:
 
 
 def is_news_post(text: str) -> bool:
-    """Whether a text starts with lines `Name: value`, as a news post does, and a blank line."""
-    head, blank, _ = clean(text).partition("\n\n")
-    lines = head.split("\n")
-    header = all(map(HEADER_LINE.match, lines)) and any(map(POST_HEADER.match, lines))
-    return header and blank != ""
+    """Whether a text starts with the header of a news post (lines `Name: value`, a blank line)."""
+    text = clean(text)
+    message = email.message_from_string(text)
+    return "\n\n" in text and any(field in message for field in FIELDS)
 
 
 def without(post: Post, mask: np.ndarray) -> str:
@@ -139,8 +136,8 @@ def prepare(
     """What LIME needs to explain a post.
 
     Returns the predicted class, the function from masks (n, d) to its `value` (n, 1), and the
-    ground truth: what each word contributes to its margin, (d,). `value` is "margin", or a value of
-    `core.transform` at the model's temperature.
+    ground truth: the contribution of each word to its margin, (d,). `value` is "margin", or a value
+    of `core.transform` at the model's temperature.
     """
     margins = answer_linear(post, model)
     predicted = int(margins(np.ones((1, len(post.words)), bool)).argmax())
