@@ -20,7 +20,6 @@ check tries, for example of parts that matter only if several others are hidden 
 
 import time
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any
 
 from common.cli import seed_for
@@ -30,8 +29,9 @@ import numpy as np
 from q2_lime import core
 
 N_SEEDS = 5  # explanations of each input that are compared, including the one that is shown
-# Fidelity and stability should be at least, the others at most this. All but the first two are in
-# units of the tolerance: `misses` for the whole input and the removals, a share of the area.
+AT_LEAST = ("fidelity", "stability")  # should be at least their threshold, the others at most
+# In standard deviations for the whole input, relative to the tolerance for the removals, see
+# `misses`; "unchanged" is a share of the area.
 THRESHOLDS = {
     "fidelity": 0.7,
     "stability": 0.75,
@@ -67,14 +67,13 @@ class Check:
 
     def outcome(self) -> str:
         """One of VERDICTS: "undecided" if the threshold lies in the range."""
-        threshold, sign = THRESHOLDS[self.name], 1 if self.name in ("fidelity", "stability") else -1
-        worst, best = sorted((sign * self.low, sign * self.high))
-        return VERDICTS[int(worst < sign * threshold) + int(best < sign * threshold)]
+        ends, threshold = np.array([self.low, self.high]), THRESHOLDS[self.name]
+        failed = ends < threshold if self.name in AT_LEAST else ends > threshold
+        return VERDICTS[failed.sum()]
 
     def reason(self) -> str:
         """Why the outcome is not "reliable", in words."""
-        below = self.name in ("fidelity", "stability")
-        limit = f"{'below' if below else 'above'} {THRESHOLDS[self.name]:.2f}"
+        limit = f"{'below' if self.name in AT_LEAST else 'above'} {THRESHOLDS[self.name]:.2f}"
         text = f"{NAMES[self.name]} {self.value:.2f}"
         if self.outcome() == "not reliable":
             return f"{text} is {limit}"
@@ -97,22 +96,17 @@ def explain(
     """
     started = time.perf_counter()
     first = core.explain(values, d, settings, *item)
-    surrogates, pool = _other_seeds(values, first, settings, n_seeds, item)
-    if pool:
-        masks, outputs, sample_weights = map(np.concatenate, zip(*pool, strict=True))
-        errors = outputs - first(masks)
-    else:
-        masks, outputs, errors = first.masks, first.values, first.errors
-        sample_weights = first.sample_weights
+    surrogates, others = _other_seeds(values, first, settings, n_seeds, item)
+    masks, outputs, sample_weights = others or (first.masks, first.values, first.sample_weights)
+    errors = outputs - first(masks) if others else first.errors
     fidelity = core.r_squared(errors, outputs, sample_weights)[0]
     rng = core.stream(settings, "bootstrap", *item)
     limits = interval(errors[:, 0], outputs[:, 0], sample_weights, rng)
     checks = [Check("fidelity", fidelity, *limits)]
-    agreed = agreement([s.weights[:, 0] for s in surrogates], settings.top_k) if pool else None
+    agreed = agreement([s.weights[:, 0] for s in surrogates], settings.top_k) if others else None
     if agreed:
         checks.append(Check("stability", agreed["similarity"], *agreed["similarity_range"]))
-    deviations = outputs[:, 0] - np.average(outputs[:, 0], weights=sample_weights)
-    spread = float(np.sqrt(np.average(deviations**2, weights=sample_weights)))
+    spread = float(np.sqrt(np.cov(outputs[:, 0], aweights=sample_weights, ddof=0)))
     leading = core.top_features(first.weights[:, 0], max(1, min(settings.top_k, d // 2)))
     removals, removal_checks = remove(values, first, surrogates, leading, spread)
     checks += [*removal_checks, Check("unchanged", unchanged, unchanged, unchanged)]
@@ -120,8 +114,8 @@ def explain(
     # The baseline: a surrogate of the number of shown parts, scored in the same way.
     fitted_to = first.masks.sum(1)[:, None], first.values, first.sample_weights, 1e-9
     count = core.fit(*fitted_to)
-    shown = masks.sum(1)[:, None]
-    misfit = outputs - count(shown) if pool else core.leave_one_out(*fitted_to, count)
+    counted = outputs - count(masks.sum(1)[:, None])
+    misfit = counted if others else core.leave_one_out(*fitted_to, count)
     baseline = core.r_squared(misfit, outputs, sample_weights)[0]
     return first, {
         "fidelity": fidelity,
@@ -129,7 +123,7 @@ def explain(
         "fidelity_baseline": baseline,
         "fidelity_masks": len(masks),
         "model_calls": first.model_calls,
-        "model_calls_total": first.model_calls + sum(len(part[0]) for part in pool) + 2,
+        "model_calls_total": first.model_calls + (len(masks) if others else 0) + 2,
         "settled": first.settled,
         "leading": leading,
         "removals": removals,
@@ -147,11 +141,10 @@ def _other_seeds(
     settings: core.Settings,
     n_seeds: int,
     item: tuple,
-) -> tuple[list[core.Surrogate], list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
-    """The surrogates of all seeds, the shown one first, and the masks of the other seeds.
-
-    Masks come with their values and weights. More are added if they are fewer than
-    `settings.held_out`. Without other seeds there are none.
+) -> tuple[list[core.Surrogate], list[np.ndarray]]:
+    """The surrogates of all seeds, the shown one first, and the masks, values and sample weights of
+    the other seeds; more are added if they are fewer than `settings.held_out`. Without other seeds
+    there are none.
     """
     (n, d), surrogates, pool = first.masks.shape, [first], []
 
@@ -166,7 +159,7 @@ def _other_seeds(
     missing = settings.held_out - n * len(pool)
     if pool and missing > 0:
         evaluated(settings, missing, "held out")
-    return surrogates, pool
+    return surrogates, [np.concatenate(parts) for parts in zip(*pool, strict=True)]
 
 
 def remove(
@@ -234,10 +227,8 @@ def judge(checks: list[Check]) -> tuple[str, list[str]]:
     """The verdict, the worst of all outcomes, and the reasons if it is not "reliable"."""
     if np.isnan(checks[0].value):
         return "not reliable", ["the model's output is the same for all masks"]
-    outcomes = [check.outcome() for check in checks]
-    verdict = max(outcomes, key=VERDICTS.index)
-    weak = [c.reason() for c, o in zip(checks, outcomes, strict=True) if o != "reliable"]
-    return verdict, weak
+    verdict = max((check.outcome() for check in checks), key=VERDICTS.index)
+    return verdict, [check.reason() for check in checks if check.outcome() != "reliable"]
 
 
 def jaccard(a: np.ndarray, b: np.ndarray, top_k: int) -> float:
@@ -254,17 +245,15 @@ def agreement(weights: list[np.ndarray], top_k: int) -> dict[str, Any]:
     in the other, 0 to 1.
     """
     n = len(weights)
-    pairs = list(combinations(range(n), 2))
-    similar = np.array([core.similarity(weights[i], weights[j]) for i, j in pairs])
-    without = [similar[[k not in pair for pair in pairs]].mean() for k in range(n) if n > 2]
-    signs = []
-    for a, b in combinations(weights, 2):
-        top = core.top_features(a, top_k)
-        signs.append(np.mean(np.sign(a[top]) == np.sign(b[top])))
-    mean = float(similar.mean())
+    i, j = np.triu_indices(n, 1)
+    a, b = np.stack(weights)[i], np.stack(weights)[j]  # of all pairs
+    similar = core.similarity(a, b)
+    mean = similar.mean()
+    without = [similar[(i != k) & (j != k)].mean() for k in range(n) if n > 2]
+    same_sign = np.take_along_axis(np.sign(a) == np.sign(b), core.top_features(a, top_k), axis=1)
     return {
         "similarity": mean,
-        "similarity_range": [float(min(without, default=mean)), float(max(without, default=mean))],
-        "jaccard": float(np.mean([jaccard(a, b, top_k) for a, b in combinations(weights, 2)])),
-        "sign_agreement": float(np.mean(signs)),
+        "similarity_range": [min(without, default=mean), max(without, default=mean)],
+        "jaccard": np.mean([jaccard(*pair, top_k) for pair in zip(a, b, strict=True)]),
+        "sign_agreement": same_sign.mean(),
     }
