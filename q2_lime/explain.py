@@ -55,16 +55,16 @@ def arguments() -> argparse.Namespace:
         parser.error("--save-maps needs --image")
     if args.image and args.per_class != 1:
         parser.error("--per-class is for test images: not with --image")
-    small = args.checkpoint is not None
-    usual = images.SMALL_IMAGE_SETTINGS if small else images.IMAGE_SETTINGS
-    settings = images.SMALL_SETTINGS if small else images.SETTINGS
-    segmentation = args.segmentation or usual.segmentation
-    if segmentation == "quickshift" and args.n_segments:
+    if args.segmentation == "quickshift" and args.n_segments:
         parser.error("--segmentation quickshift chooses the number itself: omit --n-segments")
-    n_segments = {"slic": 20, "grid": 8 if small else 4}.get(segmentation, usual.n_segments)
+    usual, settings, cells = images.IMAGE_SETTINGS, images.SETTINGS, 4
+    if args.checkpoint:
+        usual, settings, cells = images.SMALL_IMAGE_SETTINGS, images.SMALL_SETTINGS, 8
+    segmentation = args.segmentation or usual.segmentation
+    n_segments = cells if segmentation == "grid" else images.IMAGE_SETTINGS.n_segments
     if args.out is None:
         args.out = results.OUTPUTS / "q2_lime/images"
-        if small:
+        if args.checkpoint:
             path = args.checkpoint.resolve()
             known = path.parts[-2:] == ("q1_gradcam", "model.pt")
             name = "" if known else f"-{cli.file_name(path.parent.name)}-{cli.file_name(path.stem)}"
@@ -87,6 +87,7 @@ def main() -> None:
     cli.keep_freed_memory()
     device = cli.pick_device(args.device)
     paths = user_files.image_files(args.image or [])
+    source = "cifar10", args.data
     if args.checkpoint:
         path = args.checkpoint
         trained = models.load(path, device)
@@ -94,46 +95,48 @@ def main() -> None:
         source = trained.dataset, args.data, len(trained.classes)
     else:
         file = args.weights or imagenet.local_weights(args.data, args.model)
-        model, source = imagenet.load(args.model, file, device=device), ("cifar10", args.data)
-    dataset = None if paths else data.load(*source)
-    args.out = results.output_folder(args.out / "user" if args.image else args.out)
+        model = imagenet.load(args.model, file, device=device)
     if paths:
+        args.out = results.output_folder(args.out / "user")
         explain_user_images(args, model, paths, device)
     else:
+        dataset = data.load(*source)
+        args.out = results.output_folder(args.out)
         explain_test_images(args, model, dataset, device)
 
 
 def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset, device) -> None:
     """Explains random test images of each class."""
-    panels, arrays, scores = [], {}, []
-    of_class = args.per_class, args.seed, "picture"
-    chosen = data.draw(dataset.y_test, dataset.classes, *of_class)
+    out, panels, arrays, scores = args.out, [], {}, []
+    chosen = data.draw(dataset.y_test, dataset.classes, args.per_class, args.seed, "picture")
     print(f"{len(chosen)} images, at most {args.max_calls:,} model calls for each", flush=True)
     for index in chosen:
-        true = dataset.classes[dataset.y_test[index]]
-        named = f"test image {index}", true
-        panel = explain_image(args, model, dataset.x_test[index], *named, "test", index)
+        true, image = dataset.classes[dataset.y_test[index]], dataset.x_test[index]
         figure = f"figures/{cli.file_name(true)}_{index}.png"
-        # Rounded first, so that the summary agrees with the numbers in the file.
-        sample = results.plain({"index": index} | panel.sample | {"figure": figure})
-        panels.append(replace(panel, sample=sample))
+        about = {"index": index, "true": true, "figure": figure}
+        panel = explain_image(args, model, image, f"test image {index}", about, "test", index)
+        panels.append(panel)
         arrays[f"segments_{index}"] = panel.segments.astype(np.uint16)
         arrays[f"weights_{index}"] = panel.weights
         if dataset.ground_truth_test is not None:
             mask = dataset.ground_truth_test[index]
             scores.append(images.ground_truth_scores(panel.segments, panel.weights[:, 0], mask))
-        said = f"predicted {sample['predicted']}; {summary.one_line(sample)}"
+        said = f"predicted {panel.sample['predicted']}; {summary.one_line(panel.sample)}"
         print(f"{true} {index}: {said}", flush=True)
 
-    out, samples = args.out, [panel.sample for panel in panels]
-    written = [
-        figures.save(image_figures.page(panel), out / panel.sample["figure"], photographs=True)
-        for panel in panels
-    ]
-    sheet = image_figures.overview(panels)
-    written.append(figures.save(sheet, out / "figures/overview.png", photographs=True))
+    samples = [panel.sample for panel in panels]
+    written = [figures.save(image_figures.overview(panels), out / "figures/overview.png", True)]
+    for panel in panels:
+        written.append(figures.save(image_figures.page(panel), out / panel.sample["figure"], True))
     results.write_npz(out / "explanations.npz", **arrays)
-    content = description(args, model) | {"summary": summarize(samples)}
+    counts = {
+        "n": len(samples),
+        "n_recognized": sum(sample["mapped_class"] == sample["true"] for sample in samples),
+        **summary.verdicts(samples),
+        "n_settled": sum(sample["settled"] for sample in samples),
+    }
+    content = description(args, model)
+    content["summary"] = counts | {"median": summary.medians(samples, *MEASURES)}
     if scores:
         content["ground_truth"] = {k: np.mean([row[k] for row in scores]) for k in scores[0]}
     origins = {"data_sha256": dataset.sha256, "weights_sha256": model.sha256}
@@ -142,28 +145,18 @@ def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset,
     results.write_json(out / "explanations.json", content | {"samples": samples})
     print(
         "{n_recognized} of {n} images recognized; explanations: {n_trustworthy} reliable,"
-        " {n_undecided} undecided, {n_not_trustworthy} not reliable".format(**content["summary"])
+        " {n_undecided} undecided, {n_not_trustworthy} not reliable".format(**counts)
     )
     print(f"wrote {results.shown(out / 'explanations.json')} and {len(written)} figures")
 
 
-def summarize(samples: list[dict]) -> dict:
-    """Counts and medians over the images of a results file."""
-    return {
-        "n": len(samples),
-        "n_recognized": sum(sample["mapped_class"] == sample["true"] for sample in samples),
-        **summary.verdicts(samples),
-        "n_settled": sum(sample["settled"] for sample in samples),
-        "median": summary.medians(samples, *MEASURES),
-    }
-
-
 def explain_image(
-    args, model: imagenet.ImageModel, image: np.ndarray, name: str, true: str, *item: object
+    args, model: imagenet.ImageModel, image: np.ndarray, name: str, about: dict, *item: object
 ) -> image_figures.Panel:
     """Explains the two most probable classes of an image (h, w, 3) uint8.
 
-    `true` is "" if the class is unknown; `item` separates the random draws of different images.
+    `about` begins its entry for the results file; its `true` is "" if the class is unknown. `item`
+    separates the random draws of different images.
     """
     settings = args.image_settings
     model_input = data.fit_image(image, model.side, settings.resize)
@@ -182,7 +175,7 @@ def explain_image(
     named = [{"class": model.categories[k], "probability": probabilities[k]} for k in top5]
     predicted = named[0]["class"]
     sample = {
-        "true": true,
+        **about,
         "predicted": predicted,
         "probability": probabilities[top5[0]],
         "mapped_class": predicted if args.checkpoint else imagenet.cifar_class(top5[0]),
@@ -190,8 +183,9 @@ def explain_image(
         **row,
         "top5": named,
     }
-    sample, weights = results.without_nan(sample), found.weights
-    return image_figures.Panel(name, image, model_input, segments, weights, sample)
+    # Rounded here, so that a summary agrees with the numbers in the file.
+    sample = results.plain(results.without_nan(sample))
+    return image_figures.Panel(name, image, model_input, segments, found.weights, sample)
 
 
 def description(args, model: imagenet.ImageModel) -> dict:
@@ -218,17 +212,17 @@ def explain_user_images(args, model: imagenet.ImageModel, paths: list[Path], dev
             image = data.fit_image(image, model.side)  # the same pixels as q1_gradcam/explain.py
         name, digest = cli.printable(path.name), results.sha256(path)
         print(f"explaining {name}: at most {args.max_calls:,} model calls", flush=True)
-        panel = explain_image(args, model, image, name, "", "own", digest)
+        panel = explain_image(args, model, image, name, {"image": name, "true": ""}, "own", digest)
         sample, about = panel.sample, description(args, model)
         request = {"image_sha256": digest, "weights_sha256": model.sha256}
         request |= {key: about[key] for key in ("image_settings", "settings", "n_seeds")}
-        content = {"image": name} | sample | about | {"request": request}
+        content = sample | about | {"request": request}
         content["provenance"] = results.provenance(args.seed, device, weights_sha256=model.sha256)
         arrays = {"segments": panel.segments, "weights": panel.weights} if args.save_maps else None
-        figure = image_figures.page(panel)
         classes, probabilities = zip(*(row.values() for row in sample["top5"]), strict=True)
         lime = f"{sample['n_segments']} segments, {summary.one_line(sample)}"
         rows = [(name, user_files.prediction(classes, probabilities)), ("LIME", lime)]
+        figure = image_figures.page(panel)
         user_files.save(args.out, path, paths, figure, content, rows, arrays)
 
     user_files.explain_each(paths, explain_one)
