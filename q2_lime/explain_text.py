@@ -61,8 +61,8 @@ def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
     first = models[linear.KINDS[0]]
     posts = newsgroups.load(first.dataset, args.data)
     out = results.output_folder(args.out)
-    stripped = {f"{kind}_stripped": args.models / f"{kind}_stripped.npz" for kind in models}
-    stripped = {key: linear.load(path) for key, path in stripped.items()}
+    paths = {f"{kind}_stripped": args.models / f"{kind}_stripped.npz" for kind in models}
+    stripped = {key: linear.load(path) for key, path in paths.items()}
     calls = stability.max_calls(args.settings, args.n_seeds)
     print(f"{len(models)} models, one post of each class, at most {calls:,} model calls for each")
     chosen = draw(posts, first, args.seed)
@@ -70,30 +70,25 @@ def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
     for kind, model in models.items():
         for index in chosen:
             true, name = posts.classes[posts.y_test[index]], f"post {index}"
-            panel = explain(args, model, posts.test[index], name, true, index)
-            figure = {"figure": f"figures/{kind}_{cli.file_name(true)}.png"}
-            sample = {"index": index, "model": kind} | panel.sample | figure
-            panels[kind].append(replace(panel, sample=results.plain(sample)))
-            print(f"{kind}, {name}, {true}: {summary.one_line(sample)}", flush=True)
-    samples = [panel.sample for row in panels.values() for panel in row]
+            figure = f"figures/{kind}_{cli.file_name(true)}.png"
+            about = {"index": index, "model": kind, "true": true, "figure": figure}
+            panels[kind].append(explain(args, model, posts.test[index], name, about, index))
+            said = summary.one_line(panels[kind][-1].sample)
+            print(f"{kind}, {name}, {true}: {said}", flush=True)
     leaks = results.plain(leak.compare(posts, models | stripped, args.seed))
     leaks["summary"] = leak.summarize(leaks["models"])
-    provenance = origin(args, *models, data_sha256=posts.sha256)
-    content = {
-        "n_seeds": args.n_seeds,
-        "summary": summarize(samples),
-        "provenance": provenance,
-        "samples": samples,
-    }
     written = []
     for kind, row in panels.items():
         figure = text_figures.overview(row)
         written.append(save_figure(figure, out / f"figures/overview_{kind}.png"))
         for panel in row:
             written.append(save_figure(text_figures.post(panel), out / panel.sample["figure"]))
+    provenance = origin(args, *models, data_sha256=posts.sha256)
     results.write_json(out / "leak.json", leaks | {"provenance": provenance})
     remove_stale(out, written)
-    results.write_json(out / "explanations.json", content)
+    samples = [panel.sample for row in panels.values() for panel in row]
+    content = {"n_seeds": args.n_seeds, "summary": summarize(samples), "provenance": provenance}
+    results.write_json(out / "explanations.json", content | {"samples": samples})
     for kind in models:
         medians = content["summary"][kind]["median"].items()
         print(f"{kind}, medians: " + ", ".join(f"{key} {value}" for key, value in medians))
@@ -108,22 +103,21 @@ def origin(args, *kinds: str, **more: str) -> dict:
 
 def draw(posts: newsgroups.Posts, model: linear.LinearModel, seed: int) -> list[int]:
     """The index of a random test post of each class, with two known words or more when stripped."""
-    words = [set(linear.WORD.findall(newsgroups.strip(body).lower())) for body in posts.test]
-    enough = np.array([len(row & model.vocabulary.keys()) > 1 for row in words])
-    chosen = []
+    vectors = model.vectors([newsgroups.strip(body) for body in posts.test])
+    enough, labels, chosen = np.diff(vectors.indptr) > 1, np.array(posts.y_test), []
     for k, name in enumerate(posts.classes):
         rng = np.random.default_rng(cli.seed_for(seed, "post", name))
-        chosen.append(int(rng.choice(np.flatnonzero((np.array(posts.y_test) == k) & enough))))
+        chosen.append(int(rng.choice(np.flatnonzero((labels == k) & enough))))
     return chosen
 
 
 def explain(
-    args, model: linear.LinearModel, body: str, name: str, true: str, *item: object
+    args, model: linear.LinearModel, body: str, name: str, about: dict, *item: object
 ) -> text_figures.Panel:
     """Explains the predicted class of one text.
 
-    `name` is for figures and messages, `true` is "" if unknown, and `item` separates the random
-    draws of different texts.
+    `name` is for figures and messages. `about` begins its entry for the results file; its `true` is
+    "" if the class is unknown. `item` separates the random draws of different texts.
     """
     post = text.read(body, model.vocabulary, name)
     label, values, truth = text.prepare(post, model)
@@ -138,7 +132,7 @@ def explain(
         for k in core.top_features(weights, SHOWN)
     ]
     sample = {
-        "true": true,
+        **about,
         "predicted": model.classes[label],
         "probability": probabilities[label],
         "top5": [{"class": model.classes[k], "probability": probabilities[k]} for k in top5],
@@ -147,7 +141,8 @@ def explain(
         "ground_truth_correlation": spearmanr(weights, truth).statistic if varied else None,
         **row,
     }
-    return text_figures.Panel(name, post, results.without_nan(sample))
+    # Rounded here, so that a summary agrees with the numbers in the file.
+    return text_figures.Panel(name, post, results.plain(results.without_nan(sample)))
 
 
 def summarize(samples: list[dict]) -> dict:
@@ -177,11 +172,11 @@ def explain_user_text(args, models: dict[str, linear.LinearModel]) -> None:
     digest = hashlib.sha256(body.encode()).hexdigest()
     path = Path("text" if args.text == "-" else args.text)
     for kind, model in models.items():
-        panel = explain(args, model, body, name, "", "own", body)
+        panel = explain(args, model, body, name, {"model": kind, "true": ""}, "own", body)
         sample, provenance = panel.sample, origin(args, kind)
         request = {"text_sha256": digest, "model_sha256": provenance[f"{kind}_sha256"]}
         request |= {"settings": vars(args.settings), "n_seeds": args.n_seeds}
-        content = {"model": kind, **sample, "request": request, "provenance": provenance}
+        content = sample | {"request": request, "provenance": provenance}
         figure = text_figures.post(replace(panel, name=Path(name).name))
         words = ", ".join(f"{w['word']} {w['weight']:+.2f}" for w in sample["words"][:5])
         said = f"{sample['predicted']} {sample['probability']:.0%}; {words}"
