@@ -99,14 +99,13 @@ def _word_bars(ax, words: list[dict], size: float = 6.5) -> None:
     weights = np.array([word["weight"] for word in words])
     ax.barh(range(len(words)), weights, color=np.where(weights > 0, FOR, AGAINST), height=0.72)
     ax.axvline(0, color=INK, linewidth=0.6)
-    ax.set(ylim=(len(words) - 0.5, -0.5), yticks=range(len(words)))
-    for k, word in enumerate(words):
-        label = f"{shorten(word['word'], 16)} ({word['zone'][0].upper()}) "
-        style = {"ha": "right", "va": "center", "fontsize": size}
-        color, place = ZONE_COLORS[word["zone"]], ax.get_yaxis_transform()
-        ax.text(0, k, label, transform=place, color=color, **style)
+    labels = [f"{shorten(word['word'], 16)} ({word['zone'][0].upper()}) " for word in words]
+    ax.set_yticks(range(len(words)), labels, va="center", fontsize=size)
+    for label, word in zip(ax.get_yticklabels(), words, strict=True):
+        label.set_color(ZONE_COLORS[word["zone"]])
+    ax.set_ylim(len(words) - 0.5, -0.5)
     ax.spines["left"].set_visible(False)
-    ax.tick_params(axis="y", length=0, labelleft=False)
+    ax.tick_params(axis="y", length=0, pad=0)
     ax.tick_params(axis="x", length=2, labelsize=size - 1)
     ax.locator_params(axis="x", nbins=3)
 
@@ -115,9 +114,9 @@ def _word_bars(ax, words: list[dict], size: float = 6.5) -> None:
 class Line:
     """A line of a drawn post."""
 
+    number: int
     start: int  # in the text of the post
     text: str
-    gap: int = 0  # number of lines left out before it
 
 
 def _marks(panel: Panel) -> list[tuple[int, int, float]]:
@@ -134,19 +133,16 @@ def page_lines(panel: Panel) -> list[Line]:
     """
     lines, place = [], 0
     for source in panel.post.text.split("\n"):
-        lines += [Line(place + m.start(), m[1] or m[2]) for m in LINE.finditer(source)]
-        lines += [] if source else [Line(place, "")]
+        for match in LINE.finditer(source or " "):
+            text = match[0].strip() and (match[1] or match[2])
+            if text or (lines and lines[-1].text):
+                lines.append(Line(len(lines), place + match.start(), text))
         place += len(source) + 1
-    blank = [True] + [not line.text.strip() for line in lines]
-    lines = [line for k, line in enumerate(lines) if not (blank[k] and blank[k + 1])]
-    if len(lines) <= MAX_LINES:
-        return lines
-    starts = np.array([start for start, _, _ in _marks(panel)])
-    begins = np.array([line.start for line in lines] + [len(panel.post.text)])
+    starts = [start for start, _, _ in _marks(panel)]
+    begins = [line.start for line in lines] + [len(panel.post.text)]
     has_mark = np.diff(np.searchsorted(starts, begins)) > 0
-    kept = np.sort(np.argsort(~has_mark, kind="stable")[:MAX_LINES])
-    gaps = np.diff(kept, prepend=-1) - 1
-    return [Line(lines[k].start, lines[k].text, gap) for k, gap in zip(kept, gaps, strict=True)]
+    kept = np.argsort(~has_mark, kind="stable")[:MAX_LINES]
+    return [lines[k] for k in np.sort(kept)]
 
 
 def _page(ax, lines: list[Line], panel: Panel) -> None:
@@ -156,31 +152,24 @@ def _page(ax, lines: list[Line], panel: Panel) -> None:
     marks = _marks(panel)
     strongest = max((abs(weight) for _, _, weight in marks), default=0) or 1.0
     character = PAGE_WIDTH * 72 / (COLUMNS + 2.2)  # points
-    font = {"family": "DejaVu Sans Mono", "fontsize": character / 0.602}
-    font |= {"va": "center_baseline"}
-    before = None
+    font = {"family": "DejaVu Sans Mono", "fontsize": character / 0.602, "va": "center_baseline"}
+    zone, number = None, -1
     for row, line in enumerate(lines):
-        end, clean = line.start + len(line.text), printable(line.text)
-        if line.gap:
+        before, gap, number = zone, line.number > number + 1, line.number
+        if gap:
             ax.plot([-1.8, COLUMNS], [row, row], color=FAINT, linewidth=0.5, linestyle=":")
         zone = next((z for _, stop, z in panel.post.parts if line.start < stop), before)
         ax.add_patch(Rectangle((-2.1, row), 1.2, 1, color=ZONE_COLORS[zone], linewidth=0))
-        if zone != before or line.gap:
+        if zone != before or gap:
             letter = {"ha": "center", "va": "center_baseline", "fontsize": 5, "color": "white"}
             ax.text(-1.5, row + 0.5, zone[0].upper(), fontweight="bold", **letter)
-        before = zone
-        inside = [
-            (max(start, line.start) - line.start, min(stop, end) - line.start, weight)
-            for start, stop, weight in marks
-            if start < end and stop > line.start
-        ]
+        clean = printable(line.text)
         plain = list(clean)  # without the top words, which are drawn over their boxes
-        for a, b, _ in inside:
+        for start, stop, weight in marks:
+            a, b = max(start - line.start, 0), min(stop - line.start, len(clean))
+            if a >= b:  # in another line
+                continue
             plain[a:b] = " " * (b - a)
-        # Each word is placed at its column, because rounded widths would add up over a line.
-        for piece in re.finditer(r"\S{1,20}", "".join(plain)):
-            ax.text(piece.start(), row + 0.5, piece[0], color="#55555c", **font)
-        for a, b, weight in inside:
             share = abs(weight) / strongest
             ground = np.array(to_rgb(FOR if weight > 0 else AGAINST)) * (0.2 + 0.8 * share)
             box = Rectangle((a - 0.1, row + 0.05), b - a + 0.2, 0.92, linewidth=0)
@@ -188,6 +177,9 @@ def _page(ax, lines: list[Line], panel: Panel) -> None:
             ax.add_patch(box)
             color = "white" if share > 0.6 else INK
             ax.text(a, row + 0.5, clean[a:b], color=color, zorder=3, **font)
+        # Each word is placed at its column, because rounded widths would add up over a line.
+        for piece in re.finditer(r"\S{1,20}", "".join(plain)):
+            ax.text(piece.start(), row + 0.5, piece[0], color="#55555c", **font)
 
 
 def printable(text: str) -> str:
