@@ -40,12 +40,6 @@ def _finer(image: np.ndarray, segments: np.ndarray) -> tuple[np.ndarray, np.ndar
     return image.repeat(n, 0).repeat(n, 1), segments.repeat(n, 0).repeat(n, 1)
 
 
-def outlines(image: np.ndarray, segments: np.ndarray) -> np.ndarray:
-    """The image, see `_finer`, with white borders between segments."""
-    image, segments = _finer(image, segments)
-    return mark_boundaries(image / 255, segments, color=(1, 1, 1), mode="inner")
-
-
 def weight_map(image: np.ndarray, segments: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Colors (H, W, 3): each segment's weight (d,), relative to the largest |weight|."""
     level = weights[segments] / max(np.abs(weights).max(), 1e-300)
@@ -88,8 +82,8 @@ def page(panel: Panel):
     five most probable classes, and how reliable the explanation is."""
     sample, figure = panel.sample, plt.figure(figsize=(WIDTH, 3.5))
     true, predicted, mapped = (sample[key] for key in ("true", "predicted", "mapped_class"))
-    heading = f"{panel.name}{' (' + true + ')' if true else ''}:"
-    heading += f" predicted {predicted}, {sample['probability']:.0%}"
+    heading = f"{panel.name}{f' ({true})' if true else ''}: predicted {predicted}"
+    heading += f", {sample['probability']:.0%}"
     if true and mapped == predicted:  # the model has the dataset's classes
         heading += ", correct" if predicted == true else ", incorrect"
     elif true:
@@ -99,11 +93,13 @@ def page(panel: Panel):
     first, second = (shorten(name, 16) for name in names[:2])
     height, width = panel.original.shape[:2]
     image, segments, weights = panel.image, panel.segments, panel.weights.T
-    top = min(TOP_K, len(panel.weights))
+    finer, parts = _finer(image, segments)
+    borders = mark_boundaries(finer / 255, parts, color=(1, 1, 1), mode="inner")
+    d = sample["n_segments"]
     images = (
         (panel.original, f"image, {width} x {height} pixels"),
-        (outlines(image, segments), f"model input, {len(panel.weights)} segments"),
-        (top_segments_map(image, segments, weights[0]), f"top {top} for {first}"),
+        (borders, f"model input, {d} segments"),
+        (top_segments_map(image, segments, weights[0]), f"top {min(TOP_K, d)} for {first}"),
         (weight_map(image, segments, weights[0]), f"weights for {first}"),
         (weight_map(image, segments, weights[1]), f"weights for {second}"),
     )
@@ -145,8 +141,8 @@ def overview(panels: list[Panel]):
             _show(axes_at(figure, left + step * n, top, side, side), image)
         sample = panel.sample
         true, predicted, mapped = (sample[key] for key in ("true", "predicted", "mapped_class"))
-        mark = "✓" if mapped == true else "✗"
-        heading = f"{mark} {true}: {predicted} {sample['probability']:.0%}"
+        heading = f"{'✓' if mapped == true else '✗'} {true}: {predicted}"
+        heading += f" {sample['probability']:.0%}"
         if mapped not in (None, true, predicted):
             heading += f" (a kind of {mapped})"
         stable = sample["stability"]["similarity"] if sample["stability"] else np.nan
