@@ -30,16 +30,16 @@ from sklearn.svm import LinearSVC
 
 from q2_lime import linear
 
-VARIANTS = ("full", "stripped")
-SETTINGS = ("min_df", "stop_words", "C")
 FOLDS = 3
-GRID = {  # min_df and stop_words are searched with the SVM only
-    "features__min_df": [1, 2],
-    "features__stop_words": [None, "english"],
-    "model__C": {
-        "svm": [0.05, 0.1, 0.2, 0.5, 1.0, 2.0],
-        "logistic_regression": [0.3, 1.0, 3.0, 10.0, 30.0],
+# Setting -> parameter of `pipeline`.
+SETTINGS = {"min_df": "features__min_df", "stop_words": "features__stop_words", "C": "model__C"}
+GRIDS = {  # logistic regression uses the min_df and stop_words chosen for the SVM
+    "svm": {
+        "min_df": [1, 2],
+        "stop_words": [None, "english"],
+        "C": [0.05, 0.1, 0.2, 0.5, 1.0, 2.0],
     },
+    "logistic_regression": {"C": [0.3, 1.0, 3.0, 10.0, 30.0]},
 }
 
 
@@ -56,35 +56,22 @@ def main() -> None:
     default = cli.out_folder(base / "q2_lime/text", args, {"seed": 0})
     out = results.output_folder(args.out or default)
     labels, groups = np.array(posts.y_train), threads(posts.train, len(posts.classes))
-    texts, models, searches, grids = variants(posts.train), {}, {}, dict.fromkeys(VARIANTS, GRID)
-    for kind in linear.KINDS:
-        for variant in VARIANTS:
-            data = texts[variant], labels, groups
-            grid = grids[variant] | {"model__C": GRID["model__C"][kind]}
-            rows = search(pipeline(kind), grid, *data, args.seed)
-            settings = {name: rows[0][name] for name in SETTINGS}
-            best = dict(zip(GRID, settings.values(), strict=True))
-            grids[variant] = {key: [value] for key, value in best.items()}
-            models[kind, variant] = train(
-                pipeline(kind).set_params(**best),
-                *data,
-                kind=kind,
-                classes=tuple(posts.classes),
-                stripped=variant == "stripped",
-                dataset=args.dataset,
-                settings=settings,
-            )
+    about = {"classes": tuple(posts.classes), "dataset": args.dataset}
+    models, searches = {}, {}
+    for variant, texts in variants(posts.train).items():
+        settings = {}
+        for kind in linear.KINDS:
+            grid = {name: [value] for name, value in settings.items()} | GRIDS[kind]
+            rows = search(kind, grid, texts, labels, groups, args.seed)
             searches[f"{kind}_{variant}"] = rows
+            settings = {name: rows[0][name] for name in SETTINGS}
+            about |= {"stripped": variant == "stripped", "settings": settings}
+            models[kind, variant] = train(kind, texts, labels, groups, **about)
             print(f"{kind}, {variant} posts: best of {len(rows)} settings {rows[0]}", flush=True)
 
-    content = {
-        "n_train": len(posts.train),
-        "n_test": len(posts.test),
-        "models": evaluate(models, posts),
-        "search": searches,
-    }
-    content = results.plain(content)
-    # All files are written at the end, so that models, results and figures belong together.
+    content = {"n_train": len(posts.train), "n_test": len(posts.test)}
+    content = results.plain(content | {"models": evaluate(models, posts), "search": searches})
+    # All files are written at the end, so that models and results belong together.
     origins = {"data_sha256": posts.sha256}
     for (kind, variant), model in models.items():
         path = linear.save(out / f"{kind}{'_stripped' if model.stripped else ''}.npz", model)
@@ -99,7 +86,7 @@ def main() -> None:
 
 
 def variants(posts: list[str]) -> dict[str, list[str]]:
-    """Full and stripped posts, keys VARIANTS."""
+    """Full and stripped posts."""
     return {"full": posts, "stripped": [newsgroups.strip(post) for post in posts]}
 
 
@@ -132,29 +119,25 @@ def pipeline(kind: str) -> Pipeline:
 
 
 def search(
-    estimator: Pipeline,
-    grid: dict[str, list],
-    texts: list[str],
-    labels: np.ndarray,
-    groups: np.ndarray,
-    seed: int,
+    kind: str, grid: dict[str, list], texts: list[str], labels: np.ndarray, groups, seed: int
 ) -> list[dict[str, Any]]:
-    """Cross-validated accuracy of all settings in `grid`, best first.
+    """Cross-validated accuracy of all SETTINGS in `grid`, best first.
 
-    `groups` (N,) are the threads. Returns rows with `min_df`, `stop_words`, `C`, `accuracy`, and
-    `accuracy_std` over the folds.
+    `groups` (N,) are the threads. Returns rows with the settings, `accuracy`, and `accuracy_std`
+    over the folds.
     """
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    tried = GridSearchCV(estimator, grid, cv=folds, refit=False, n_jobs=2)
+    parameters = {SETTINGS[name]: values for name, values in grid.items()}
+    tried = GridSearchCV(pipeline(kind), parameters, cv=folds, refit=False, n_jobs=2)
     scores = tried.fit(texts, labels, groups=groups).cv_results_
-    columns = {name: scores[f"param_{key}"] for name, key in zip(SETTINGS, GRID, strict=True)}
+    columns = {name: scores[f"param_{key}"] for name, key in SETTINGS.items()}
     columns |= {"accuracy": scores["mean_test_score"], "accuracy_std": scores["std_test_score"]}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return results.plain(sorted(rows, key=lambda row: -row["accuracy"]))
 
 
 def train(
-    estimator: Pipeline, texts: list[str], labels: np.ndarray, groups: np.ndarray, **about
+    kind: str, texts: list[str], labels: np.ndarray, groups: np.ndarray, settings: dict, **about
 ) -> linear.LinearModel:
     """Fits one classifier to all training posts; `about` are further fields of `LinearModel`.
 
@@ -164,13 +147,16 @@ def train(
     together; only the vectorizer is fitted to all posts. Coefficients are rounded to 16 bits, as in
     the file, so that the evaluated model is the stored one.
     """
-    vectors, model = estimator.named_steps.values()
+    chosen = {SETTINGS[name]: value for name, value in settings.items()}
+    vectors, model = pipeline(kind).set_params(**chosen).named_steps.values()
     x = vectors.fit_transform(texts)
     folds = list(StratifiedGroupKFold(5).split(labels, labels, groups))
     calibration = CalibratedClassifierCV(model, method="temperature", ensemble=False, cv=folds)
     fitted = calibration.fit(x, labels).calibrated_classifiers_[0]
     model, temperature = fitted.estimator, float(1 / fitted.calibrators[0].beta_)
     return linear.LinearModel(
+        kind=kind,
+        settings=settings,
         vocabulary={word: int(k) for word, k in vectors.vocabulary_.items()},
         idf=vectors.idf_.astype(np.float32).astype(float),
         coefficients=np.ascontiguousarray(model.coef_.T).astype(np.float16).astype(float),
@@ -187,20 +173,18 @@ def evaluate(models: dict[tuple[str, str], linear.LinearModel], posts) -> dict[s
     """
     texts, labels, blocks = variants(posts.test), np.array(posts.y_test), {}
     for kind in linear.KINDS:
-        correct = {
-            (trained, tested): models[kind, trained].margins(texts[tested]).argmax(1) == labels
-            for trained in VARIANTS
-            for tested in VARIANTS
-        }
-        full, stripped = (correct[variant, variant] for variant in VARIANTS)
-        blocks[kind] = {
-            "accuracy": full.mean(),
-            "accuracy_interval": statistics.wilson_interval(full.sum(), len(labels)),
-            "accuracy_stripped": stripped.mean(),
-            "accuracy_stripped_interval": statistics.wilson_interval(stripped.sum(), len(labels)),
-            "accuracy_full_on_stripped": correct["full", "stripped"].mean(),
-            "accuracy_stripped_on_full": correct["stripped", "full"].mean(),
-        }
+        blocks[kind] = block = {}
+        for trained, tested, key in (
+            ("full", "full", "accuracy"),
+            ("stripped", "stripped", "accuracy_stripped"),
+            ("full", "stripped", "accuracy_full_on_stripped"),
+            ("stripped", "full", "accuracy_stripped_on_full"),
+        ):
+            correct = models[kind, trained].margins(texts[tested]).argmax(1) == labels
+            block[key] = correct.mean()
+            if trained == tested:
+                interval = statistics.wilson_interval(correct.sum(), len(labels))
+                block[f"{key}_interval"] = interval
     return blocks
 
 

@@ -27,9 +27,8 @@ C = {"min_df": 1, "stop_words": None, "C": 1.0}
 
 
 def trained(texts, labels, classes, kind="svm"):
-    about = {"kind": kind, "classes": classes, "stripped": False, "dataset": "x", "settings": C}
-    estimator = train_text.pipeline(kind).set_params(features__min_df=1, model__C=1.0)
-    return train_text.train(estimator, texts, np.array(labels), ALONE[: len(labels)], **about)
+    about = {"classes": classes, "stripped": False, "dataset": "x", "settings": C}
+    return train_text.train(kind, texts, np.array(labels), ALONE[: len(labels)], **about)
 
 
 @pytest.fixture(scope="module")
