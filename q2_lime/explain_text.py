@@ -75,8 +75,7 @@ def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
             panels[kind].append(explain(args, model, posts.test[index], name, about, index))
             said = summary.one_line(panels[kind][-1].sample)
             print(f"{kind}, {name}, {true}: {said}", flush=True)
-    leaks = results.plain(leak.compare(posts, models | stripped, args.seed))
-    leaks["summary"] = leak.summarize(leaks["models"])
+    leaks = leak.compare(posts, models | stripped, args.seed)
     written = []
     for kind, row in panels.items():
         figure = text_figures.overview(row)

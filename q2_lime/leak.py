@@ -35,16 +35,16 @@ def zone_weight(post: text.Post, weights: np.ndarray) -> np.ndarray:
     return strength @ post.zone_shares()[top] / max(strength.sum(), 1e-300)
 
 
-def measure(model: LinearModel, posts: list[str], indices: list[int], seed: int) -> np.ndarray:
-    """Explains full posts and adds up the weights by zone.
+def measure(model: LinearModel, posts: list[str], chosen: list[int], seed: int) -> np.ndarray:
+    """Explains the N `chosen` posts and adds up the weights by zone.
 
     Returns shares (3, N, 4) of LIME's weight, of the true contributions and, as a baseline, of the
     words known to the model. Rows of posts with fewer than two known words are NaN.
     """
-    shares = np.full((3, len(posts), len(newsgroups.ZONES)), np.nan)
-    for row, (body, index) in enumerate(zip(posts, indices, strict=True)):
+    shares = np.full((3, len(chosen), len(newsgroups.ZONES)), np.nan)
+    for row, index in enumerate(chosen):
         try:
-            post = text.read(body, model.vocabulary)
+            post = text.read(posts[index], model.vocabulary)
         except UserError:
             continue
         d, (_, values, truth) = len(post.words), text.prepare(post, model)
@@ -73,17 +73,17 @@ def interval(shares: np.ndarray, rng: np.random.Generator, repeats: int = 2000) 
 def compare(posts: newsgroups.Posts, models: dict[str, LinearModel], seed: int) -> dict:
     """Compares models trained on full and on stripped posts on the same full test posts.
 
-    `models` has the keys KIND and KIND_stripped. Returns the content of leak.json without summary
-    and provenance.
+    `models` has the keys KIND and KIND_stripped. Returns the content of leak.json without
+    provenance.
     """
     labels, chosen = np.array(posts.y_test), []
     for k, name in enumerate(posts.classes):
         of_class = np.flatnonzero(labels == k)
         rng = np.random.default_rng(seed_for(seed, "leak", name))
         chosen += rng.choice(of_class, min(POSTS_PER_CLASS, len(of_class)), replace=False).tolist()
-    bodies, classes, rows, exact = [posts.test[i] for i in chosen], labels[chosen], {}, {}
+    classes, rows, exact = labels[chosen], {}, {}
     for key, model in models.items():
-        shares, truth, words = measure(model, bodies, chosen, seed)
+        shares, truth, words = measure(model, posts.test, chosen, seed)
         exact[key] = outside_body(truth)
         outside, rng = outside_body(shares), np.random.default_rng(seed_for(seed, "interval", key))
         rows[key] = row = {
@@ -98,8 +98,9 @@ def compare(posts: newsgroups.Posts, models: dict[str, LinearModel], seed: int) 
         print(f"{key}: {weight} of the weight, {share} of the words outside the body", flush=True)
     for kind in linear.KINDS:
         rows[kind]["exact_drop"] = mean_interval(exact[kind] - exact[f"{kind}_stripped"])
+    rows = results.plain(results.without_nan(rows))
     about = {"n_posts": len(chosen), "top_k": TOP_K, "footers": FOOTERS}
-    return results.without_nan(about | {"models": rows})
+    return about | {"models": rows, "summary": summarize(rows)}
 
 
 def _by_zone(shares: np.ndarray) -> dict[str, float]:

@@ -199,9 +199,7 @@ def test_zone_weight_by_hand():
 
 
 def test_the_planted_leak_is_found(posts, model):
-    bodies, indices = posts.test[:12], list(range(12))
-    measured = leak.measure(model, bodies, indices, seed=0)
-    shares, exact, words = (leak.outside_body(x) for x in measured)
+    shares, exact, words = leak.outside_body(leak.measure(model, posts.test, range(12), seed=0))
     assert np.corrcoef(shares, exact)[0, 1] > 0.8
     assert shares.mean() > max(words.mean(), 0.3)
 
