@@ -41,18 +41,6 @@ def model(posts):
     return trained(posts.train, posts.y_train, posts.classes)
 
 
-def by_texts(post, classify, masks):
-    """Outputs of a classifier for the texts that masks stand for."""
-    return classify([text.without(post, mask) for mask in masks])
-
-
-def answers(post, model):
-    """A function from masks to margins of the predicted class, and that class."""
-    margins = text.answer_linear(post, model)
-    label = int(margins(np.ones((1, len(post.words)), bool))[0].argmax())
-    return lambda masks: margins(masks)[:, [label]], label
-
-
 @pytest.mark.parametrize("kind", linear.KINDS)
 def test_tfidf_and_probabilities_match_scikit_learn(posts, kind):
     ours = trained(posts.train, posts.y_train, posts.classes, kind)
@@ -122,7 +110,8 @@ def test_masks_and_texts_give_the_same_margins(posts, model):
         masks = np.random.default_rng(0).random((60, len(post.words))) < 0.6
         masks[0], masks[1] = True, False
         margins = text.answer_linear(post, model)(masks)
-        assert np.allclose(margins, by_texts(post, model.margins, masks), atol=1e-9)
+        texts = [text.without(post, mask) for mask in masks]
+        assert np.allclose(margins, model.margins(texts), atol=1e-9)
         assert np.allclose(margins[0], model.margins([body])[0])
         assert np.allclose(margins[1], model.intercept)
 
@@ -137,10 +126,9 @@ def test_weights_agree_exactly_with_the_lime_package(posts, model, monkeypatch):
 def test_weights_agree_with_the_ground_truth(posts, model):
     for index in range(4):
         post = text.read(posts.test[index], model.vocabulary)
-        values, label = answers(post, model)
+        _, values, truth = text.prepare(post, model)
         explanation = core.explain(values, len(post.words), text.SETTINGS, index)
         weights = explanation.weights[:, 0]
-        truth = model.contributions(post.text, list(post.words))[:, label]
         assert np.corrcoef(weights, truth)[0, 1] > 0.95 and explanation.fidelity[0] > 0.95
         assert core.top_features(weights, 1) == core.top_features(truth, 1)
 
@@ -286,7 +274,7 @@ def test_committed_explanations(newsgroups):
         assert all(newsgroups.classes[newsgroups.y_test[r["index"]]] == r["true"] for r in rows)
         model, stored = linear.load(OUT / f"{kind}.npz"), rows[0]
         post = text.read(newsgroups.test[stored["index"]], model.vocabulary)
-        values, label = answers(post, model)
+        label, values, _ = text.prepare(post, model)
         found = core.explain(values, len(post.words), text.SETTINGS, stored["index"])
         top = core.top_features(found.weights[:, 0], 10)
         assert model.classes[label] == stored["predicted"]
