@@ -161,14 +161,13 @@ def measure_image(
     image = data.fit_image(image, model.side, image_settings.resize)
     _, d, values = images.prepare(model, image, image_settings)
 
-    def evaluated(n: int, *key) -> tuple[np.ndarray, ...]:
+    def run(n: int, *key) -> tuple[np.ndarray, ...]:
         rng = np.random.default_rng(cli.seed_for(settings.seed, "ablation", index, *key))
-        masks, sample_weights = core.draw(settings, n, d, rng)
-        return masks, values(masks), sample_weights
+        return core.draw(values, settings, n, d, rng)
 
-    runs = [evaluated(settings.samples, "masks", k) for k in range(N_SEEDS)]
-    surrogates = [core.fit(*run, settings.alpha) for run in runs]
-    fidelity = core.fidelity(surrogates[0], *evaluated(settings.held_out, "held out"))[0]
+    runs = [run(settings.samples, "masks", k) for k in range(N_SEEDS)]
+    surrogates = [core.fit(*each, settings.alpha) for each in runs]
+    fidelity = core.fidelity(surrogates[0], *run(settings.held_out, "held out"))[0]
     first, second = (surrogate.weights[:, 0] for surrogate in surrogates)
     return {"fidelity": fidelity, "jaccard": stability.jaccard(first, second, settings.top_k)}
 

@@ -23,7 +23,7 @@ from common.cli import UserError, seed_for
 import numpy as np
 from scipy.special import logsumexp, softmax
 
-from q2_lime.samplers import SAMPLERS, Sample
+from q2_lime.samplers import SAMPLERS
 
 ValueFunction = Callable[[np.ndarray], np.ndarray]
 BATCH = 64  # masks per step while more may be needed
@@ -206,9 +206,12 @@ def evaluate(value_function: ValueFunction, masks: np.ndarray) -> np.ndarray:
     return values
 
 
-def draw(settings: Settings, n: int, d: int, rng: np.random.Generator) -> Sample:
-    """`n` masks of the sampler in `settings`, with their weights."""
-    return SAMPLERS[settings.sampler](n, d, settings.kernel_width, rng)
+def draw(
+    value_function: ValueFunction, settings: Settings, n: int, d: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Masks (n, d) of the sampler in `settings`, the model's values (n, K), the weights (n,)."""
+    masks, weights = SAMPLERS[settings.sampler](n, d, settings.kernel_width, rng)
+    return masks, evaluate(value_function, masks), weights
 
 
 def stream(settings: Settings, purpose: str, *item: object) -> np.random.Generator:
@@ -226,21 +229,19 @@ def explain(
     inputs. Raises UserError if the model's output is not finite or no mask hides a feature.
     """
     mask_rng, rng = stream(settings, "masks", *item), stream(settings, "settled", *item)
-    goal, alpha, expected = settings.samples or settings.max_samples, settings.alpha, 0.0
-    masks, weights, values = np.empty((0, d), bool), np.empty(0), None
-    while len(masks) < goal and expected < settings.min_stability:
+    goal, alpha = settings.samples or settings.max_samples, settings.alpha
+    n, batches, expected = 0, [], 0.0
+    while n < goal and expected < settings.min_stability:
         # A fixed number at once; otherwise 64, then a quarter more at a time.
-        step = goal if settings.samples else max(BATCH, len(masks) // 4)
-        new, new_weights = draw(settings, min(step, goal - len(masks)), d, mask_rng)
-        masks, weights = np.concatenate((masks, new)), np.concatenate((weights, new_weights))
-        new_values = evaluate(value_function, new)
-        values = new_values if values is None else np.concatenate((values, new_values))
-        shown = masks.sum(0)
+        step = goal if settings.samples else max(BATCH, n // 4)
+        batches.append(draw(value_function, settings, min(step, goal - n), d, mask_rng))
+        masks, values, weights = map(np.concatenate, zip(*batches, strict=True))
+        n, shown = len(masks), masks.sum(0)
         # A feature that was never hidden has weight zero and would look settled.
-        seen = np.minimum(shown, len(masks) - shown).min() >= MIN_HIDDEN
-        if len(masks) == goal and (masks.all() or not weights.sum() > 0):
+        seen = np.minimum(shown, n - shown).min() >= MIN_HIDDEN
+        if n == goal and (masks.all() or not weights.sum() > 0):
             raise UserError("no mask hides a part: use a larger kernel width or more samples")
-        if (len(masks) > d and seen) or len(masks) == goal:
+        if (n > d and seen) or n == goal:
             surrogate = fit(masks, values, weights, alpha)
             errors = leave_one_out(masks, values, weights, alpha, surrogate)
             first = surrogate.weights[:, 0], errors[:, 0]

@@ -19,7 +19,7 @@ check tries, for example of parts that matter only if several others are hidden 
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from common.cli import seed_for
@@ -56,30 +56,6 @@ REPEATS = 1000  # of the bootstrap
 VERDICTS = ("reliable", "undecided", "not reliable")
 
 
-@dataclass(frozen=True)
-class Check:
-    """A measured value, the range it can have, and whether it is good enough."""
-
-    name: str  # key of THRESHOLDS
-    value: float
-    low: float
-    high: float
-
-    def outcome(self) -> str:
-        """One of VERDICTS: "undecided" if the threshold lies in the range."""
-        ends, threshold = np.array([self.low, self.high]), THRESHOLDS[self.name]
-        failed = ends < threshold if self.name in AT_LEAST else ends > threshold
-        return VERDICTS[failed.sum()]
-
-    def reason(self) -> str:
-        """Why the outcome is not "reliable", in words."""
-        limit = f"{'below' if self.name in AT_LEAST else 'above'} {THRESHOLDS[self.name]:.2f}"
-        text = f"{NAMES[self.name]} {self.value:.2f}"
-        if self.outcome() == "not reliable":
-            return f"{text} is {limit}"
-        return f"{text} ({self.low:.2f} to {self.high:.2f}) may be {limit}"
-
-
 def explain(
     values: core.ValueFunction,
     d: int,
@@ -102,14 +78,14 @@ def explain(
     fidelity = core.r_squared(errors, outputs, sample_weights)[0]
     rng = core.stream(settings, "bootstrap", *item)
     limits = interval(errors[:, 0], outputs[:, 0], sample_weights, rng)
-    checks = [Check("fidelity", fidelity, *limits)]
+    checks = {"fidelity": (fidelity, *limits)}
     agreed = agreement([s.weights[:, 0] for s in surrogates], settings.top_k) if others else None
     if agreed:
-        checks.append(Check("stability", agreed["similarity"], *agreed["similarity_range"]))
+        checks["stability"] = agreed["similarity"], *agreed["similarity_range"]
     spread = float(np.sqrt(np.cov(outputs[:, 0], aweights=sample_weights, ddof=0)))
     leading = core.top_features(first.weights[:, 0], max(1, min(settings.top_k, d // 2)))
     removals, removal_checks = remove(values, first, surrogates, leading, spread)
-    checks += [*removal_checks, Check("unchanged", unchanged, unchanged, unchanged)]
+    checks |= removal_checks | {"unchanged": (unchanged,) * 3}
     verdict, reasons = judge(checks)
     # The baseline: a surrogate of the number of shown parts, scored in the same way.
     fitted_to = first.masks.sum(1)[:, None], first.values, first.sample_weights, 1e-9
@@ -147,18 +123,14 @@ def _other_seeds(
     there are none.
     """
     (n, d), surrogates, pool = first.masks.shape, [first], []
-
-    def evaluated(settings: core.Settings, n: int, purpose: str):
-        masks, weights = core.draw(settings, n, d, core.stream(settings, purpose, *item))
-        pool.append((masks, core.evaluate(values, masks), weights))
-        return pool[-1]
-
     for k in range(n_seeds - 1):
         seeded = replace(settings, seed=seed_for(settings.seed, "again", k))
-        surrogates.append(core.fit(*evaluated(seeded, n, "masks"), settings.alpha))
+        pool.append(core.draw(values, seeded, n, d, core.stream(seeded, "masks", *item)))
+        surrogates.append(core.fit(*pool[-1], settings.alpha))
     missing = settings.held_out - n * len(pool)
     if pool and missing > 0:
-        evaluated(settings, missing, "held out")
+        rng = core.stream(settings, "held out", *item)
+        pool.append(core.draw(values, settings, missing, d, rng))
     return surrogates, [np.concatenate(parts) for parts in zip(*pool, strict=True)]
 
 
@@ -168,21 +140,21 @@ def remove(
     surrogates: list[core.Surrogate],
     leading: np.ndarray,
     spread: float,
-) -> tuple[dict[str, dict], list[Check]]:
+) -> tuple[dict[str, dict], dict[str, tuple]]:
     """Compares model and surrogates without the `leading` parts and without all others.
 
     Returns, for the whole input and both removals, the values of model and shown surrogate and the
-    error relative to the tolerance, see `misses`; and the checks.
+    error relative to the tolerance, see `misses`; and the checks for `judge`.
     """
     is_leading = np.isin(np.arange(len(first.weights)), leading)
     masks = np.stack([np.ones_like(is_leading), ~is_leading, is_leading])
     model = np.append(first.original[:1], core.evaluate(values, masks[1:])[:, 0])
     predicted = np.stack([surrogate(masks)[:, 0] for surrogate in surrogates])
-    rows, checks = {}, []
+    rows, checks = {}, {}
     names = ("whole_input", "leading_removed", "rest_removed")
     for k, (name, miss) in enumerate(zip(names, misses(model, predicted, spread).T, strict=True)):
         rows[name] = {"model": model[k], "surrogate": predicted[0, k], "miss": miss[0]}
-        checks.append(Check(name, miss[0], miss.min(), miss.max()))
+        checks[name] = miss[0], miss.min(), miss.max()
     return rows, checks
 
 
@@ -223,12 +195,28 @@ def misses(model: np.ndarray, predicted: np.ndarray, spread: float) -> np.ndarra
     return np.abs(errors) / np.maximum(tolerance, 1e-300)
 
 
-def judge(checks: list[Check]) -> tuple[str, list[str]]:
-    """The verdict, the worst of all outcomes, and the reasons if it is not "reliable"."""
-    if np.isnan(checks[0].value):
+def judge(checks: dict[str, tuple[float, float, float]]) -> tuple[str, list[str]]:
+    """The verdict, the worst of all outcomes, and the reasons if it is not "reliable".
+
+    A check is a value and the lowest and highest it can be; it is undecided if the threshold lies
+    between them.
+    """
+    if np.isnan(checks["fidelity"][0]):
         return "not reliable", ["the model's output is the same for all masks"]
-    verdict = max((check.outcome() for check in checks), key=VERDICTS.index)
-    return verdict, [check.reason() for check in checks if check.outcome() != "reliable"]
+    worst, reasons = 0, []
+    for name, (value, low, high) in checks.items():
+        threshold, least = THRESHOLDS[name], name in AT_LEAST
+        failed = [end < threshold if least else end > threshold for end in (low, high)]
+        worst = max(worst, sum(failed))
+        text, limit = (
+            f"{NAMES[name]} {value:.2f}",
+            f"{'below' if least else 'above'} {threshold:.2f}",
+        )
+        if all(failed):
+            reasons.append(f"{text} is {limit}")
+        elif any(failed):
+            reasons.append(f"{text} ({low:.2f} to {high:.2f}) may be {limit}")
+    return VERDICTS[worst], reasons
 
 
 def jaccard(a: np.ndarray, b: np.ndarray, top_k: int) -> float:

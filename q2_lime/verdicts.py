@@ -99,10 +99,10 @@ def repeat(case: Case, repeats: int, seed: int) -> dict:
     for k in range(repeats):
         settings = replace(case.settings, seed=cli.seed_for(seed, "verdict", case.name, k))
         found, row = stability.explain(case.values, case.d, settings, unchanged=case.unchanged)
-        masks, weights = core.draw(settings, FRESH, case.d, core.stream(settings, "fresh"))
-        fresh = core.fidelity(found, masks, core.evaluate(case.values, masks), weights)[0]
+        rng = core.stream(settings, "fresh")
+        run = core.draw(case.values, settings, FRESH, case.d, rng)
         low, high = row["fidelity_interval"]
-        covered.append(bool(low <= fresh <= high))
+        covered.append(low <= core.fidelity(found, *run)[0] <= high)
         rows.append(row)
     verdicts = [row["verdict"] for row in rows]
     pairs = list(zip(verdicts, verdicts[1:], strict=False))

@@ -200,10 +200,11 @@ def test_undecided_means_that_the_threshold_lies_in_the_range():
         ("fidelity", (0.71, 0.9), (0.69, 0.9), (0.5, 0.69)),
         ("whole_input", (0.4, 0.9), (0.4, 1.1), (1.2, 1.6)),
     ):
-        outcomes = [stability.Check(name, np.mean(r), *r).outcome() for r in ranges]
-        assert outcomes == [*stability.VERDICTS]
-    verdict, reasons = stability.judge([stability.Check("fidelity", 0.6, 0.5, 0.69)])
-    assert (verdict, reasons) == ("not reliable", ["fidelity 0.60 is below 0.70"])
+        found = [stability.judge({"fidelity": (1, 1, 1), name: (0.8, *r)}) for r in ranges]
+        assert [verdict for verdict, _ in found] == [*stability.VERDICTS]
+        assert [len(reasons) for _, reasons in found] == [0, 1, 1]
+    found = stability.judge({"fidelity": (0.6, 0.5, 0.69)})
+    assert found == ("not reliable", ["fidelity 0.60 is below 0.70"])
 
 
 @pytest.mark.parametrize(
