@@ -72,8 +72,18 @@ def explain(
     """
     started = time.perf_counter()
     first = core.explain(values, d, settings, *item)
-    surrogates, others = _other_seeds(values, first, settings, n_seeds, item)
-    masks, outputs, sample_weights = others or (first.masks, first.values, first.sample_weights)
+    # Masks of other seeds, each with a surrogate; further masks if they are too few for a test.
+    n, surrogates, others = len(first.masks), [first], []
+    for k in range(n_seeds - 1):
+        seeded = replace(settings, seed=seed_for(settings.seed, "again", k))
+        others.append(core.draw(values, seeded, n, d, core.stream(seeded, "masks", *item)))
+        surrogates.append(core.fit(*others[-1], settings.alpha))
+    missing = settings.held_out - n * len(others)
+    if others and missing > 0:
+        rng = core.stream(settings, "held out", *item)
+        others.append(core.draw(values, settings, missing, d, rng))
+    tested_on = others or [(first.masks, first.values, first.sample_weights)]
+    masks, outputs, sample_weights = map(np.concatenate, zip(*tested_on, strict=True))
     errors = outputs - first(masks) if others else first.errors
     fidelity = core.r_squared(errors, outputs, sample_weights)[0]
     rng = core.stream(settings, "bootstrap", *item)
@@ -90,8 +100,8 @@ def explain(
     # The baseline: a surrogate of the number of shown parts, scored in the same way.
     fitted_to = first.masks.sum(1)[:, None], first.values, first.sample_weights, 1e-9
     count = core.fit(*fitted_to)
-    counted = outputs - count(masks.sum(1)[:, None])
-    misfit = counted if others else core.leave_one_out(*fitted_to, count)
+    shown = masks.sum(1)[:, None]
+    misfit = outputs - count(shown) if others else core.leave_one_out(*fitted_to, count)
     baseline = core.r_squared(misfit, outputs, sample_weights)[0]
     return first, {
         "fidelity": fidelity,
@@ -109,29 +119,6 @@ def explain(
         "reasons": reasons,
         "seconds_total": time.perf_counter() - started,
     }
-
-
-def _other_seeds(
-    values: core.ValueFunction,
-    first: core.Explanation,
-    settings: core.Settings,
-    n_seeds: int,
-    item: tuple,
-) -> tuple[list[core.Surrogate], list[np.ndarray]]:
-    """The surrogates of all seeds, the shown one first, and the masks, values and sample weights of
-    the other seeds; more are added if they are fewer than `settings.held_out`. Without other seeds
-    there are none.
-    """
-    (n, d), surrogates, pool = first.masks.shape, [first], []
-    for k in range(n_seeds - 1):
-        seeded = replace(settings, seed=seed_for(settings.seed, "again", k))
-        pool.append(core.draw(values, seeded, n, d, core.stream(seeded, "masks", *item)))
-        surrogates.append(core.fit(*pool[-1], settings.alpha))
-    missing = settings.held_out - n * len(pool)
-    if pool and missing > 0:
-        rng = core.stream(settings, "held out", *item)
-        pool.append(core.draw(values, settings, missing, d, rng))
-    return surrogates, [np.concatenate(parts) for parts in zip(*pool, strict=True)]
 
 
 def remove(
@@ -208,10 +195,8 @@ def judge(checks: dict[str, tuple[float, float, float]]) -> tuple[str, list[str]
         threshold, least = THRESHOLDS[name], name in AT_LEAST
         failed = [end < threshold if least else end > threshold for end in (low, high)]
         worst = max(worst, sum(failed))
-        text, limit = (
-            f"{NAMES[name]} {value:.2f}",
-            f"{'below' if least else 'above'} {threshold:.2f}",
-        )
+        text = f"{NAMES[name]} {value:.2f}"
+        limit = f"{'below' if least else 'above'} {threshold:.2f}"
         if all(failed):
             reasons.append(f"{text} is {limit}")
         elif any(failed):
