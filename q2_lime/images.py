@@ -28,25 +28,20 @@ BATCH = 64  # images of 224 x 224; of larger ones fewer, so that they need no mo
 class ImageSettings:
     """How an image is divided into segments, how they are hidden, and which value is explained."""
 
-    # One of RESAMPLING. With bicubic, the model recognizes 31% of the images; with nearest, 4%.
-    resize: str = "bicubic"
-    # One of SEGMENTATIONS. SLIC follows objects; quickshift was less faithful, and a 4 x 4 grid as
-    # faithful, but arbitrary.
+    resize: str = "bicubic"  # one of RESAMPLING; with it the model recognizes most images
+    # One of SEGMENTATIONS. SLIC follows objects; quickshift was less faithful.
     segmentation: str = "slic"
-    # Approximate; for a grid the cells per side; ignored by quickshift. 20 gives about 14 segments.
-    # 40 and 80 lowered fidelity; 10 gives 7, too few for a top five.
+    # Approximate (20 gives about 14); for a grid the cells per side; ignored by quickshift. More
+    # lowered fidelity; 10 gives 7, too few for a top five.
     n_segments: int = 20
-    # The "mean" color of a segment, "gray", "black", or the image with a "blur". Gray and black
-    # were less faithful, blur about as faithful.
+    # The "mean" color of a segment, "gray" or "black" (less faithful), or the image with a "blur".
     fill: str = "mean"
     explained_value: str = "log_odds"  # "probability" was far less faithful
 
 
 IMAGE_SETTINGS = ImageSettings()
 # kernel_width 0.54 shows 85% of the segments: 70% was less faithful; 95%, which is more local, was
-# more faithful but not more stable. LIME's and stratified masks were far less faithful.
-# max_samples: the overlap between seeds still rose from 256 to 384 masks.
-# alpha: a ridge penalty of 10 shrinks the weights too much.
+# more faithful but not more stable. max_samples: stability still rose from 256 to 384 masks.
 SETTINGS = core.Settings(sampler="glime", kernel_width=0.54, alpha=1.0, max_samples=384)
 
 # For networks with 32 x 32 input: squares of 4 x 4 pixels, blurred, because the mean color of a
@@ -65,8 +60,7 @@ def segment(image: np.ndarray, settings: ImageSettings, name: str = "the image")
     """
     from skimage.segmentation import quickshift, slic  # slow to import and only needed here
 
-    height, width = image.shape[:2]
-    n = settings.n_segments
+    (height, width), n = image.shape[:2], settings.n_segments
     if settings.segmentation == "slic":
         segments = slic(image, n_segments=n, compactness=10, sigma=1, start_label=0)
     elif settings.segmentation == "quickshift":
@@ -121,8 +115,7 @@ def predict(model: ImageModel, images: np.ndarray) -> np.ndarray:
     """Logits (n, K) of images (n, side, side, 3), uint8 or float in 0 to 255."""
     step = batch_size(images.shape[1:3])
     batches = (to_input(model, images[i : i + step]) for i in range(0, len(images), step))
-    outputs = [model.network(batch) for batch in batches]
-    return torch.cat(outputs).cpu().double().numpy()
+    return torch.cat([model.network(batch) for batch in batches]).cpu().double().numpy()
 
 
 def masked_logits(
