@@ -96,7 +96,6 @@ def read_user_text(file: str) -> tuple[str, str]:
 
 def is_news_post(text: str) -> bool:
     """Whether a text starts with the header of a news post (lines `Name: value`, a blank line)."""
-    text = clean(text)
     message = email.message_from_string(text)
     return "\n\n" in text and any(field in message for field in FIELDS)
 
