@@ -89,8 +89,7 @@ def main() -> None:
 def measure_all(factors: Factors, measure: Callable[..., list[dict]]) -> list[dict]:
     """The rows of the results file, one for each value of each factor: medians over the inputs.
 
-    `measure(**change)` returns the scores of each input. A fidelity is NaN, and left out, if the
-    output is constant.
+    `measure(**change)` returns the scores of each input. NaN (of a constant output) is left out.
     """
     rows, default = [], measure()
     for factor, values in factors.items():
@@ -134,10 +133,9 @@ def ablate_images(args, device: torch.device) -> None:
         return [measure_image(model, dataset.x_train[k], k, *task) for k in indices]
 
     rows = measure_all(IMAGE_FACTORS, measure)
-    recognized = {how: accuracy(model, dataset, how, args.seed) for how in images.RESAMPLING}
     shares = {str(w): effective_share(KERNEL_SEGMENTS, w) for w in KERNEL_WIDTHS}
     content = {
-        "recognized": recognized,
+        "recognized": {how: accuracy(model, dataset, how, args.seed) for how in images.RESAMPLING},
         "n_recognized_of": RECOGNIZED_OF,
         "indices": indices,
         "kernel": {"n_segments": KERNEL_SEGMENTS, "effective_share": shares},
@@ -162,8 +160,7 @@ def measure_image(
     _, d, values = images.prepare(model, image, image_settings)
 
     def run(n: int, *key) -> tuple[np.ndarray, ...]:
-        rng = np.random.default_rng(cli.seed_for(settings.seed, "ablation", index, *key))
-        return core.draw(values, settings, n, d, rng)
+        return core.draw(values, settings, n, d, core.stream(settings, "ablation", index, *key))
 
     runs = [run(settings.samples, "masks", k) for k in range(N_SEEDS)]
     surrogates = [core.fit(*each, settings.alpha) for each in runs]
@@ -178,8 +175,7 @@ def accuracy(model: imagenet.ImageModel, dataset: data.Dataset, how: str, seed: 
     chosen = rng.choice(len(dataset.x_train), RECOGNIZED_OF, replace=False)
     inputs = np.stack([data.fit_image(dataset.x_train[k], model.side, how) for k in chosen])
     mapped = [imagenet.cifar_class(int(k)) for k in images.predict(model, inputs).argmax(1)]
-    true = [dataset.classes[k] for k in dataset.y_train[chosen]]
-    return float(np.mean([m == t for m, t in zip(mapped, true, strict=True)]))
+    return float(np.mean(np.array(dataset.classes)[dataset.y_train[chosen]] == mapped))
 
 
 def effective_share(d: int, width: float) -> float:
