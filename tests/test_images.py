@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT, call, small_model
+from conftest import ROOT, call
 from lime import lime_image
 from PIL import Image
 from scipy.special import softmax
@@ -163,14 +163,6 @@ def test_a_user_image(tmp_path, shapes_model, image):
     expected = torch.softmax(logits, 1).max().item()
     assert content["probability"] == pytest.approx(expected, abs=1e-4)
     assert file.read_bytes() == before
-
-
-def test_a_model_with_two_classes(tmp_path, image):
-    models.save(tmp_path / "m.pt", small_model("ab"))
-    Image.fromarray(image).save(tmp_path / "x.png")
-    files = ("--checkpoint", tmp_path / "m.pt", "--image", tmp_path / "x.png", "--out", tmp_path)
-    done = call(explain, *files, "--fast", "--samples", 80)
-    assert done.returncode == 0 and (tmp_path / "user/x.png").is_file(), done.stderr
 
 
 def test_blue_is_for_and_orange_is_against(image):
