@@ -99,28 +99,25 @@ def compare(posts: newsgroups.Posts, models: dict[str, LinearModel], seed: int) 
     for kind in linear.KINDS:
         rows[kind]["exact_drop"] = mean_interval(exact[kind] - exact[f"{kind}_stripped"])
     rows = results.plain(results.without_nan(rows))
+    summary = {kind: drop(rows[kind], rows[f"{kind}_stripped"]) for kind in linear.KINDS}
     about = {"n_posts": len(chosen), "top_k": TOP_K, "footers": FOOTERS}
-    return about | {"models": rows, "summary": summarize(rows)}
+    return about | {"models": rows, "summary": summary}
 
 
 def _by_zone(shares: np.ndarray) -> dict[str, float]:
     return dict(zip(newsgroups.ZONES, np.nanmean(shares, axis=0), strict=True))
 
 
-def summarize(models: dict[str, dict]) -> dict:
-    """For each kind, the model trained on full posts against that on stripped posts, by class.
+def drop(full: dict, stripped: dict) -> dict:
+    """How much less weight outside the body training on stripped posts gives, also by class.
 
-    Takes the `models` of leak.json. `p_value` is of a sign test over the classes.
+    Takes two entries of `models` in leak.json. `p_value` is of a sign test over the classes.
     """
-    summary = {}
-    for kind in (key for key in models if f"{key}_stripped" in models):
-        full, stripped = models[kind], models[f"{kind}_stripped"]
-        rows = full["per_class"]
-        less = sum(rows[c]["body"] < stripped["per_class"][c]["body"] for c in rows)
-        summary[kind] = {
-            "outside_body_drop": full["outside_body"] - stripped["outside_body"],
-            "n_classes": len(rows),
-            "n_classes_with_less": less,
-            "p_value": binomtest(less, len(rows)).pvalue,
-        }
-    return summary
+    rows = full["per_class"]
+    less = sum(rows[c]["body"] < stripped["per_class"][c]["body"] for c in rows)
+    return {
+        "outside_body_drop": full["outside_body"] - stripped["outside_body"],
+        "n_classes": len(rows),
+        "n_classes_with_less": less,
+        "p_value": binomtest(less, len(rows)).pvalue,
+    }

@@ -30,6 +30,7 @@ from sklearn.svm import LinearSVC
 
 from q2_lime import linear
 
+SUBJECT = re.compile(r"(?m)^Subject: *(?:(?i:re|fwd?)\s*:[ \t]*)*(.*)$")  # without "Re:"
 FOLDS = 3
 # Setting -> parameter of `pipeline`.
 SETTINGS = {"min_df": "features__min_df", "stop_words": "features__stop_words", "C": "model__C"}
@@ -95,11 +96,8 @@ def threads(posts: list[str], n_classes: int) -> np.ndarray:
 
     If there are too few subjects, as in the built-in posts, every post is a separate thread.
     """
-    subjects = []
-    for post in posts:
-        match = re.search(r"^Subject: *(.*)$", post, re.MULTILINE)
-        subject = match.group(1).lower() if match else post
-        subjects.append(re.sub(r"^((re|fwd?)\s*:\s*)+", "", subject).strip())
+    found = [SUBJECT.search(post) for post in posts]
+    subjects = [m[1].lower().strip() if m else post for m, post in zip(found, posts, strict=True)]
     numbers = np.unique(subjects, return_inverse=True)[1]
     enough = len(np.unique(numbers)) >= FOLDS * n_classes
     return numbers if enough else np.arange(len(posts))

@@ -192,13 +192,10 @@ def test_the_planted_leak_is_found(posts, model):
 
 
 def test_summary_of_the_leak_by_hand():
-    full = {name: {"body": share} for name, share in (("a", 0.4), ("b", 0.9), ("c", 0.8))}
-    stripped = dict.fromkeys(full, {"body": 1.0})
-    models = {
-        "svm": {"outside_body": 0.3, "per_class": full},
-        "svm_stripped": {"outside_body": 0.1, "per_class": stripped},
-    }
-    summary = leak.summarize(models)["svm"]
+    bodies = {"a": {"body": 0.4}, "b": {"body": 0.9}, "c": {"body": 0.8}}
+    full = {"outside_body": 0.3, "per_class": bodies}
+    stripped = {"outside_body": 0.1, "per_class": dict.fromkeys("abc", {"body": 1.0})}
+    summary = leak.drop(full, stripped)
     assert summary["p_value"] == pytest.approx(2 / 2**3)  # three of three, two-sided
     assert summary["outside_body_drop"] == pytest.approx(0.2)
 
