@@ -176,10 +176,10 @@ def _page(ax, lines: list[Line], panel: Panel) -> None:
             box.set(color=ground + 0.8 * (1 - share), zorder=2.5)
             ax.add_patch(box)
             color = "white" if share > 0.6 else INK
-            ax.text(a, row + 0.5, clean[a:b], color=color, zorder=3, **font)
+            ax.text(a, row + 0.5, clean[a:b], color=color, **font)
         # Each word is placed at its column, because rounded widths would add up over a line.
         for piece in re.finditer(r"\S{1,20}", "".join(plain)):
-            ax.text(piece.start(), row + 0.5, piece[0], color="#55555c", **font)
+            ax.text(piece.start(), row + 0.5, piece[0], color="#55555c", zorder=2.9, **font)
 
 
 def printable(text: str) -> str:
