@@ -138,7 +138,7 @@ def explain(
         **row,
     }
     # Rounded here, so that a summary agrees with the numbers in the file.
-    return text_figures.Panel(name, post, results.plain(results.without_nan(sample)))
+    return text_figures.Panel(Path(name).name, post, results.plain(results.without_nan(sample)))
 
 
 def summarize(samples: list[dict]) -> dict:
@@ -173,12 +173,11 @@ def explain_user_text(args, models: dict[str, linear.LinearModel]) -> None:
         request = {"text_sha256": digest, "model_sha256": provenance[f"{kind}_sha256"]}
         request |= {"settings": vars(args.settings), "n_seeds": args.n_seeds}
         content = sample | {"request": request, "provenance": provenance}
-        figure = text_figures.post(replace(panel, name=Path(name).name))
         words = ", ".join(f"{w['word']} {w['weight']:+.2f}" for w in sample["words"][:5])
         said = f"{sample['predicted']} {sample['probability']:.0%}; {words}"
-        rows, ending = [(kind, said), ("LIME", summary.one_line(sample))], f"_{kind}"
-        named = args.out / "user", path, [path]
-        user_files.save(*named, figure, content, rows, ending=ending, photographs=False)
+        rows = [(kind, said), ("LIME", summary.one_line(sample))]
+        named = args.out / "user", path, [path], text_figures.post(panel)
+        user_files.save(*named, content, rows, ending=f"_{kind}", photographs=False)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ OUT/KIND_stripped.npz (plain arrays) and OUT/evaluation.json. OUT is outputs/q2_
 OUT/other/OPTIONS if options differ from their defaults.
 
 Posts of one thread (same subject apart from "Re:") stay in one fold. Otherwise a classifier is
-validated on replies to posts it was trained on, which share names and quotations with them, and its
-accuracy on later posts, such as those of the test set, is overestimated by several points.
+validated on replies to posts it was trained on, which share names and quotations with them, and the
+accuracy on later posts, such as the test posts, is overestimated by several points.
 """
 
 import re
