@@ -107,7 +107,7 @@ def main() -> None:
 
 def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset, device) -> None:
     """Explains random test images of each class."""
-    out, panels, arrays, scores, written = args.out, [], {}, [], []
+    out, panels, arrays, scores = args.out, [], {}, []
     chosen = data.draw(dataset.y_test, dataset.classes, args.per_class, args.seed, "picture")
     print(f"{len(chosen)} images, at most {args.max_calls:,} model calls for each", flush=True)
     for index in chosen:
@@ -116,7 +116,6 @@ def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset,
         about = {"index": index, "true": true, "figure": figure}
         panel = explain_image(args, model, image, f"test image {index}", about, "test", index)
         panels.append(panel)
-        written.append(figures.save(image_figures.page(panel), out / figure, photographs=True))
         arrays[f"segments_{index}"] = panel.segments.astype(np.uint16)
         arrays[f"weights_{index}"] = panel.weights
         if dataset.ground_truth_test is not None:
@@ -125,8 +124,10 @@ def explain_test_images(args, model: imagenet.ImageModel, dataset: data.Dataset,
         said = f"predicted {panel.sample['predicted']}; {summary.one_line(panel.sample)}"
         print(f"{true} {index}: {said}", flush=True)
 
-    sheet = image_figures.overview(panels)
-    written.append(figures.save(sheet, out / "figures/overview.png", photographs=True))
+    # Figures are written at the end, so that they belong to the results.
+    written = [figures.save(image_figures.overview(panels), out / "figures/overview.png", True)]
+    for panel in panels:
+        written.append(figures.save(image_figures.page(panel), out / panel.sample["figure"], True))
     results.write_npz(out / "explanations.npz", **arrays)
     samples = [panel.sample for panel in panels]
     counts = {

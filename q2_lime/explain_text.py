@@ -66,23 +66,26 @@ def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
     calls = stability.max_calls(args.settings, args.n_seeds)
     print(f"{len(models)} models, one post of each class, at most {calls:,} model calls for each")
     leaks = leak.compare(posts, models | stripped, args.seed)
-    chosen, samples, written = draw(posts, first, args.seed), [], []
+    panels: dict[str, list[text_figures.Panel]] = {kind: [] for kind in models}
+    chosen = draw(posts, first, args.seed)
     for kind, model in models.items():
-        panels = []
         for index in chosen:
             true, name = posts.classes[posts.y_test[index]], f"post {index}"
             figure = f"figures/{kind}_{cli.file_name(true)}.png"
             about = {"index": index, "model": kind, "true": true, "figure": figure}
             panel = explain(args, model, posts.test[index], name, about, index)
             print(f"{kind}, {name}, {true}: {summary.one_line(panel.sample)}", flush=True)
-            panels.append(panel)
-            samples.append(panel.sample)
-            written.append(save_figure(text_figures.post(panel), out / figure))
-        sheet = text_figures.overview(panels)
+            panels[kind].append(panel)
+    written = []  # at the end, so that the figures belong to the results
+    for kind, row in panels.items():
+        sheet = text_figures.overview(row)
         written.append(save_figure(sheet, out / f"figures/overview_{kind}.png"))
+        for panel in row:
+            written.append(save_figure(text_figures.post(panel), out / panel.sample["figure"]))
     provenance = origin(args, *models, data_sha256=posts.sha256)
     results.write_json(out / "leak.json", leaks | {"provenance": provenance})
     remove_stale(out, written)
+    samples = [panel.sample for row in panels.values() for panel in row]
     content = {"n_seeds": args.n_seeds, "summary": summarize(samples), "provenance": provenance}
     results.write_json(out / "explanations.json", content | {"samples": samples})
     for kind in models:

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
+from email.errors import MissingHeaderBodySeparatorDefect
 from pathlib import Path
 
 from common import newsgroups
@@ -97,7 +98,8 @@ def read_user_text(file: str) -> tuple[str, str]:
 def is_news_post(text: str) -> bool:
     """Whether a text starts with the header of a news post (lines `Name: value`, a blank line)."""
     message = email.message_from_string(text)
-    return "\n\n" in text and any(field in message for field in FIELDS)
+    broken = (d for d in message.defects if isinstance(d, MissingHeaderBodySeparatorDefect))
+    return "\n\n" in text and not any(broken) and any(field in message for field in FIELDS)
 
 
 def without(post: Post, mask: np.ndarray) -> str:

@@ -174,7 +174,10 @@ def test_zones_do_not_depend_on_byte_order_mark_and_line_ends(tmp_path, before, 
     assert zones == ["header"] * 5 + ["quote"] * 3 + ["body"]  # ties: the first zone
 
 
-@pytest.mark.parametrize("body", ["Dear x,\n\ny", "Note: so.\n\nx", "http://x\n\nx", "From: moon"])
+@pytest.mark.parametrize(
+    "body",
+    ["Dear x,\n\ny", "Note: so.\n\nx", "http://x\n\nx", "From: moon", "Date: 1 May\nDear x,\n\ny"],
+)
 def test_other_texts_are_no_news_posts(body):
     assert not text.is_news_post(body)
 
