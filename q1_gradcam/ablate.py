@@ -61,12 +61,7 @@ class Setup:
     dataset: data.Dataset
     kept: np.ndarray  # indices of the images to train on
     held_out: np.ndarray  # indices of the images to evaluate on
-
-    @property
-    def plan(self) -> dict[str, Any]:
-        """Must be the same when a run is resumed."""
-        content = {"dataset": "cifar10", "data_sha256": self.dataset.sha256}
-        return content | {"train_size": len(self.kept), "held_out": len(self.held_out)}
+    plan: dict[str, Any]  # must be the same when a run is resumed
 
     def train(self, chosen: dict, seed: int) -> tuple[dict[str, Any], np.ndarray]:
         """Trains with the recipe `chosen`. Returns its accuracy and cost, and `train.correct` of
@@ -75,9 +70,10 @@ class Setup:
         model, run = train.train_one(self.dataset, self.kept, held_out, plan, seed, self.device)
         images, labels = self.dataset.x_train[held_out], self.dataset.y_train[held_out]
         hits = train.correct(model.network, images, labels)
-        row = dict(zip(("accuracy", "accuracy_mirror"), hits.mean(1), strict=True))
-        row |= {"temperature": model.temperature, "parameters": run["parameters"]}
-        return row | {"train_flops": run["train_flops"], "seconds": run["row"]["seconds"]}, hits
+        accuracy, mirror = hits.mean(1)
+        row = {"accuracy": accuracy, "accuracy_mirror": mirror, "temperature": model.temperature}
+        row |= {"parameters": run["parameters"], "train_flops": run["train_flops"]}
+        return row | {"seconds": run["row"]["seconds"]}, hits
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         origin = {"data_source": self.dataset.source, "data_sha256": self.dataset.sha256}
@@ -110,7 +106,10 @@ def start(parser: cli.Parser) -> Setup:
     device = cli.pick_device(args.device)
     results.output_folder(args.out)
     dataset = data.load("cifar10", args.data)
-    return Setup(args, device, dataset, *data.held_out_split(dataset.y_train, HELD_OUT))
+    kept, held_out = data.held_out_split(dataset.y_train, HELD_OUT)
+    plan = {"dataset": "cifar10", "data_sha256": dataset.sha256}
+    plan |= {"train_size": len(kept), "held_out": len(held_out)}
+    return Setup(args, device, dataset, kept, held_out, plan)
 
 
 def main() -> None:
@@ -135,16 +134,10 @@ def main() -> None:
         rows.append(row)
         correct.append(hits)
         print(f"{choice}: {value}, seed {seed}: held out {row['accuracy']:.2%}", flush=True)
-        write(setup, plan, rows, np.stack(correct))
-    write(setup, plan, rows, np.stack(correct))
-    print(f"wrote {results.shown(setup.args.out / 'ablation.json')}")
-
-
-def write(setup: Setup, plan: dict, rows: list[dict], correct: np.ndarray) -> None:
-    """Writes the trainings so far and their comparison with the baseline."""
-    alternatives = compare(rows, correct)
-    results.write_npz(setup.args.out / "ablation.npz", right=correct)
-    setup.write("ablation.json", plan | {"trainings": rows, "alternatives": alternatives})
+        alternatives = compare(rows, np.stack(correct))
+        results.write_npz(setup.args.out / "ablation.npz", right=np.stack(correct))
+        setup.write("ablation.json", plan | {"trainings": rows, "alternatives": alternatives})
+    print(f"the results are in {results.shown(setup.args.out / 'ablation.json')}")
 
 
 def compare(rows: list[dict[str, Any]], correct: np.ndarray) -> list[dict[str, Any]]:

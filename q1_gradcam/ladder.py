@@ -17,7 +17,7 @@ from common.figures import save
 import numpy as np
 
 from q1_gradcam import figures
-from q1_gradcam.ablate import Setup, start
+from q1_gradcam.ablate import start
 from q1_gradcam.recipes import recipe
 
 LADDER: dict[str, dict[str, Any]] = {  # name -> changes to the recipe of the row before
@@ -61,16 +61,10 @@ def main() -> None:
             print(f"{name}, seed {seed}", flush=True)
             row, _ = setup.train(chosen, seed)
             trainings.append({"recipe": chosen, "seed": seed} | row)
-            write(setup, trainings)
-    write(setup, trainings)
-    print(f"wrote {results.shown(setup.args.out / 'ladder.json')}")
-
-
-def write(setup: Setup, trainings: list[dict[str, Any]]) -> None:
-    """Writes the trainings so far, a row for each recipe, and the figure."""
-    rows = summary(trainings)
-    setup.write("ladder.json", setup.plan | {"rows": rows, "trainings": trainings})
-    save(figures.ladder(rows), setup.args.out / "ladder.svg")
+            rows = summary(trainings)
+            setup.write("ladder.json", setup.plan | {"rows": rows, "trainings": trainings})
+            save(figures.ladder(rows), setup.args.out / "ladder.svg")
+    print(f"the results are in {results.shown(setup.args.out / 'ladder.json')}")
 
 
 def summary(trainings: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -142,10 +142,10 @@ def pointing(e: ExplainedSamples, ground_truth: np.ndarray) -> dict[str, float]:
     This is the share of maps whose peak lies on the ground truth, dilated by one cell or, in
     `_strict`, by a quarter of a cell. `_baseline` uses the ground truth of the next image.
     """
-    truth, scores = ground_truth[e.index[e.correct]], {}
-    for suffix, cells in (("", 1.0), ("_strict", 0.25)):
-        for end, masks in (("", truth), ("_baseline", np.roll(truth, -1, axis=0))):
-            pairs = zip(e.raw[e.correct], masks, strict=True)
-            hits = [pointing_game(raw, mask, cells) for raw, mask in pairs]
-            scores[f"pointing_game{suffix}{end}"] = np.mean(hits)
-    return scores
+    maps, truth = e.raw[e.correct], ground_truth[e.index[e.correct]]
+
+    def share(masks: np.ndarray, cells: float) -> float:
+        return np.mean([pointing_game(*pair, cells) for pair in zip(maps, masks, strict=True)])
+
+    scores = {"pointing_game": share(truth, 1.0), "pointing_game_strict": share(truth, 0.25)}
+    return scores | {"pointing_game_baseline": share(np.roll(truth, -1, axis=0), 1.0)}

@@ -175,12 +175,10 @@ def train_one(
         row |= {"flops": seen * cost.count_flops(network, side)[1]}
         history.append(row)
         seconds, started = seconds + time.perf_counter() - started, time.perf_counter()
-        # Batches depend on (seed, epoch) and learning rates on the epoch, so this is complete.
-        state = {"seed": seed, "history": history, "seconds": seconds}
-        state["network"] = network.state_dict()
-        state["optimizers"] = [step.state_dict() for step in steps]
-        if save_state:
-            save_state(state)
+        if save_state:  # batches depend on (seed, epoch), rates on the epoch: this is complete
+            state = {"seed": seed, "history": history, "seconds": seconds}
+            state |= {"network": network.state_dict()}
+            save_state(state | {"optimizers": [step.state_dict() for step in steps]})
         left = sum(later**2 for later in chosen["sides"][epoch + 1 :]) / side**2 * epoch_seconds
         print(
             f"epoch {epoch + 1:2d}/{chosen['epochs']}  {side} px  loss {loss:.3f}  "
@@ -260,7 +258,7 @@ def uses_bfloat16(device: torch.device, chosen: dict[str, Any]) -> bool:
     for recipes that ask for it. Weights, their updates and the loss stay in float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    features = getattr(torch.cpu, "get_capabilities", dict)()  # not in every version of torch
+    features = torch.cpu.get_capabilities()
     native = features.get("avx512_bf16") or features.get("amx_bf16")
     return device.type == "cpu" and bool(native) and chosen.get("bfloat16_on_cpu", False)
 
