@@ -123,8 +123,13 @@ def blend(lightness: np.ndarray, level: np.ndarray) -> np.ndarray:
 
 def overlay(image: np.ndarray, raw: np.ndarray) -> np.ndarray:
     """An image (H, W, 3) uint8 with the positive part of a signed map (h, w) over it, uint8."""
-    level = np.maximum(raw, 0) / max(raw.max(), 1e-30)
-    return (255 * blend(to_gray(image), enlarge(level, image.shape[:2]))).round().astype(np.uint8)
+    level = enlarge(_level(raw), image.shape[:2])
+    return (255 * blend(to_gray(image), level)).round().astype(np.uint8)
+
+
+def _level(raw: np.ndarray) -> np.ndarray:
+    """The positive part of a signed map, relative to its maximum."""
+    return np.maximum(raw, 0) / max(raw.max(), 1e-30)
 
 
 def show_image(ax, image: np.ndarray, title: str = "", **options) -> None:
@@ -135,9 +140,13 @@ def show_image(ax, image: np.ndarray, title: str = "", **options) -> None:
     ax.spines[:].set_visible(False)
 
 
-def show_map(ax, image: np.ndarray, level: np.ndarray, title: str = "", note: str = "") -> None:
-    """Draws a map (h, w) in 0 to 1 over an image (H, W, 3), or the note instead of the map."""
-    gray = to_gray(image)
+def show_map(ax, image, raw: np.ndarray, title: str = "", strength: float = 1, note="") -> None:
+    """Draws the positive part of a signed map (h, w) over an image (H, W, 3) uint8.
+
+    `strength`, 0 to 1, weakens the colors. A `note` is drawn instead of the map, and DEAD instead
+    of a map without positive values.
+    """
+    gray, note = to_gray(image), note or ("" if raw.max() > 0 else DEAD)
     if note:
         show_image(ax, 0.5 + 0.4 * gray, title, cmap="gray", vmin=0, vmax=1)
         ax.text(0.5, 0.5, note, fontsize=7, ha="center", va="center", transform=ax.transAxes)
@@ -145,7 +154,7 @@ def show_map(ax, image: np.ndarray, level: np.ndarray, title: str = "", note: st
         height, width = gray.shape
         finer = 8 if max(height, width) <= 64 else 2  # smooth colors on small images
         fine = np.kron(gray, np.ones((finer, finer)))
-        smooth = enlarge(level, fine.shape)
+        smooth = enlarge(strength * _level(raw), fine.shape)
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         show_image(ax, blend(fine, smooth), title, extent=extent, interpolation=None)
         x, y = (np.linspace(-0.5, n - 0.5, finer * n) for n in (width, height))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common import data, models, synthetic
-from common.figures import DEAD, WIDTH, axes_at, overlay, plt, save, show_image, show_map, text_at
+from common.figures import WIDTH, axes_at, overlay, plt, save, show_image, show_map, text_at
 
 import numpy as np
 
@@ -115,7 +115,7 @@ def draw(chosen: list[Sample], methods: dict[str, tuple[str, int]], setup: Setup
             if EXPLAINERS[key].kind == "pixels" and level.any():
                 show_image(ax, overlay(image, m))
             else:
-                show_map(ax, image, level, note="" if level.any() else DEAD)
+                show_map(ax, image, m)
             outline(ax, sample)
             if column == 0:
                 text_at(figure, 0, y + side / 2, label, va="center", fontsize=7)

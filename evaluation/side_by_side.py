@@ -6,12 +6,12 @@ from typing import Any
 
 from common import data, metrics, results, user_files
 from common.cli import seed_for
-from common.figures import WIDTH, axes_at, plt, show_image, text_at
+from common.figures import WIDTH, axes_at, plt, show_image, show_map, text_at
 
 import numpy as np
 
 from evaluation.explainers import enlarge
-from q1_gradcam import figures, user_images
+from q1_gradcam import user_images
 from q2_lime import image_figures, images, stability, summary
 
 TOP = 0.2  # share of the area
@@ -93,7 +93,7 @@ def figure(gradcam: user_images.ExplainedImage, segments: np.ndarray, weights: n
     boxes = [axes_at(plot, 0.02 + k * (side + 0.08), top, side, side) for k in range(3)]
     show_image(boxes[0], pixels, title)
     title = f"Grad-CAM at {content['layer']}"
-    figures.show_raw(boxes[1], pixels, gradcam.raw, title, gradcam.strength, gradcam.note)
+    show_map(boxes[1], pixels, gradcam.raw, title, gradcam.strength, gradcam.note)
     lime = image_figures.weight_map(pixels, segments, weights)
     show_image(boxes[2], lime, "LIME (blue: for, orange: against)")
     for k, (label, text) in enumerate(lines):

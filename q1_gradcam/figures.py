@@ -2,7 +2,6 @@
 
 from common.figures import (
     ACCENT,
-    DEAD,
     FAINT,
     INK,
     WIDTH,
@@ -118,23 +117,11 @@ def sheet(rows: list[list], columns: int, note: str, names: list[str] | None = N
                 if k == 0:
                     show_image(ax, values, title)
                 else:
-                    show_raw(ax, panel[0][0], values, title)
+                    show_map(ax, panel[0][0], values, title)
                 ax.title.set_fontsize(6)
     text_at(figure, 0, height - 0.05, note, va="baseline", fontsize=6.5, color=FAINT)
     color_bar(axes_at(figure, WIDTH - 1.8, height - 0.44, 1.65, 0.08))
     return figure
-
-
-def show_raw(
-    ax, image: np.ndarray, raw: np.ndarray, title: str, strength: float = 1, note: str = ""
-) -> None:
-    """The positive part of a signed map (h, w), relative to its maximum, over the image.
-
-    `strength`, 0 to 1, weakens the colors; a note is shown instead of a map.
-    """
-    peak = raw.max()
-    note = note or ("" if peak > 0 else DEAD)
-    show_map(ax, image, strength * np.maximum(raw, 0) / max(peak, 1e-30), title, note)
 
 
 def worked_example(image: np.ndarray, activations: np.ndarray, gradients: np.ndarray):
@@ -173,7 +160,7 @@ def worked_example(image: np.ndarray, activations: np.ndarray, gradients: np.nda
     scale = show(2, 0, raw, r"sum of all: $\sum_c \alpha_c A_c$", **signed)
     show(2, 1, np.maximum(raw, 0), "ReLU of the sum", **signed)
     title = f"upsampled {image.shape[0] // raw.shape[0]} times"
-    show_raw(figure.add_subplot(grid[2, 2]), image, raw, title)
+    show_map(figure.add_subplot(grid[2, 2]), image, raw, title)
 
     discarded = np.maximum(-raw, 0).sum() / max(np.abs(raw).sum(), 1e-12)
     note = (

@@ -7,13 +7,13 @@ from typing import Any
 
 from common import data, imagenet, models, results, user_files
 from common.cli import UserError
-from common.figures import DEAD, WIDTH, axes_at, color_bar, plt, show_image, text_at
+from common.figures import DEAD, WIDTH, axes_at, color_bar, plt, show_image, show_map, text_at
 
 import numpy as np
 import torch
 from torch import nn
 
-from q1_gradcam import figures, gradcam, layers, samples
+from q1_gradcam import gradcam, layers, samples
 
 NO_CONTRAST = 10  # of 255: if no color channel varies more, there is nothing to locate
 FAINTEST = 0.1  # lowest strength of the colors
@@ -175,7 +175,7 @@ def figure(e: ExplainedImage):
     left, right = (axes_at(plot, x, top, side, side) for x in (0.02, side + 0.1))
     height, width = e.pixels.shape[:2]
     show_image(left, e.pixels, f"model input, {width} x {height}")
-    figures.show_raw(right, e.pixels, e.raw, title, e.strength, e.note)
+    show_map(right, e.pixels, e.raw, title, e.strength, e.note)
     text_at(plot, 2 * side + 0.25, top, "\n".join(lines), fontsize=7, linespacing=1.5)
     color_bar(axes_at(plot, 2 * side + 0.28, side - 0.21, 1.75, 0.1), e.strength)
     return plot
