@@ -55,12 +55,7 @@ def local_weights(folder: str | Path, name: str) -> Path | None:
     return min((Path(folder) / "weights").glob(pattern), default=None)
 
 
-def load(
-    name: str = DEFAULT,
-    file: str | Path | None = None,
-    fold: bool = True,
-    device: torch.device | str = "cpu",
-) -> ImageModel:
+def load(name=DEFAULT, file: str | Path | None = None, fold=True, device="cpu") -> ImageModel:
     """An ImageNet classifier from the checkpoint `file`, or torchvision's with downloaded weights.
 
     `fold` folds batch norm into the convolutions. Raises UserError if the model is unknown, the

@@ -50,12 +50,7 @@ def pixel_order(maps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def deletion_insertion_curves(
-    predict: Predict,
-    images: np.ndarray,
-    target: np.ndarray,
-    ordered: np.ndarray,
-    fill: str,
-    rng: np.random.Generator,
+    predict: Predict, images: np.ndarray, target: np.ndarray, ordered: np.ndarray, fill: str, rng
 ) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities while pixels are deleted from an image or inserted into an empty one.
 

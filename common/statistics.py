@@ -21,7 +21,8 @@ def mean_interval(values: np.ndarray) -> dict[str, float | None]:
     if values.dtype == bool and len(values):
         low, high = wilson_interval(int(values.sum()), len(values))
         return {"mean": float(values.mean()), "low": low, "high": high, "n": len(values)}
-    return _t_interval(_finite(values))
+    values = values.astype(float)
+    return _t_interval(values[np.isfinite(values)])
 
 
 def compare_paired(
@@ -67,8 +68,9 @@ def _comparisons(content: Any) -> Iterator[dict[str, Any]]:
     if isinstance(content, dict):
         if "verdict" in content and "p" in content:
             yield content
-    if isinstance(content, dict | list):
-        for value in content.values() if isinstance(content, dict) else content:
+        content = list(content.values())
+    if isinstance(content, list):
+        for value in content:
             yield from _comparisons(value)
 
 
@@ -110,8 +112,3 @@ def _t_interval(values: np.ndarray) -> dict[str, float | None]:
         half = t.ppf(1 - LEVEL / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
         low, high = float(mean - half), float(mean + half)
     return {"mean": mean, "low": low, "high": high, "n": n}
-
-
-def _finite(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, float)
-    return values[np.isfinite(values)]

@@ -123,9 +123,9 @@ def main() -> None:
     where = f" at {explained.layer}" if explained.layer else ""
     name = gradcam.NAMES.get(args.method, args.method)
     note = "{}{}, {} x {}".format(name, where, *explained.raw.shape[1:])
-    written = write_sheets(explained, rows, dataset, model.classes, note, out / "figures")
+    written = write_sheets(explained, rows, dataset.x_test, model.classes, note, out / "figures")
     if args.method == "gradcam":
-        written.append(write_worked_example(model, dataset, explained, out / "figures"))
+        written.append(write_worked_example(model, explained, dataset.x_test, out / "figures"))
     arrays = {"index": explained.index, "map": explained.raw, "map_true": explained.raw_true}
     results.write_npz(out / "explanations.npz", **arrays)
     remove_stale(out, written)
@@ -198,22 +198,18 @@ def explain_all(args, model: models.Model, dataset: data.Dataset, layer, out: Pa
     print(f"wrote {results.shown(path)} and all.json beside it")
 
 
-def write_sheets(
-    explained: samples.ExplainedSamples,
-    rows: list[dict],
-    dataset: data.Dataset,
-    classes: tuple[str, ...],
-    note: str,
-    folder: Path,
-) -> list[Path]:
-    """A sheet for each class and kind, and an overview of each kind. Returns the files."""
+def write_sheets(explained, rows, images, classes, note: str, folder: Path) -> list[Path]:
+    """A sheet for each class and kind, and an overview of each kind. Returns the files.
+
+    `rows` describe the `explained` samples, see samples.py; `images` are those of the test set.
+    """
     panels = {kind: {} for kind in samples.KINDS}
     for k, row in enumerate(rows):
         maps = [(explained.raw[k], explained.target[k])]
         if row["kind"] == "incorrect":
             maps.append((explained.raw_true[k], explained.labels[k]))
         roles = {row["true"]: "true", row["predicted"]: "predicted"}
-        tiles = [(dataset.x_test[row["index"]], f"#{row['index']}", row["true"])]
+        tiles = [(images[row["index"]], f"#{row['index']}", row["true"])]
         for raw, c in maps:
             role = roles.get(classes[c], "explained")
             tiles.append((raw, role, f"{classes[c]} {explained.confidence[k, c]:.0%}"))
@@ -233,11 +229,9 @@ def write_sheets(
     return written
 
 
-def write_worked_example(
-    model: models.Model, dataset: data.Dataset, explained: samples.ExplainedSamples, folder: Path
-) -> Path:
+def write_worked_example(model: models.Model, explained, images, folder: Path) -> Path:
     """The arithmetic of Grad-CAM on the first image of the draw."""
-    image = dataset.x_test[explained.index[0]]
+    image = images[explained.index[0]]
     device = next(model.network.parameters()).device
     x = models.to_input(image[None], device)
     target = torch.from_numpy(explained.target[:1]).to(device)

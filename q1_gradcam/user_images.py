@@ -36,12 +36,7 @@ def is_name(model: str) -> bool:
 
 
 def load(
-    name: str,
-    weights: Path | None,
-    layer: str | None,
-    folder: Path,
-    device: torch.device,
-    needs_layer: bool = True,
+    name: str, weights: Path | None, layer: str | None, folder: Path, device, needs_layer=True
 ) -> LoadedModel:
     """Loads a checkpoint of Question 1, given its file, or a torchvision classifier.
 
@@ -113,18 +108,16 @@ def explain(
         int((width - short) / 2 + (column + 0.5) / raw.shape[1] * short),
         int((height - short) / 2 + (row + 0.5) / raw.shape[0] * short),
     ]
-    contrast = int(np.ptp(pixels.reshape(-1, 3), axis=0).max())
     chance = max(math.log(max(len(probabilities) - 1, 1)), math.log(2))
     evidence = 1 + float(torch.logit(probabilities[k], eps=1e-12)) / chance
     order = probabilities.argsort(descending=True)[:TOP].tolist()
     of_layer = method in gradcam.LAYER_METHODS
-    dead, flat = bool(maps.dead[0]), contrast < NO_CONTRAST
+    dead, flat = bool(maps.dead[0]), np.ptp(pixels, axis=(0, 1)).max() < NO_CONTRAST
     content = {
         "model": c.model.name,
         "weights": c.model.source,
         "explained": c.model.categories[k],
         "probability": probabilities[k],
-        "unsure": bool(probabilities[order[0]] < user_files.UNSURE),
         "top5": [{"class": c.model.categories[j], "probability": probabilities[j]} for j in order],
         "method": method,
         "layer": maps.layer,
@@ -135,7 +128,6 @@ def explain(
         "peak_xy": None if dead else peak,  # pixels of the user's image
         "area_above_half": 0 if dead else (fine > fine.max() / 2).float().mean(),
         "dead": dead,
-        "contrast": contrast,
     }
     strength = min(max(evidence, FAINTEST), 1)
     note = "no contrast:\nnothing to\nlocate" if flat else DEAD if dead else ""
