@@ -68,14 +68,12 @@ def _remove_leftovers(path: Path) -> None:
     """Deletes temporary files of `write_whole` for `path` whose process was killed."""
     pattern = f"{glob.escape(path.name)}.*.part"
     for part in path.parent.glob(pattern) if os.name == "posix" else ():
-        pid = part.name.split(".")[-2]
-        if pid.isdecimal():
-            try:
-                os.kill(int(pid), 0)  # sends nothing
-            except (ProcessLookupError, OverflowError):
-                part.unlink(missing_ok=True)
-            except PermissionError:  # it belongs to another user
-                pass
+        try:
+            os.kill(int(part.name.split(".")[-2]), 0)  # sends nothing
+        except (ProcessLookupError, OverflowError):
+            part.unlink(missing_ok=True)
+        except (ValueError, PermissionError):  # no process number, or another user's process
+            pass
 
 
 def write_torch(content: Any, file: IO[bytes]) -> None:

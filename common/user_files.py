@@ -7,6 +7,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,10 @@ def save(
         stem = name if number == 1 else f"{name}-{number}"
         png, text, npz = (folder / f"{stem}{suffix}" for suffix in (".png", ".json", ".npz"))
         there = {path.resolve() for path in (png, text, npz) if os.path.lexists(path)}
-        if not there or (_request(text) == request and not inputs & there):
+        earlier = None
+        with suppress(UserError):  # raised for a missing or damaged file
+            earlier = results.read_json(text).get("request")
+        if not there or (earlier == request and not inputs & there):
             break
     figures.save(figure, png, photographs)
     results.write_json(text, content)
@@ -93,13 +97,6 @@ def save(
     lines = [printable(f"{label:{width}}  {line}") for label, line in rows]
     lines.append(f"wrote {', '.join(written[:-1])} and {written[-1]}")
     print("\n".join(lines), flush=True)
-
-
-def _request(path: Path) -> Any:
-    try:
-        return results.read_json(path).get("request")
-    except UserError:
-        return None
 
 
 def prediction(classes: list[str], probabilities: list[float]) -> str:
