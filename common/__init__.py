@@ -19,8 +19,6 @@ os.environ["MPLBACKEND"] = "Agg"
 ROOT = Path(__file__).resolve().parent.parent
 STARTED = time.monotonic()
 OUT_OF_MEMORY = "out of memory|allocate memory|failed to map segment"
-
-
 SCRIPTS = ("evaluation", "examples", "q1_gradcam", "q2_lime", "report")  # folders
 
 
@@ -59,14 +57,12 @@ def end(error: BaseException) -> int:
         status, line = 130, "stopped"
     elif isinstance(error, BrokenPipeError):
         return 1
-    elif isinstance(error, UserError):
-        status, line = 2, f"error: {error}"
     elif isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, message):
         status, line = 2, f"error: out of memory ({message}): about 4 GB are needed"
     elif isinstance(error, ImportError):
         status, line = 2, f"error: {message}: run pip install -r requirements.txt"
-    elif isinstance(error, OSError):
-        status, line = 2, f"error: {message}"
+    elif isinstance(error, UserError | OSError):
+        status, line = 2, f"error: {error}"
     else:
         frames = traceback.extract_tb(error.__traceback__)
         ours = [f for f in frames if is_ours(f.filename, (*SCRIPTS, "common", "tests"))]

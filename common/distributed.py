@@ -71,10 +71,7 @@ def share(work: Callable[[Any], Any], items: Iterable, description: str | None =
 
     Of N processes, process r computes the items r, r + N, ... The result does not depend on N if
     `work` gives the same on every process. `work` must not communicate. With a `description`, a
-    progress bar is shown.
-
-    Raises:
-        UserError: another process was lost.
+    progress bar is shown. Raises UserError if another process was lost.
     """
     items = list(items)
     chosen = items[rank() :: size()]
@@ -90,13 +87,10 @@ def share(work: Callable[[Any], Any], items: Iterable, description: str | None =
 def average(tensors: Iterable[Tensor]) -> None:
     """Replaces floating-point tensors by their means over the processes.
 
-    Raises:
-        UserError: another process was lost.
+    Raises UserError if another process was lost.
     """
-    if size() == 1:
-        return
     with _others("start again with --resume"):
-        for tensor in tensors:
+        for tensor in tensors if size() > 1 else ():
             if tensor.is_floating_point():
                 dist.all_reduce(tensor)
                 tensor.div_(size())

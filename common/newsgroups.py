@@ -18,13 +18,12 @@ from common.results import download, shown, write_whole
 import numpy as np
 
 DATASETS = ("20newsgroups", "corpus")
-CLASSES = (
-    "alt.atheism comp.graphics comp.os.ms-windows.misc comp.sys.ibm.pc.hardware "
-    "comp.sys.mac.hardware comp.windows.x misc.forsale rec.autos rec.motorcycles "
-    "rec.sport.baseball rec.sport.hockey sci.crypt sci.electronics sci.med sci.space "
-    "soc.religion.christian talk.politics.guns talk.politics.mideast talk.politics.misc "
-    "talk.religion.misc"
-)
+CLASSES = """
+alt.atheism comp.graphics comp.os.ms-windows.misc comp.sys.ibm.pc.hardware comp.sys.mac.hardware
+comp.windows.x misc.forsale rec.autos rec.motorcycles rec.sport.baseball rec.sport.hockey sci.crypt
+sci.electronics sci.med sci.space soc.religion.christian talk.politics.guns talk.politics.mideast
+talk.politics.misc talk.religion.misc
+"""
 CLASSES = tuple(CLASSES.split())
 URL = "https://ndownloader.figshare.com/files/5975967"  # as in scikit-learn, 14 MB
 URL_SHA256 = "8f1b2514ca22a5ade8fbb9cfa5727df95fa587f4c87b786e15c759fa66d95610"
@@ -203,5 +202,5 @@ def load_corpus(train: int = 800, test: int = 400) -> Posts:
     """The built-in corpus, in the form of 20newsgroups; the same in every run."""
     parts = [list(zip(*make_posts(n, seed), strict=True)) for n, seed in ((train, 1), (test, 2))]
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()
-    (x_train, y_train), (x_test, y_test) = parts
-    return Posts(CORPUS_CLASSES, list(x_train), list(y_train), list(x_test), list(y_test), digest)
+    lists = [list(values) for part in parts for values in part]
+    return Posts(CORPUS_CLASSES, *lists, digest)

@@ -236,21 +236,19 @@ def git_state(root: Path = ROOT) -> dict[str, Any]:
 
     Both are None unless `root` is the top folder of a git repository.
     """
+    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    env["GIT_CEILING_DIRECTORIES"] = str(root.resolve().parent)  # not a repository around `root`
+    options = {"capture_output": True, "text": True, "timeout": 10, "check": True, "env": env}
 
-    def git(*arguments: str) -> list[str]:
+    def git(*arguments: str) -> str:
         command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
-        env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-        options = {"capture_output": True, "text": True, "timeout": 10, "check": True, "env": env}
-        return subprocess.run(command, **options).stdout.splitlines()
+        return subprocess.run(command, **options).stdout.strip()
 
     try:
-        top, revision = git("rev-parse", "--show-toplevel", "HEAD")
-        if Path(top).resolve() == root.resolve():
-            dirty = bool(git("status", "--porcelain", "--", "*.py"))
-            return {"git_revision": revision, "git_dirty": dirty}
-    except (OSError, ValueError, subprocess.SubprocessError):
-        pass
-    return {"git_revision": None, "git_dirty": None}
+        dirty = bool(git("status", "--porcelain", "--", "*.py"))
+        return {"git_revision": git("rev-parse", "HEAD"), "git_dirty": dirty}
+    except (OSError, subprocess.SubprocessError):
+        return {"git_revision": None, "git_dirty": None}
 
 
 GIT_STATE = git_state()  # on import, since files may be edited while a script runs
