@@ -97,11 +97,8 @@ def cifar10():
 @pytest.fixture(scope="session")
 def newsgroups():
     names = ("20newsgroups.json.gz", "scikit_learn_data/20news-bydate_py3.pkz")
-    needed(
-        any((DATA / name).is_file() for name in names),
-        "20newsgroups in data/",
-        ": `make q2` downloads it",
-    )
+    there = any((DATA / name).is_file() for name in names)
+    needed(there, "20newsgroups in data/", ": `make q2` downloads it")
     return load_20newsgroups(DATA)
 
 

@@ -61,15 +61,8 @@ import os
 import torch
 from common import cli, distributed
 
-def work(item):
-    if distributed.rank():
-        os._exit(9)
-
-def main():
-    distributed.start(torch.device("cpu"))
-    distributed.share(work, range(4))
-
-cli.run(main)
+distributed.start(torch.device("cpu"))
+cli.run(lambda: distributed.share(lambda _: distributed.rank() and os._exit(9), range(4)))
 """
 
 
