@@ -4,7 +4,7 @@ import copy
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 TOLERANCE = 1e-5  # largest relative change of the outputs
 
@@ -25,8 +25,7 @@ def fold(network: nn.Module, x: Tensor, layer: str | None = None) -> nn.Module |
             before = folded(x)
         for names in _chains(folded, layer):
             conv, norm = (folded.get_submodule(name) for name in (names[0], names[-1]))
-            statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-            conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
+            folded.set_submodule(names[0], fuse_conv_bn_eval(conv, norm))
             folded.set_submodule(names[-1], nn.Identity())
         folded = folded.requires_grad_(False).to(memory_format=torch.channels_last)
         with torch.inference_mode():

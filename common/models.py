@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 CHECKPOINT_FORMAT = 1
 TRAIN_ONE = "train one with q1_gradcam/train.py"
@@ -51,8 +52,7 @@ class PatchWhitening(nn.Conv2d):
     @torch.no_grad()
     def fit(self, images: Tensor, eps: float = 5e-4) -> None:
         """Sets the filters, eigenvectors / sqrt(eigenvalue + eps), from normalized images."""
-        patches = images.cpu().double().unfold(2, 2, 1).unfold(3, 2, 1)  # (N, 3, H-1, W-1, 2, 2)
-        patches = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, 12)
+        patches = F.unfold(images.cpu().double(), 2).transpose(1, 2).reshape(-1, 12)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         filters = (vectors.T / (values[:, None] + eps).sqrt()).view(12, 3, 2, 2)
         self.weight.copy_(torch.cat((filters, -filters)))
@@ -190,11 +190,9 @@ def untrained(model: Model, images: np.ndarray, seed: int) -> Classifier:
 
 def with_fresh_statistics(network: nn.Module, images: np.ndarray) -> nn.Module:
     """Recomputes the batch norm statistics of `network`, in place, from `images` (N, H, W, 3)."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum, module.training = None, True  # None: the mean over all batches
-    logits(network, images)
+    device = next(network.parameters()).device
+    starts = range(0, len(images), 100)
+    update_bn((to_input(images[k : k + 100], device) for k in starts), network)
     return network.eval()
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from common.cli import generator
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,12 +28,9 @@ class Batches:
     def __init__(
         self, images, labels, batch, translate, flip, seed, device, cutout=0, process=(0, 1)
     ):
-        x = torch.from_numpy(images).permute(0, 3, 1, 2)
-        # Reflection padding needs floating point, so the images are converted in parts.
-        margins = (translate,) * 4
-        parts = [F.pad(part.float(), margins, "reflect").byte() for part in x.split(5000)]
-        padded = torch.cat(parts).permute(0, 2, 3, 1)
-        self.images = padded.contiguous().to(device)  # (N, 32 + 2t, 32 + 2t, 3)
+        margins = (0, 0), (translate, translate), (translate, translate), (0, 0)
+        padded = np.pad(images, margins, mode="reflect")
+        self.images = torch.from_numpy(padded).to(device)  # (N, 32 + 2t, 32 + 2t, 3)
         self.labels = torch.from_numpy(labels).long().to(device)
         self.batch, self.process = min(batch, len(labels)), process
         self.translate, self.cutout, self.seed, self.device = translate, cutout, seed, device
