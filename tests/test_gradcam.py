@@ -20,6 +20,8 @@ NETWORKS = {  # architecture -> two layers
     "compact": ("body.stage2", "body.stage3"),
     "resnet18": ("body.layer3", "body.layer4"),
 }
+LIBRARY = {"gradcam": GradCAM, "gradcam++": GradCAMPlusPlus}
+LIBRARY |= {"hirescam": HiResCAM, "layercam": LayerCAM}
 CASES = [(arch, layer) for arch, layers in NETWORKS.items() for layer in layers]
 Y = torch.tensor([0, 3, 3, 9, 5])
 
@@ -70,18 +72,10 @@ def test_raw_maps_agree_with_captum(networks, x, arch, layer):
 
 
 @pytest.mark.parametrize("arch", NETWORKS)
-@pytest.mark.parametrize(
-    "method, reference",
-    [
-        ("gradcam", GradCAM),
-        ("gradcam++", GradCAMPlusPlus),
-        ("hirescam", HiResCAM),
-        ("layercam", LayerCAM),
-    ],
-)
-def test_upsampled_maps_agree_with_pytorch_grad_cam(networks, x, arch, method, reference):
+@pytest.mark.parametrize("method", LIBRARY)
+def test_upsampled_maps_agree_with_pytorch_grad_cam(networks, x, arch, method):
     network, layer = Scaled(networks[arch]), "network." + NETWORKS[arch][0]
-    library = reference(network, [gradcam.find_layer(network, layer)])
+    library = LIBRARY[method](network, [gradcam.find_layer(network, layer)])
     theirs = library(x, [ClassifierOutputTarget(int(k)) for k in Y])
     ours = like_pytorch_grad_cam(gradcam.explain(network, x, layer, Y, method).raw)
     alive = theirs.reshape(5, -1).max(1) > 0
