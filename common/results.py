@@ -136,10 +136,10 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
     What reads its entries does so inside `reading`.
     """
-    with _readable(path):
+    with reading(path):
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object: run the script that writes it again")
+        if not isinstance(content, dict):
+            raise ValueError("it is not a JSON object")
     return content
 
 
@@ -150,30 +150,23 @@ def write_npz(path: str | Path, **arrays: np.ndarray) -> Path:
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the arrays of an NPZ file. Raises UserError if it is missing or damaged."""
-    with _readable(path), np.load(path, allow_pickle=False) as archive:
+    with reading(path), np.load(path, allow_pickle=False) as archive:
         return {key: archive[key] for key in archive.files}
 
 
 @contextmanager
-def _readable(path: str | Path) -> Iterator[None]:
+def reading(path: str | Path) -> Iterator[None]:
+    """Turns errors in this block, which reads the file `path` or its content, into UserErrors."""
     try:
         yield
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"there is no {path}: run the script that writes it first") from None
     except Exception as error:  # the type depends on which byte is damaged
-        raise UserError(f"can't read {path}: {first_line(error)}") from error
-
-
-@contextmanager
-def reading(path: str | Path) -> Iterator[None]:
-    """Turns errors in this block that are due to the content of `path` into UserErrors."""
-    try:
-        yield
-    except KeyError as error:
-        raise UserError(f"{path} lacks {error}: run the script that writes it again") from error
-    except (IndexError, AttributeError, TypeError, ValueError) as error:
-        reason = f"unexpected content ({first_line(error)})"
-        raise UserError(f"{path} has {reason}: run the script that writes it again") from error
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else first_line(error)
+        advice = "run the script that writes it again"
+        raise UserError(f"can't read {path} ({reason}): {advice}") from error
 
 
 def shown(path: str | Path) -> str:

@@ -108,7 +108,7 @@ def explain(
         int((width - short) / 2 + (column + 0.5) / raw.shape[1] * short),
         int((height - short) / 2 + (row + 0.5) / raw.shape[0] * short),
     ]
-    chance = max(math.log(max(len(probabilities) - 1, 1)), math.log(2))
+    chance = math.log(max(len(probabilities) - 1, 2))
     evidence = 1 + float(torch.logit(probabilities[k], eps=1e-12)) / chance
     order = probabilities.argsort(descending=True)[:TOP].tolist()
     of_layer = method in gradcam.LAYER_METHODS
