@@ -6,6 +6,7 @@ white contour marks half of the map's maximum.
 """
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 from common.cli import UserError
@@ -59,12 +60,9 @@ def remove_stale(out: Path, written: list[Path]) -> None:
 
     Must be called before explanations.json is replaced. Does not touch other files.
     """
-    path = out / "explanations.json"
-    try:
-        with reading(path):
-            listed = {(out / row["figure"]).resolve() for row in read_json(path)["samples"]}
-    except UserError:
-        return
+    path, listed = out / "explanations.json", set()
+    with suppress(UserError), reading(path):
+        listed = {(out / row["figure"]).resolve() for row in read_json(path)["samples"]}
     for path in listed - {path.resolve() for path in written}:
         if path.is_relative_to((out / "figures").resolve()) and path.suffix in (".png", ".svg"):
             path.unlink(missing_ok=True)
