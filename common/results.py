@@ -126,8 +126,8 @@ def plain(value: Any) -> Any:
 
 
 def without_nan(value: Any) -> Any:
-    """The same with None for numbers that are not finite, which JSON does not support, and with
-    all digits."""
+    """Converts like `plain`, but keeps all digits. Numbers that are not finite, which JSON does not
+    support, become None."""
     return json.loads(json.dumps(value, default=_json_type), parse_constant=lambda _: None)
 
 

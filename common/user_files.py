@@ -73,8 +73,8 @@ def save(
 
     Prints `rows` of a label and a text in two columns, and what was written. The files are
     `folder`/NAME.*, or NAME-2.*, NAME-3.*, ..., where NAME is that of `source` with the `ending`.
-    The result of the same content["request"] (settings and hashes of input and model) is replaced.
-    No other file is, in particular none of the `inputs`.
+    A result with the same content["request"] (settings, hashes of input and model) is replaced. No
+    other file is replaced, in particular none of the `inputs`.
     """
     name, request = file_name(source.stem) + ending, results.plain(content["request"])
     inputs = {path.resolve() for path in inputs}

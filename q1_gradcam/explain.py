@@ -105,7 +105,7 @@ def main() -> None:
     wanted = {kind: getattr(args, kind) for kind in samples.KINDS}
     predicted = logits.argmax(1).numpy()
     index, qualifying = samples.draw(predicted, dataset.y_test, model.classes, wanted, args.seed)
-    options = (args.method, layer, args.target)
+    options = args.method, layer, args.target
     explained = samples.explain(model, dataset, index, logits[index], *options)
     rows = samples.describe(explained, model.classes)
     content = {
@@ -237,8 +237,7 @@ def write_worked_example(model: models.Model, explained, images, folder: Path) -
     target = torch.from_numpy(explained.target[:1]).to(device)
     with gradcam.borrowed(model.network):
         at_layer = gradcam.at_layer(model.network, x, explained.layer, target)[:2]
-    activations, gradients = (tensor[0].cpu().numpy() for tensor in at_layer)
-    figure = figures.worked_example(image, activations, gradients)
+    figure = figures.worked_example(image, *(tensor[0].cpu().numpy() for tensor in at_layer))
     return save(figure, folder / "worked_example.png")
 
 

@@ -69,12 +69,9 @@ def explain(
     labels = torch.from_numpy(dataset.y_test[index]).long()
     explained = target_class(logits, labels, target, model.classes)
     confidence = torch.softmax(logits.double() / model.temperature, 1).numpy()
-    device = next(model.network.parameters()).device
-    x = models.to_input(dataset.x_test[index], device)
+    x = models.to_input(dataset.x_test[index], next(model.network.parameters()).device)
     network = gradcam.prepare(model.network, x, layer)
-    maps, maps_true = (
-        gradcam.explain(network, x, layer, y.to(device), method) for y in (explained, labels)
-    )
+    maps, maps_true = (gradcam.explain(network, x, layer, y, method) for y in (explained, labels))
     classes = (labels.numpy(), logits.argmax(1).numpy(), explained.numpy())
     raw, raw_true = maps.raw.cpu().numpy(), maps_true.raw.cpu().numpy()
     return ExplainedSamples(index, *classes, confidence, raw, raw_true, maps.layer)
