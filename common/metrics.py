@@ -56,13 +56,10 @@ def deletion_insertion_curves(
 
     Petsiuk et al., RISE, arXiv:1806.07421, section 4.1; Samek et al., arXiv:1509.06321.
 
-    Args:
-        images: (N, H, W, 3) uint8; target: (N,) classes; ordered: (N, H*W) from `pixel_order`.
-        fill: the replacement of deleted pixels. "mean": the image's mean color; "road": values
-            interpolated from the neighbors (see `impute`).
-
-    Returns:
-        deletion, insertion: (N, len(FRACTIONS)) probabilities.
+    Takes images (N, H, W, 3) uint8, `target` classes (N,), and pixels `ordered` (N, H*W) by
+    `pixel_order`. `fill` replaces deleted pixels: "mean" by the image's mean color, "road" by
+    values interpolated from the neighbors (see `impute`). Returns the probabilities for deletion
+    and for insertion, each (N, len(FRACTIONS)).
     """
     n, pixels = ordered.shape
     rank = ordered.argsort(1).reshape(images.shape[:3])

@@ -143,13 +143,10 @@ def main() -> None:
 def compare(rows: list[dict[str, Any]], correct: np.ndarray) -> list[dict[str, Any]]:
     """The baseline's mean and range over seeds, then each alternative compared with the baseline.
 
-    Args:
-        rows: T trainings.
-        correct: (T, 2, N) bool, as from `train.correct`.
-
-    An alternative is compared with the baseline of the same seed, image by image, so its interval
-    covers the choice of held-out images. The false discovery rate is controlled. The baseline's
-    range shows the effect of the seed.
+    `correct` (T, 2, N) holds `train.correct` of the T trainings in `rows`. An alternative is
+    compared with the baseline of the same seed, image by image, so its interval covers the choice
+    of held-out images; the baseline's range shows the effect of the seed. The false discovery rate
+    is controlled.
     """
     baseline = {row["seed"]: k for k, row in enumerate(rows) if row["choice"] == BASELINE}
     scores = np.array([rows[k]["accuracy"] for k in baseline.values()])

@@ -15,12 +15,8 @@ def find_layer(network: nn.Module, name: str | None) -> nn.Module:
     """The module called `name`; for an unknown name, the UserError lists the stages to choose."""
     modules = {key: module for key, module in network.named_modules() if key}
     if name not in modules:
-        stages = [
-            key
-            for key, module in modules.items()
-            if key.count(".") <= 1 and key != "body"
-            if isinstance(module, nn.Conv2d) or list(module.children())
-        ]
+        shallow = {k: m for k, m in modules.items() if k.count(".") <= 1 and k != "body"}
+        stages = [k for k, m in shallow.items() if isinstance(m, nn.Conv2d) or list(m.children())]
         raise UserError(f"unknown layer {name!r}: choose {', '.join(stages)}, or a module in them")
     return modules[name]
 

@@ -73,9 +73,7 @@ class Batches:
 
     def _square(self, rows: Tensor, columns: Tensor) -> Tensor:
         """(B, 32, 32) bool: the squares around the pixels (rows, columns), cut at the border."""
-        offset = torch.arange(32, device=self.device) + self.cutout // 2
-        inside = [
-            (offset - c[:, None] >= 0) & (offset - c[:, None] < self.cutout)
-            for c in (rows, columns)
-        ]
-        return inside[0][:, :, None] & inside[1][:, None, :]
+        pixels = torch.arange(32, device=self.device)
+        offsets = (pixels - c[:, None] + self.cutout // 2 for c in (rows, columns))
+        down, across = ((0 <= offset) & (offset < self.cutout) for offset in offsets)
+        return down[:, :, None] & across[:, None, :]

@@ -40,11 +40,8 @@ def draw(
 ) -> tuple[np.ndarray, dict[str, dict[str, int]]]:
     """Draws `wanted[kind]` images of each kind and class, or all if fewer qualify.
 
-    Args:
-        predicted, labels: (N,) class numbers.
-
-    Returns:
-        The indices of the images, and the number that qualify: kind -> class -> number.
+    Returns the positions of the images in `predicted` and `labels` (N,), and the number that
+    qualify: kind -> class -> number.
     """
     index, qualifying = [], {}
     for kind, chosen in zip(KINDS, (predicted == labels, predicted != labels), strict=True):
