@@ -165,12 +165,9 @@ class Model:
         return STAGES[self.arch][-1]
 
 
-def build(arch: str, classes: int, mean, std, options: dict[str, Any] | None = None) -> Classifier:
+def build(arch: str, classes: int, mean, std, options: dict[str, Any]) -> Classifier:
     """A network of one of ARCHITECTURES, initialized with torch's global random generator."""
-    if arch not in ARCHITECTURES:
-        raise UserError(f"unknown architecture {arch!r}: choose {', '.join(ARCHITECTURES)}")
-    body = ARCHITECTURES[arch](classes, **(options or {}))
-    return Classifier(body, tuple(mean), tuple(std))
+    return Classifier(ARCHITECTURES[arch](classes, **options), mean, std)
 
 
 def untrained(model: Model, images: np.ndarray, seed: int) -> Classifier:

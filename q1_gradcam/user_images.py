@@ -52,8 +52,6 @@ def load(
         # Folding would change the output of a convolution, which `layer` may name.
         model = imagenet.load(name, file, fold=layer is None, device=device)
         network, default = model.network, None
-    if layer:
-        layers.find_layer(network, layer)
     layer = layer or default
     if needs_layer and not layer:
         layer = layers.last_stage(network, layer_maps(model, network))
