@@ -30,9 +30,7 @@ RATE = 0.1  # of the learning rates and the weight decay of the original trainin
 
 def idsds(setup: Setup, n: int) -> dict[str, Any]:
     """The score of every explainer on random test images, for the fine-tuned network."""
-    dataset, (chosen, held_out) = setup.dataset, setup.split()
-    model = fine_tuned(setup, dataset.x_train[chosen], dataset.y_train[chosen])
-    tuned = replace(setup, model=model)
+    tuned = replace(setup, model=fine_tuned(setup))
     batch = tuned.test_batch(n)
     drops = logit_drops(tuned, batch)
 
@@ -40,34 +38,40 @@ def idsds(setup: Setup, n: int) -> dict[str, Any]:
         return {"idsds": patch_correlation(maps, drops[: len(images)])}
 
     rows, _ = scoring.table(tuned.trial(batch, "idsds"), EXPLAINERS, score, {"idsds": True})
-    images, labels = dataset.x_train[held_out], dataset.y_train[held_out]
-    rng, color = np.random.default_rng(cli.seed_for(setup.seed, "idsds")), mean_color(setup.model)
+    held_out = setup.split()[1]
+    images, labels = setup.dataset.x_train[held_out], setup.dataset.y_train[held_out]
+    rng = np.random.default_rng(cli.seed_for(setup.seed, "idsds"))
     patches = rng.integers(0, GRID**2, len(images))
-    pairs = zip(images, patches, strict=True)
-    deleted = np.stack([without(image, patch, color) for image, patch in pairs])
+    views = {"whole": images, "one_patch_deleted": without(images, patches, mean_color(setup))}
     return {
         "n": len(batch),
         "patches": GRID**2,
         "methods": rows,
         "accuracy": {
-            name: {
-                which: (s.predict(x).argmax(1) == labels).mean()
-                for which, x in (("whole", images), ("one_patch_deleted", deleted))
-            }
+            name: {which: (s.predict(x).argmax(1) == labels).mean() for which, x in views.items()}
             for name, s in (("original", setup), ("fine_tuned", tuned))
         },
     }
 
 
-def fine_tuned(setup: Setup, images: np.ndarray, labels: np.ndarray) -> models.Model:
-    """The network after an epoch on images with up to MOST_DELETED random patches deleted."""
-    model, device, seed = setup.model, setup.device, setup.seed
+def fine_tuned(setup: Setup) -> models.Model:
+    """The network after an epoch on its training images with up to MOST_DELETED random patches
+    deleted."""
+    model, dataset, chosen = setup.model, setup.dataset, setup.split()[0]
     recipe = recipes.recipe(model.arch, model.dataset, epochs=1) | {"whiten_bias_epochs": 1}
-    scaled = ("lr", "bias_lr", "head_lr", "decay_per_image")
-    recipe |= {key: RATE * recipe[key] for key in scaled}
+    for key in ("lr", "bias_lr", "head_lr", "decay_per_image"):
+        recipe[key] *= RATE
     network = copy.deepcopy(model.network)
-    augmentation = (recipe["batch"], recipe["translate"], recipe["flip"])
-    batches = WithoutPatches(images, labels, *augmentation, seed, device)
+    # Nothing but `batches` refers to the chosen images, so their copy is freed before the epoch.
+    batches = WithoutPatches(
+        dataset.x_train[chosen],
+        dataset.y_train[chosen],
+        recipe["batch"],
+        recipe["translate"],
+        recipe["flip"],
+        setup.seed,
+        setup.device,
+    )
     batches.fill = network.normalise.mean
     train.train_epoch(network, optimizers.make(network, recipe), batches, recipe, 0, 32)
     return replace(model, network=network.eval())
@@ -93,27 +97,28 @@ def random_patches(n: int, random: torch.Generator) -> torch.Tensor:
     return shown.repeat_interleave(side, 2).repeat_interleave(side, 3)
 
 
-def without(image: np.ndarray, patch: int, color: np.ndarray) -> np.ndarray:
-    """The image (32, 32, 3) uint8 with one patch in the given color."""
-    (row, column), side = divmod(patch, GRID), 32 // GRID
-    changed = image.copy()
-    changed[row * side : (row + 1) * side, column * side : (column + 1) * side] = color
-    return changed
+def without(images: np.ndarray, patches: np.ndarray, color: np.ndarray) -> np.ndarray:
+    """Images (N, 32, 32, 3) uint8, each with one of its `patches` (N,) in the given color."""
+    side = 32 // GRID
+    number = np.arange(GRID**2).reshape(GRID, GRID).repeat(side, 0).repeat(side, 1)
+    deleted = number == patches[:, None, None]
+    return np.where(deleted[..., None], color, images)
 
 
-def mean_color(model: models.Model) -> np.ndarray:
+def mean_color(setup: Setup) -> np.ndarray:
     """(3,) uint8: the mean color of the training images."""
-    return (255 * model.network.normalise.mean.flatten().cpu().numpy()).round().astype(np.uint8)
+    mean = setup.model.network.normalise.mean.flatten().cpu().numpy()
+    return (255 * mean).round().astype(np.uint8)
 
 
 def logit_drops(setup: Setup, batch: Batch) -> np.ndarray:
     """(N, GRID^2): by how much the logit of the target falls when each patch is deleted."""
-    color, network = mean_color(setup.model), setup.model.network
-    changed = [without(x, k, color) for x in batch.images for k in range(GRID**2)]
-    rows = np.arange(len(batch))[:, None]
-    after = models.logits(network, np.stack(changed)).numpy().reshape(len(batch), GRID**2, -1)
+    n, network, patches = len(batch), setup.model.network, np.arange(GRID**2)
+    repeated = batch.images.repeat(GRID**2, axis=0)
+    changed = without(repeated, np.tile(patches, n), mean_color(setup))
+    after = models.logits(network, changed).numpy().reshape(n, GRID**2, -1)
     before = models.logits(network, batch.images).numpy()[:, None]
-    return (before - after)[rows, np.arange(GRID**2), batch.targets[:, None]]
+    return (before - after)[np.arange(n)[:, None], patches, batch.targets[:, None]]
 
 
 def patch_correlation(maps: np.ndarray, drops: np.ndarray) -> np.ndarray:

@@ -256,7 +256,7 @@ def test_drops_and_their_correlation(setup):
     red = replace(setup, model=replace(setup.model, network=Red()))
     with torch.inference_mode():
         drops = idsds.logit_drops(red, batch)
-    fill = idsds.mean_color(red.model)[0]
+    fill = idsds.mean_color(red)[0]
     expected = images[..., 0].astype(float) - fill
     assert drops[1, 6] == pytest.approx(expected[1, 8:16, 16:24].sum() / 255, abs=0.01)
     assert idsds.patch_correlation(expected, drops) == pytest.approx(1)
