@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -41,25 +42,16 @@ def main() -> None:
     files = sorted(results.OUTPUTS.rglob("*.json")) if args.all else args.files
     if not files:
         parser.error("name results files, or --all")
-    status, runs = 0, {}
-    for path in files:
-        try:
-            runs.setdefault(command_of(path), []).append(path)
-        except UserError as error:
-            status = 2
-            print(f"{path}: not verified: {error}", flush=True)
-    for command, paths in runs.items():
-        with tempfile.TemporaryDirectory() as folder:
-            failure = run_again(command, Path(folder))
-            for path in paths:
-                try:
-                    if failure:
-                        raise UserError(failure)
-                    status = 1 if report_on(path, Path(folder)) else status
-                except UserError as error:
-                    status = status or 2
-                    print(f"{path}: not verified: {error}", flush=True)
-    sys.exit(status)
+    differ, failed = False, False
+    with tempfile.TemporaryDirectory() as folder:
+        once = cache(partial(run_again, Path(folder)))  # a command may have written several files
+        for path in files:
+            try:
+                differ |= report_on(path, *once(command_of(path)))
+            except UserError as error:
+                failed = True
+                print(f"{path}: not verified: {error}", flush=True)
+    sys.exit(1 if differ else 2 if failed else 0)
 
 
 def command_of(path: Path) -> tuple[str, ...]:
@@ -81,27 +73,29 @@ def command_of(path: Path) -> tuple[str, ...]:
     return *launch, script, *options
 
 
-def run_again(command: tuple[str, ...], folder: Path) -> str:
-    """Runs a command with its results in `folder`: the last --out counts. Returns why it failed."""
+def run_again(temporary: Path, command: tuple[str, ...]) -> tuple[Path, str]:
+    """Runs a command. Returns the new folder for its results, and why it failed or ""."""
+    folder = Path(tempfile.mkdtemp(dir=temporary))
     print(f"running {shlex.join(['python', *command])}", file=sys.stderr, flush=True)
     done = subprocess.run(
-        [sys.executable, *command, "--out", str(folder)],
+        [sys.executable, *command, "--out", str(folder)],  # the last --out counts
         cwd=ROOT,
         env=os.environ | {"CI": "true", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
+    if done.returncode == 0:
+        return folder, ""
     lines = done.stderr.strip().splitlines() or ["no message"]
     last = ([line for line in lines if line.startswith("error:")] or lines)[-1]
-    status = done.returncode
-    return f"{shlex.join(command)} stopped with status {status}: {last}" if status else ""
+    return folder, f"{shlex.join(command)} stopped with status {done.returncode}: {last}"
 
 
-def report_on(path: Path, folder: Path) -> bool:
+def report_on(path: Path, folder: Path, failure: str) -> bool:
     """Compares a file, and the .npz of the same name, with those in `folder`; prints a line."""
     candidates = sorted(folder.rglob(path.name))
-    if not candidates:
-        raise UserError(f"the command wrote no {path.name}")
+    if failure or not candidates:
+        raise UserError(failure or f"the command wrote no {path.name}")
     here = path.resolve().parts[::-1]
     again = max(candidates, key=lambda p: len(os.path.commonprefix([p.parts[::-1], here])))
     old, new = results.read_json(path), results.read_json(again)
