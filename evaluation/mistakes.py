@@ -1,6 +1,6 @@
 """Grad-CAM of correct and wrong predictions, and of two networks."""
 
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 from common import cli, metrics, results
@@ -29,20 +29,19 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
 
     The areas grow with the confidence, so faithfulness is given as a share of it.
     """
-    dataset, predict = setup.dataset, setup.predict
+    dataset, predict, groups = setup.dataset, setup.predict, {}
     probabilities = predict(dataset.x_test)
     ranking = np.argsort(-probabilities, axis=1)
     correct = probabilities.argmax(1) == dataset.y_test
-    gradcam, groups = partial(_gradcam, setup), {}
     for name, mask in (("correct", correct), ("incorrect", ~correct)):
         able = np.flatnonzero(mask)
         if len(able) < 2:
             raise cli.UserError(f"mistakes needs two {name} test predictions, not {len(able)}")
         index = able[scoring.draw(len(able), n, setup.seed, name)]
         batch = Batch(dataset.x_test[index], probabilities[index].argmax(1), index.tolist())
-        maps, confidence = gradcam(batch, batch.targets), probabilities[index, batch.targets]
+        maps, confidence = gradcam(setup, batch), probabilities[index, batch.targets]
         scores = scoring.faithfulness(predict, FILL, setup.seed, enlarge(maps), batch)
-        runner_up = gradcam(batch, ranking[index, 1])
+        runner_up = gradcam(setup, replace(batch, targets=ranking[index, 1]))
         area = scores["insertion_auc"] - scores["deletion_auc"]
         groups[name] = {metric: scores[metric] for metric in FAITHFULNESS} | {
             "confidence": confidence,
@@ -51,57 +50,48 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
             "discarded_share": metrics.discarded_share(maps),
             "rank_correlation_runner_up": metrics.rank_correlation(maps, runner_up),
         }
-    true_class = similarity(maps, gradcam(batch, dataset.y_test[index]))
-    means = {
-        name: {key: mean_interval(values) for key, values in group.items()}
-        for name, group in groups.items()
-    }
+    true_class = similarity(maps, gradcam(setup, replace(batch, targets=dataset.y_test[index])))
+    points = {name: (group["confidence"], group["faithfulness"]) for name, group in groups.items()}
     return {
         "n": {name: len(group["gini"]) for name, group in groups.items()},
-        **means,
-        "confidence_against_faithfulness": {
-            name: spearmanr(group["confidence"], group["faithfulness"]).statistic
+        **{
+            name: {key: mean_interval(values) for key, values in group.items()}
             for name, group in groups.items()
+        },
+        "confidence_against_faithfulness": {
+            name: spearmanr(*pair).statistic for name, pair in points.items()
         },
         "true_class": true_class,
         "separation": {
-            key: auroc(*(sign * groups[name][key] for name in ("incorrect", "correct")))
+            key: auroc(sign * groups["incorrect"][key], sign * groups["correct"][key])
             for key, sign in SEPARATING.items()
         },
-        "points": {
-            name: [group["confidence"], group["faithfulness"]] for name, group in groups.items()
-        },
+        "points": points,
     }
 
 
 def auroc(positives: np.ndarray, negatives: np.ndarray) -> dict[str, Any]:
     """Area under the ROC curve, as the share of pairs in which the positive's value is larger; ties
     count one half. Its variance over both is that of DeLong et al. (Biometrics, 1988)."""
-    gap = positives[:, None] - negatives
-    return crossed_interval(np.heaviside(gap, 0.5))
+    return crossed_interval(np.heaviside(positives[:, None] - negatives, 0.5))
 
 
 def networks(setup: Setup, n: int) -> dict[str, Any]:
     """Grad-CAM of this network and of ResNet-18 for the same class of the same images, which both
     classify correctly. Maps are compared at the size of the image."""
-    dataset, model = setup.dataset, setup.model
+    dataset = setup.dataset
     other, hashes = setup.load("resnet18", results.OUTPUTS / "q1_gradcam")
-    if other.model.arch == model.arch:
+    if other.model.arch == setup.model.arch:
         raise cli.UserError("networks compares another network with ResNet-18: choose its --model")
     predicted = [s.predict(dataset.x_test).argmax(1) for s in (setup, other)]
     both = np.flatnonzero((np.array(predicted) == dataset.y_test).all(0))
     index = both[scoring.draw(len(both), n, setup.seed, "networks")]
     batch = Batch(dataset.x_test[index], predicted[0][index], index.tolist())
-    maps = [enlarge(_gradcam(s, batch, batch.targets)) for s in (setup, other)]
-    return {
-        "n": len(index),
-        "maps": similarity(*maps),
-        "hashes": hashes,
-    }
+    maps = [enlarge(gradcam(s, batch)) for s in (setup, other)]
+    return {"n": len(index), "maps": similarity(*maps), "hashes": hashes}
 
 
-def _gradcam(setup: Setup, batch: Batch, targets: np.ndarray) -> np.ndarray:
-    batch = Batch(batch.images, targets, batch.keys)
+def gradcam(setup: Setup, batch: Batch) -> np.ndarray:
     return EXPLAINERS["gradcam"].maps(setup.model, batch, setup.model.layer, setup.seed)
 
 

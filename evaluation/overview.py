@@ -39,26 +39,14 @@ class Sample:
     batch: Batch  # of one image, explained for the predicted class
     confidence: float
     true: str
-    ground_truth: np.ndarray | None = None
-
-    @property
-    def predicted(self) -> str:
-        return self.model.classes[self.batch.targets[0]]
+    ground_truth: np.ndarray | None
 
 
 def overview(setup: Setup, n: int) -> dict[str, Any]:
     """Draws OUT/methods.png. Returns the rule by which the images were chosen."""
     chosen, hashes = samples(setup)
-    methods = {label: entry for label, entry in METHODS.items() if entry[0] in EXPLAINERS}
-    draw(chosen, methods, setup)
+    draw(chosen, setup)
     return {"rule": RULE, "hashes": hashes}
-
-
-def explain(sample: Sample, key: str, stage: int, seed: int) -> np.ndarray:
-    """The signed map (H, W) of one explainer, enlarged."""
-    layer = models.STAGES[sample.model.arch][stage]
-    found = EXPLAINERS[key].maps(sample.model, sample.batch, layer, seed)
-    return enlarge(found, sample.batch.images.shape[1:3])[0]
 
 
 def samples(setup: Setup) -> tuple[list[Sample], dict[str, str]]:
@@ -67,11 +55,10 @@ def samples(setup: Setup) -> tuple[list[Sample], dict[str, str]]:
     order = scoring.draw(len(dataset.y_test), 200, setup.seed, "overview")
     images, labels = dataset.x_test[order], dataset.y_test[order]
     right = setup.predict(images).argmax(1) == labels
-    first = [*np.flatnonzero(right)[:2], *np.flatnonzero(~right)[:2]]
-    kinds = ["correct"] * 2 + ["incorrect"] * 2
     chosen = [
         sample(kind, setup, images[k], order[k], dataset.classes[labels[k]])
-        for kind, k in zip(kinds, first, strict=True)
+        for kind, able in (("correct", right), ("incorrect", ~right))
+        for k in np.flatnonzero(able)[:2]
     ]
     marked, hashes = setup.load("marked")
     others = order[labels != number]
@@ -88,40 +75,38 @@ def samples(setup: Setup) -> tuple[list[Sample], dict[str, str]]:
 
 
 def sample(kind: str, setup: Setup, image, index, true: str, ground_truth=None) -> Sample:
-    probabilities = setup.predict(image[None])[0]
-    batch = Batch(image[None], probabilities[None].argmax(1), [int(index)])
-    return Sample(kind, setup.model, batch, float(probabilities.max()), true, ground_truth)
+    probabilities = setup.predict(image[None])
+    batch = Batch(image[None], probabilities.argmax(1), [int(index)])
+    return Sample(kind, setup.model, batch, probabilities.max(), true, ground_truth)
 
 
-def draw(chosen: list[Sample], methods: dict[str, tuple[str, int]], setup: Setup) -> None:
+def draw(chosen: list[Sample], setup: Setup) -> None:
     """Images in columns, methods in rows. Outlines: half a peak in white, ground truth in cyan."""
+    methods = {label: entry for label, entry in METHODS.items() if entry[0] in EXPLAINERS}
     left, top, gap = 0.75, 0.34, 0.04
     side = (WIDTH - left) / len(chosen) - gap
     figure = plt.figure(figsize=(WIDTH, top + (len(methods) + 1) * (side + gap)))
+    for row, label in enumerate(methods, 1):
+        y = top + row * (side + gap) + side / 2
+        text_at(figure, 0, y, label, va="center", fontsize=7)
     for column, sample in enumerate(chosen):
-        x, image = left + column * (side + gap), sample.batch.images[0]
-        ax = axes_at(figure, x, top, side, side)
-        same = sample.predicted == sample.true
-        name = sample.predicted if same else f"{sample.true} as {sample.predicted}"
-        show_image(
-            ax, image, f"{sample.kind} {sample.batch.keys[0]}\n{name} {sample.confidence:.0%}"
-        )
-        outline(ax, sample)
-        for row, (label, (key, stage)) in enumerate(methods.items()):
-            m = explain(sample, key, stage, setup.seed)
-            y = top + (row + 1) * (side + gap)
-            ax = axes_at(figure, x, y, side, side)
-            level = positive(m[None])[0]
-            if EXPLAINERS[key].kind == "pixels" and level.any():
-                show_image(ax, overlay(image, m))
+        image, stages = sample.batch.images[0], models.STAGES[sample.model.arch]
+        x = left + column * (side + gap)
+        tops = [top + row * (side + gap) for row in range(len(methods) + 1)]
+        axes = [axes_at(figure, x, y, side, side) for y in tops]
+        predicted = sample.model.classes[sample.batch.targets[0]]
+        name = predicted if predicted == sample.true else f"{sample.true} as {predicted}"
+        title = f"{sample.kind} {sample.batch.keys[0]}\n{name} {sample.confidence:.0%}"
+        show_image(axes[0], image, title)
+        for ax, (key, stage) in zip(axes[1:], methods.values(), strict=True):
+            explainer = EXPLAINERS[key]
+            found = explainer.maps(sample.model, sample.batch, stages[stage], setup.seed)
+            (raw,) = enlarge(found, image.shape[:2])
+            if explainer.kind == "pixels" and raw.max() > 0:
+                show_image(ax, overlay(image, raw))
             else:
-                show_map(ax, image, m)
-            outline(ax, sample)
-            if column == 0:
-                text_at(figure, 0, y + side / 2, label, va="center", fontsize=7)
+                show_map(ax, image, raw)
+        if sample.ground_truth is not None:
+            for ax in axes:
+                ax.contour(sample.ground_truth, levels=[0.5], colors="cyan", linewidths=0.9)
     save(figure, setup.out / "methods.png", photographs=True)
-
-
-def outline(ax, sample: Sample) -> None:
-    if sample.ground_truth is not None:
-        ax.contour(sample.ground_truth, levels=[0.5], colors="cyan", linewidths=0.9)

@@ -70,9 +70,8 @@ def table(
         rows: key -> `row`.
         scored: key, or "untrained KEY" -> scores of each image.
     """
-    # 1. Collect the maps of every explainer and of its baselines on as many images.
     collected: dict[tuple[int, str], np.ndarray] = {}  # (number of images, name) -> maps
-    own, against = {}, {}  # key -> a key of `collected`; key -> label of the baseline -> such a key
+    wanted = {}  # key -> its key of `collected`, and those of its baselines by label
 
     def collect(key: str, n: int | None, untrained: bool = False) -> tuple[int, str]:
         maps = trial.maps(key, untrained)[:n]
@@ -81,24 +80,21 @@ def table(
         return name
 
     for key in progress(list(keys), f"{trial.experiment}, maps"):
-        own[key], against[key], kind = collect(key, most), {}, EXPLAINERS[key].kind
+        name, others, kind = collect(key, most), {}, EXPLAINERS[key].kind
         if kind != "baseline":
-            n = own[key][0]
-            against[key] = {label: collect(other, n) for label, other in baselines(kind).items()}
-            against[key]["untrained"] = collect(key, n, untrained=True)
+            others = {label: collect(other, name[0]) for label, other in baselines(kind).items()}
+            others["untrained"] = collect(key, name[0], untrained=True)
+        wanted[key] = name, others
 
-    # 2. Score each of them once.
     def scores(maps: np.ndarray) -> Scores:
         return score(enlarge(maps), trial.batch.first(len(maps)))
 
     values = distributed.share(scores, collected.values(), f"{trial.experiment}, scores")
     scored = dict(zip(collected, values, strict=True))
-
-    # 3. Compare each explainer with its baselines.
     rows = {}
-    for key, name in own.items():
-        others = {label: scored[other] for label, other in against[key].items()}
-        rows[key] = row(EXPLAINERS[key], scored[name], larger_is_better, others)
+    for key, (name, others) in wanted.items():
+        against = {label: scored[other] for label, other in others.items()}
+        rows[key] = row(EXPLAINERS[key], scored[name], larger_is_better, against)
     # A baseline may be scored on several numbers of images: the largest one is returned.
     return rows, {name: scored[n, name] for n, name in sorted(scored)}
 
@@ -171,14 +167,14 @@ def stability(trial: Trial, key: str) -> Scores:
     images, before = batch.images, enlarge(trial.maps(key))
 
     def maps(changed: np.ndarray) -> np.ndarray:
-        changed_batch = replace(batch, images=changed)
-        return enlarge(explainer.maps(trial.model, changed_batch, trial.layer, trial.seed))
+        same = replace(batch, images=changed)  # the same classes and keys
+        return enlarge(explainer.maps(trial.model, same, trial.layer, trial.seed))
 
     rng = np.random.default_rng(seed_for(trial.seed, "noise"))
-    noisy = [
-        maps(np.clip(images + rng.normal(0, 4, images.shape), 0, 255).round().astype(np.uint8))
-        for _ in range(5)
-    ]
+    noisy = []
+    for _ in range(5):
+        levels = images + rng.normal(0, 4, images.shape)
+        noisy.append(maps(levels.clip(0, 255).round().astype(np.uint8)))
     # The image is padded by repeating its edge and cropped at four offsets. The map is shifted
     # back and compared without its border.
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
