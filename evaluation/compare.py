@@ -65,11 +65,11 @@ def main() -> None:
         stored = results.read_npz(explained_path.with_suffix(".npz"))
         found = {"imagenet": on_imagenet(args, dataset, index, explained, stored, device)}
     found["classifier"] = on_classifier(model, dataset, index, seed)
-    true = [dataset.classes[dataset.y_test[k]] for k in index]
     content: dict[str, Any] = {}
     for name, (classes, predict, batch, maps) in found.items():
-        content[name] = compare(predict, batch, maps, true, classes, seed)
-        save(sheet(batch.images, maps, content[name]["images"]), out / f"{name}.png", True)
+        content[name] = compare(classes, predict, batch, maps, dataset, seed)
+        drawn = sheet(batch.images, maps, content[name]["images"])
+        save(drawn, out / f"{name}.png", photographs=True)
     many = scoring.draw(len(dataset.y_test), LIME_IMAGES["faithfulness"], seed, "test pictures")
     *_, maps = on_classifier(model, dataset, many.tolist(), seed)
     content["many"] = {"n": len(many)} | agreement(maps, seed)[1]
@@ -114,8 +114,7 @@ def on_imagenet(args, dataset, index, explained, stored, device):
 
 def on_classifier(model: models.Model, dataset: data.Dataset, index: list[int], seed: int):
     """Maps for the network of Question 1 and its predicted classes; returns as `on_imagenet`."""
-    predict = metrics.predictor(model.network, model.temperature)
-    chosen = dataset.x_test[index]
+    predict, chosen = metrics.predictor(model.network, model.temperature), dataset.x_test[index]
     batch = Batch(chosen, predict(chosen).argmax(1), index)
     maps = {
         key: enlarge(EXPLAINERS[key].maps(model, batch, model.layer, seed))
@@ -124,20 +123,22 @@ def on_classifier(model: models.Model, dataset: data.Dataset, index: list[int], 
     return model.classes, predict, batch, maps
 
 
-def compare(predict, batch: Batch, maps, true, classes, seed: int) -> dict[str, Any]:
+def compare(classes, predict, batch: Batch, maps, dataset, seed: int) -> dict[str, Any]:
     """Agreement of the two maps of each image, and which one deletion and insertion prefer."""
-    similar, summary = agreement(maps, seed)
-    scored = {
-        key: scoring.faithfulness(predict, scoring.FILL, seed, these, batch)
-        for key, these in maps.items()
-    }
+    measured, summary = agreement(maps, seed)
+    for key, these in maps.items():
+        scores = scoring.faithfulness(predict, scoring.FILL, seed, these, batch)
+        measured |= {f"{key}_{area}": scores[area] for area in scoring.AREAS}
     confidence = predict(batch.images)[np.arange(len(batch)), batch.targets]
     samples = []
     for i, k in enumerate(batch.keys):
-        sample = {"index": k, "true": true[i], "explained": classes[batch.targets[i]]}
-        sample["confidence"] = confidence[i]
-        sample |= {key: values[i] for key, values in similar.items()}
-        sample |= {f"{m}_{area}": scored[m][area][i] for m in maps for area in scoring.AREAS}
+        sample = {
+            "index": k,
+            "true": dataset.classes[dataset.y_test[k]],
+            "explained": classes[batch.targets[i]],
+            "confidence": confidence[i],
+            **{key: values[i] for key, values in measured.items()},
+        }
         samples.append(sample | {"preferred": preferred(sample)})
     return {"margin": MARGIN, "images": samples, "summary": summary}
 
@@ -161,31 +162,31 @@ def agreement(maps: dict[str, np.ndarray], seed: int) -> tuple[dict[str, np.ndar
     rng = np.random.default_rng(cli.seed_for(seed, "agreement"))
     similar = side_by_side.similarity(maps["gradcam"], maps["lime"], rng)
     other = side_by_side.similarity(maps["gradcam"], np.roll(maps["lime"], 1, axis=0), rng)
-    summary: dict[str, Any] = {}
-    for key in similar:
-        summary[key] = statistics.mean_interval(similar[key])
+    summary, against = {}, {}
+    for key, values in similar.items():
+        summary[key] = statistics.mean_interval(values)
         summary[f"{key}_baseline"] = statistics.mean_interval(other[key])
-    against = {key: statistics.compare_paired(similar[key], other[key], True) for key in similar}
+        against[key] = statistics.compare_paired(values, other[key], larger_is_better=True)
     return similar, summary | {"against_baseline": against}
 
 
 def sheet(originals: np.ndarray, maps: dict[str, np.ndarray], samples: list[dict]):
     """Image, Grad-CAM and LIME below each other, five images across; the least similar in bold."""
-    blocks = -(-len(originals) // ACROSS)
+    blocks = -(-len(samples) // ACROSS)
     size = (WIDTH, 4.6 * blocks)
     figure, axes = plt.subplots(3 * blocks, ACROSS, figsize=size, layout="constrained")
     for ax in axes.flat:
         ax.axis("off")
     bound = sorted(sample["rank_correlation"] for sample in samples)[:N_LEAST_SIMILAR][-1]
-    for k, sample in enumerate(samples):
+    for k, (image, sample) in enumerate(zip(originals, samples, strict=True)):
         column = axes[3 * (k // ACROSS) : 3 * (k // ACROSS) + 3, k % ACROSS]
-        image = originals[k] if len(originals[k]) <= SMALL else data.fit_image(originals[k], SMALL)
+        image = image if len(image) <= SMALL else data.fit_image(image, SMALL)
         title = f"{sample['true']}, predicted\n{sample['explained']} {sample['confidence']:.0%}"
         show_image(column[0], image, title)
-        for ax, key in zip(column[1:], maps, strict=True):
-            show_map(ax, image, positive(maps[key][k : k + 1])[0], EXPLAINERS[key].name)
+        for ax, (key, these) in zip(column[1:], maps.items(), strict=True):
+            show_map(ax, image, positive(these[k : k + 1])[0], EXPLAINERS[key].name)
         text = f"rank corr. {sample['rank_correlation']:.2f}, top {sample['top_overlap']:.2f}"
-        if sample["preferred"] in maps:
+        if sample["preferred"] != "neither":
             text += f"\npreferred: {EXPLAINERS[sample['preferred']].name}"
         weight = "bold" if sample["rank_correlation"] <= bound else "normal"
         style = {"ha": "center", "va": "top", "fontsize": 7, "fontweight": weight}

@@ -62,16 +62,10 @@ def fine_tuned(setup: Setup) -> models.Model:
     for key in ("lr", "bias_lr", "head_lr", "decay_per_image"):
         recipe[key] *= RATE
     network = copy.deepcopy(model.network)
-    # Nothing but `batches` refers to the chosen images, so their copy is freed before the epoch.
-    batches = WithoutPatches(
-        dataset.x_train[chosen],
-        dataset.y_train[chosen],
-        recipe["batch"],
-        recipe["translate"],
-        recipe["flip"],
-        setup.seed,
-        setup.device,
-    )
+    augmentation = (recipe["batch"], recipe["translate"], recipe["flip"], setup.seed)
+    images, labels = dataset.x_train[chosen], dataset.y_train[chosen]
+    batches = WithoutPatches(images, labels, *augmentation, setup.device)
+    del images  # 150 MB
     batches.fill = network.normalise.mean
     train.train_epoch(network, optimizers.make(network, recipe), batches, recipe, 0, 32)
     return replace(model, network=network.eval())

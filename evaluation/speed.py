@@ -7,8 +7,8 @@
 Needs requirements-test.txt. Writes OUT/speed_gradcam.json (one forward pass, Captum and
 pytorch-grad-cam) and OUT/speed_lime.json (the `lime` package, with its defaults and with this
 project's segments; this project with its defaults and with a quarter of the package's model
-calls) and OUT/speed_text.json (the package and this project with as many masks of the same kind,
-and with its defaults). OUT is outputs/evaluation.
+calls) and OUT/speed_text.json (the package and this project with as many masks of the same kind).
+OUT is outputs/evaluation.
 """
 
 import statistics
@@ -31,7 +31,7 @@ from q1_gradcam import gradcam, recipes
 from q2_lime import core, images, linear, samplers, stability, text
 
 BATCH, ROUNDS = 128, 7
-TOP = 5
+TOP, CPU = 5, torch.device("cpu")
 PACKAGE_SAMPLES, PACKAGE_TEXT_SAMPLES = 1000, 5000  # the defaults of the `lime` package
 
 
@@ -51,20 +51,19 @@ def main() -> None:
     for part in args.only:
         content = parts[part](args, device)
         hashes = content.pop("hashes", {})
-        used = torch.device("cpu") if part == "text" else device
+        used = CPU if part == "text" else device
         content["provenance"] = results.provenance(args.seed, used, **hashes)
         path = results.write_json(out / f"speed_{part}.json", content)
         print(f"wrote {results.shown(path)}")
 
 
-def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-    """The result of `work()` and its duration in seconds."""
+def timed(work: Callable[[], Any], device: torch.device = CPU) -> tuple[Any, float]:
+    """The result of `work()` and its duration in seconds, until the device has finished."""
     start = time.perf_counter()
     result = work()
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
     return result, time.perf_counter() - start
-
-
-# --- Grad-CAM -----------------------------------------------------------------------------------
 
 
 def speed_gradcam(args, device: torch.device) -> dict[str, Any]:
@@ -108,16 +107,10 @@ def gradcam_row(arch: str, device: torch.device) -> dict[str, Any]:
         "captum": lambda: captum.attribute(x, y, attribute_to_layer_input=False)[:, 0],
         "pytorch-grad-cam": pytorch_grad_cam,
     }
-
-    def synchronized(call):
-        call()
-        if device.type != "cpu":
-            getattr(torch, device.type).synchronize()
-
     times = {name: [] for name in variants}
     for _ in range(ROUNDS + 1):
         for name, call in variants.items():
-            times[name].append(timed(partial(synchronized, call))[1])
+            times[name].append(timed(call, device)[1])
     median = {name: statistics.median(row[1:]) for name, row in times.items()}  # after a warm-up
     forward = median.pop("forward")
     ours, theirs = variants["this project"](), variants["captum"]().detach()
@@ -131,9 +124,6 @@ def gradcam_row(arch: str, device: torch.device) -> dict[str, Any]:
         },
         "largest_relative_difference_to_captum": difference.max().item(),
     }
-
-
-# --- LIME ---------------------------------------------------------------------------------------
 
 
 def speed_lime(args, device: torch.device) -> dict[str, Any]:
@@ -201,8 +191,8 @@ def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: i
 def random_jaccard(d: int, top: int) -> float:
     """The expected Jaccard overlap of two random sets of `top` out of `d`: what they share has a
     hypergeometric distribution."""
-    shared = np.arange(top + 1)
-    return float((hypergeom.pmf(shared, d, top, top) * shared / (2 * top - shared)).sum())
+    shared = hypergeom(d, top, top)
+    return float(shared.expect(lambda n: n / (2 * top - n)))
 
 
 def speed_text(args, device: torch.device) -> dict[str, Any]:
@@ -243,11 +233,6 @@ def post_row(body: str, index: int, model: linear.LinearModel, seed: int) -> dic
         known, sample_weights = [column[word] for word in post.words], samplers.kernel(masks, 0.25)
         return core.fit(masks.astype(float), values(masks[:, known]), sample_weights, alpha=1.0)
 
-    def default():
-        post = text.read(body, model.vocabulary)
-        settings = replace(text.SETTINGS, seed=seed)
-        return core.explain(text.prepare(post, model)[1], len(post.words), settings, index)
-
     theirs = package()
     masks, words = drawn[0].astype(bool), theirs.domain_mapper.indexed_string
     column = {str(words.word(k)): k for k in range(words.num_words())}
@@ -255,7 +240,7 @@ def post_row(body: str, index: int, model: linear.LinearModel, seed: int) -> dic
     difference = np.abs(ours().weights[:, 0] - weights).max() / np.abs(weights).max()
     seconds = {
         work.__name__: statistics.median(timed(work)[1] for _ in range(3))
-        for work in (package, ours, default)
+        for work in (package, ours)
     }
     return {
         "index": index,
