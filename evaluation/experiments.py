@@ -62,31 +62,29 @@ class Setup:
 
 def faithfulness(setup: Setup, n: int) -> dict[str, Any]:
     """Deletion, insertion, average drop and increase in confidence of every explainer."""
-    batch, predict = setup.test_batch(n), setup.predict
+    batch = setup.test_batch(n)
     trial = setup.trial(batch, "faithfulness", n_untrained=N_UNTRAINED)
-    content: dict[str, Any] = {
-        "n": len(batch),
-        "n_untrained": min(N_UNTRAINED, len(batch)),
-        "methods": {},
-        "input_gradient_against_gradcam": {},
-        "against_lime": {},
-    }
+    tables, gradients, lime = {}, {}, {}
     arrays = {"index": np.array(batch.keys), "target": batch.targets}
     for fill, most in FILLS.items():
         larger = FAITHFULNESS if fill == FILL else AREAS
-        score = partial(scoring.faithfulness, predict, fill, setup.seed)
-        rows, scored = scoring.table(trial, EXPLAINERS, score, larger, most)
-        content["input_gradient_against_gradcam"][fill] = {
+        score = partial(scoring.faithfulness, setup.predict, fill, setup.seed)
+        tables[fill], scored = scoring.table(trial, EXPLAINERS, score, larger, most)
+        gradients[fill] = {
             m: compare_paired(scored["input_gradient"][m], scored["gradcam"][m], AREAS[m])
             for m in AREAS
         }
         if "lime" in scored:
-            content["against_lime"][fill] = against_lime(scored, larger)
+            lime[fill] = against_lime(scored, larger)
         arrays |= {f"{fill}/{name}/{m}": scored[name][m] for name in scored for m in larger}
-        if fill == FILL:
-            content["methods"] = rows
     results.write_npz(setup.out / "faithfulness.npz", **arrays)
-    return content
+    return {
+        "n": len(batch),
+        "n_untrained": min(N_UNTRAINED, len(batch)),
+        "methods": tables[FILL],
+        "input_gradient_against_gradcam": gradients,
+        "against_lime": lime,
+    }
 
 
 def against_lime(scored: dict[str, scoring.Scores], larger: dict[str, bool]) -> dict[str, Any]:
@@ -148,16 +146,16 @@ def randomization_test(setup: Setup, n: int) -> dict[str, Any]:
 
 def stability(setup: Setup, n: int) -> dict[str, Any]:
     """Maps under changes of the image that should hardly matter, and of LIME's seed."""
-    model, batch, rows = setup.model, setup.test_batch(n), {}
+    batch, rows = setup.test_batch(n), {}
     trial = setup.trial(batch, "stability")
     for key, explainer in cli.progress(methods().items(), "stability"):
         scores = scoring.stability(trial, key)
         rows[key] = explainer.labels | {m: mean_interval(scores[m]) for m in scores}
-    content = {"n": len(batch), "layer": model.layer, "methods": rows}
+    content = {"n": len(batch), "layer": setup.model.layer, "methods": rows}
     if "lime" in rows:
         few = batch.first(LIME_SEED_IMAGES)
-        maps, explanations = lime_explanations(model, few, setup.seed)
-        again, _ = lime_explanations(model, few, cli.seed_for(setup.seed, "again", 0))
+        maps, explanations = lime_explanations(setup.model, few, setup.seed)
+        again, _ = lime_explanations(setup.model, few, cli.seed_for(setup.seed, "again", 0))
         similar = mean_interval(metrics.rank_correlation(maps, again))
         content["lime"] = {
             "n": len(few),

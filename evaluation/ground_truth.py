@@ -58,7 +58,7 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
         }
 
     content: dict[str, Any] = {"networks": {"unmarked": accuracies(twin)}}
-    hits: dict[str, dict[str, list]] = {}
+    means: dict[str, dict[str, list]] = {layer: {} for layer in models.STAGES[twin.model.arch]}
     for name in trainings(setup):
         marked, new = setup.load(name)
         fooled = marked.predict(images).argmax(1) == number
@@ -71,7 +71,7 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
         batch, masks = Batch(images[fooled], np.full(fooled.sum(), number), keys), where[fooled]
         stages = {
             layer: Trial(marked.model, batch, layer, setup.seed, "shortcut", twin.model.network)
-            for layer in models.STAGES[marked.model.arch]
+            for layer in means
         }
         if name == "marked":
             last = stages[marked.model.layer]
@@ -83,20 +83,15 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
             content["tolerance"] = tolerance_curves(last, EXPLAINERS, masks)
             content["places"] = by_place(last, EXPLAINERS, masks)
             if "lime" in EXPLAINERS:
-                rows = lime_on_other_segments(marked.model, batch, masks, setup)
-                content["lime_segments"] = rows
+                content["lime_segments"] = lime_on_other_segments(last, masks)
         for layer, trial in stages.items():
             for key in methods("layer"):
-                scores = np.full(len(index), np.nan)
-                scores[fooled] = hit(trial.maps(key), masks, TOLERANCE)
-                hits.setdefault(layer, {}).setdefault(key, []).append(scores)
+                found = hit(trial.maps(key), masks, TOLERANCE).mean()
+                means[layer].setdefault(key, []).append(found)
     return content | {
         "trainings": {
-            layer: {
-                key: EXPLAINERS[key].labels | {"means": np.nanmean(groups, axis=1)}
-                for key, groups in rows.items()
-            }
-            for layer, rows in hits.items()
+            layer: {key: EXPLAINERS[key].labels | {"means": row} for key, row in rows.items()}
+            for layer, rows in means.items()
         },
         "class": synthetic.MARKED_CLASS,
         "share_of_class_marked": synthetic.MARKED_SHARE,
@@ -117,21 +112,23 @@ def tolerance_curves(trial: Trial, keys: Iterable[str], masks: np.ndarray) -> di
     """The pointing game at every tolerance of TOLERANCES, of the network and of its twin."""
     rows = {}
     for key in keys:
-        baseline = EXPLAINERS[key].kind == "baseline"
-        maps = {"network": trial.maps(key)} | (
-            {} if baseline else {"twin": trial.maps(key, untrained=True)}
-        )
-        rows[key] = EXPLAINERS[key].labels | {
-            which: [hit(m, masks, t).mean() for t in TOLERANCES] for which, m in maps.items()
-        }
+        maps = {"network": trial.maps(key)}
+        if EXPLAINERS[key].kind != "baseline":
+            maps["twin"] = trial.maps(key, untrained=True)
+        curves = {which: curve(found, masks) for which, found in maps.items()}
+        rows[key] = EXPLAINERS[key].labels | curves
     return {"pixels": TOLERANCES, "grid": list(trial.maps("gradcam").shape[1:]), "methods": rows}
+
+
+def curve(maps: np.ndarray, masks: np.ndarray) -> list[float]:
+    """The pointing game at every tolerance of TOLERANCES."""
+    return [hit(maps, masks, tolerance).mean() for tolerance in TOLERANCES]
 
 
 def by_place(trial: Trial, keys: Iterable[str], masks: np.ndarray) -> dict[str, Any]:
     """The pointing game for marks at the border (less than TOLERANCE from an edge), and inside."""
-    edge = int(TOLERANCE)
+    edge, rows = TOLERANCE, {}
     inside = masks[:, edge:-edge, edge:-edge].sum((1, 2)) == masks.sum((1, 2))
-    rows = {}
     for key in keys:
         scores = hit(trial.maps(key), masks, TOLERANCE)
         chosen = inside[: len(scores)]
@@ -140,11 +137,11 @@ def by_place(trial: Trial, keys: Iterable[str], masks: np.ndarray) -> dict[str, 
     return {"n": {"border": (~inside).sum(), "inside": inside.sum()}, "methods": rows}
 
 
-def lime_on_other_segments(model, batch: Batch, masks: np.ndarray, setup: Setup) -> dict[str, Any]:
+def lime_on_other_segments(trial: Trial, masks: np.ndarray) -> dict[str, Any]:
     """LIME with segments that do not have the size of the mark."""
-    few, rows = EXPLAINERS["lime"].select(batch, "shortcut"), {}
+    few, rows = EXPLAINERS["lime"].select(trial.batch, "shortcut"), {}
     for name, segmentation, n in (("8 x 8", "grid", 8), ("5 x 5", "grid", 5), ("SLIC", "slic", 40)):
         chosen = replace(SMALL_IMAGE_SETTINGS, segmentation=segmentation, n_segments=n)
-        maps, _ = lime_explanations(model, few, setup.seed, chosen)
-        rows[name] = {"pointing_game": [hit(maps, masks, t).mean() for t in TOLERANCES]}
+        maps, _ = lime_explanations(trial.model, few, trial.seed, chosen)
+        rows[name] = {"pointing_game": curve(maps, masks)}
     return {"n": len(few), "pixels": TOLERANCES, "segments": rows}
