@@ -62,13 +62,13 @@ def evaluate(
     """
     order, rows, few, before = weighted_layers(model.network), {}, {}, {}
 
-    def ssim(key: str, maps: np.ndarray) -> np.ndarray:
-        return metrics.ssim(*(positive(enlarge(m)) for m in (before[key], maps)))
+    def maps(network: models.Model, key: str) -> np.ndarray:
+        return positive(enlarge(explainers[key].maps(network, few[key], layer, seed)))
 
     for key, explainer in explainers.items():
         few[key] = explainer.select(batch, "randomization")
-        before[key] = explainer.maps(model, few[key], layer, seed)
-        chance = crossed_interval([ssim(key, np.roll(before[key], 1, axis=0))])
+        before[key] = maps(model, key)
+        chance = crossed_interval([metrics.ssim(before[key], np.roll(before[key], 1, axis=0))])
         rows[key] = explainer.labels | {"cascading": {}, "other_image": {"ssim": chance}}
     for depth, name in enumerate(progress(order, "randomization"), 1):
         found: dict[str, list[np.ndarray]] = {key: [] for key in explainers}
@@ -77,7 +77,7 @@ def evaluate(
             other = randomized(model, order[:depth], batch.images, draw)
             for key, explainer in explainers.items():
                 if k == 0 or explainer.kind != "LIME":
-                    found[key].append(ssim(key, explainer.maps(other, few[key], layer, seed)))
+                    found[key].append(metrics.ssim(before[key], maps(other, key)))
         for key, values in found.items():
             rows[key]["cascading"][name] = {"ssim": crossed_interval(values)}
     for row in rows.values():

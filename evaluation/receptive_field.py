@@ -35,21 +35,20 @@ def measure(network: nn.Module, layer: str, images: np.ndarray, seed: int) -> di
     """
     x = models.to_input(images, next(network.parameters()).device)
     linear = all_paths_open(network)
-    size = x.shape[2:]
-    seen = torch.stack([g[0] > 0 for g in gradients(linear, layer, torch.ones_like(x[:1]))])
+    seen = torch.cat(gradients(linear, layer, torch.ones_like(x[:1]))) > 0  # (cells, H, W)
     share = seen.float().mean((1, 2))
     large = torch.ones_like(x[:1, :, :1, :1]).expand(-1, -1, LARGE, LARGE)
     (middle,) = gradients(linear, layer, large, only_middle=True)
-    grid = round(len(seen) ** 0.5)
+    size, grid = seen.shape[1:], round(len(seen) ** 0.5)
     centers = (np.indices((grid, grid)).reshape(2, -1).T + 0.5) * size[0] / grid - 0.5
-    pixels = np.indices(tuple(size))
-    within = []
+    pixels, within = np.indices(tuple(size)), []
     signs = generator(seed, "receptive field")
     for center, squares in zip(centers, gradients(network, layer, x, signs), strict=True):
         distance = torch.from_numpy(abs(pixels - center[:, None, None]).max(0))
         total = squares.sum((1, 2)).clamp_min(1e-30)
-        within.append([(squares * (distance <= r)).sum((1, 2)) / total for r in RADII])
-    energy = torch.stack([torch.stack(row) for row in within]).mean((0, 2)).numpy()
+        shares = [(squares * (distance <= r)).sum((1, 2)) / total for r in RADII]
+        within.append(torch.stack(shares))
+    energy = torch.stack(within).mean((0, 2)).numpy()
     return {
         "n": len(images),
         "cells": len(seen),
