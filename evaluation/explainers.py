@@ -1,13 +1,7 @@
 """Explanation methods and baselines behind one interface.
 
-A new method is ONE function (model, batch, layer, seed) -> maps and ONE entry in EXPLAINERS:
-
-    def gradient_times_input(model, batch, layer, seed): ...
-
-    EXPLAINERS["gradient_x_input"] = Explainer("Gradient x input", "pixels", gradient_times_input)
-
-Every experiment of evaluation/run.py then scores it, and its tables and figures show it under its
-display name.
+A new method is one function (model, batch, layer, seed) -> maps and one entry in EXPLAINERS. Every
+experiment of evaluation/run.py then scores it, and tables and figures show it under its name.
 """
 
 from collections.abc import Callable

@@ -107,13 +107,19 @@ def test_methods_find_the_shapes(setup):
     assert methods["lime"]["pointing_game"].items() >= {"n": 2, "mean": 1}.items()
 
 
-def test_baselines_are_independent_and_use_all_images(setup):
-    """LIME explains fewer images, but its untrained network has the statistics of all of them."""
+def test_an_explainer_with_a_limit_gets_the_first_images(setup):
+    """But its untrained network has the batch norm statistics of all images."""
     trial = setup.trial(setup.test_batch(20), "shapes")
-    coarse, squares = trial.maps("random")[:2], trial.maps("random_squares")[:2, ::4, ::4]
+    batch = trial.batch
+    few = EXPLAINERS["lime"].select(batch, "shapes")
+    assert few.keys == batch.keys[:2] == setup.test_batch(2).keys
+    for key in ("random", "random_fine", "random_squares"):
+        maps = EXPLAINERS[key].maps(setup.model, batch, "body.stage3", 0)
+        assert (EXPLAINERS[key].maps(setup.model, few, "body.stage3", 0) == maps[:2]).all()
+    coarse, squares = trial.maps("random")[:2], trial.maps("random_squares")[:, ::4, ::4]
     assert coarse.shape == squares.shape and not np.isclose(coarse, squares).any()
     trial.maps("lime", untrained=True)
-    expected = models.untrained(setup.model, trial.batch.images, trial.seed).state_dict()
+    expected = models.untrained(setup.model, batch.images, trial.seed).state_dict()
     state = trial.untrained.state_dict()
     assert all(torch.equal(state[key], value) for key, value in expected.items())
 
@@ -132,10 +138,8 @@ def test_randomization_fails_methods_that_ignore_the_network(setup, monkeypatch)
     assert failed == {"guided_backprop", "edges"}
     # Half of the way from 0.2 to 1 is 0.6.
     for mean, passes in ((0.59, True), (0.61, False)):
-        row = {
-            "other_image": {"ssim": {"mean": 0.2}},
-            "cascading": {"head": {"ssim": {"mean": mean}}},
-        }
+        chance, head = {"ssim": {"mean": 0.2}}, {"ssim": {"mean": mean}}
+        row = {"other_image": chance, "cascading": {"head": head}}
         assert randomization.passes(row, "head") == passes
 
 
@@ -209,15 +213,6 @@ def test_marks_are_stamped_where_the_mask_says():
     assert planted.x_test is made.x_test and planted.sha256 != made.sha256
 
 
-def test_an_explainer_with_a_limit_gets_the_first_images(setup):
-    batch = setup.test_batch(20)
-    few = EXPLAINERS["lime"].select(batch, "shapes")
-    assert few.keys == batch.keys[:2] == setup.test_batch(2).keys
-    for key in ("random", "random_fine", "random_squares"):
-        maps = EXPLAINERS[key].maps(setup.model, batch, "body.stage3", 0)
-        assert (EXPLAINERS[key].maps(setup.model, few, "body.stage3", 0) == maps[:2]).all()
-
-
 def test_layers_are_chosen_on_held_out_images(setup):
     found = experiments.layers(setup, 20)
     assert found["chosen_by_rule"] in found["layers"]
@@ -230,34 +225,21 @@ def test_layers_are_chosen_on_held_out_images(setup):
 
 def test_the_preferred_map_wins_by_both_areas():
     sample = {"confidence": 1.0, "gradcam_deletion_auc": 0.3, "gradcam_insertion_auc": 0.5}
-    for deletion, insertion, expected in (
-        *((0.2, 0.6, "lime"), (0.4, 0.4, "gradcam")),
-        *((0.2, 0.4, "neither"), (0.28, 0.6, "neither")),
-    ):
+    cases = [(0.2, 0.6, "lime"), (0.4, 0.4, "gradcam"), (0.2, 0.4, "neither")]
+    for deletion, insertion, expected in (*cases, (0.28, 0.6, "neither")):
         lime = {"lime_deletion_auc": deletion, "lime_insertion_auc": insertion}
         assert compare.preferred(sample | lime) == expected
 
 
 def test_drops_and_their_correlation(setup):
     """A network whose logit 0 is the sum of the red channel: a patch's drop is its red sum."""
-
-    class Red(torch.nn.Module):
-        normalise = setup.model.network.normalise
-
-        def __init__(self):
-            super().__init__()
-            self.scale = torch.nn.Parameter(torch.ones(1))
-
-        def forward(self, x):
-            return self.scale * torch.stack([x[:, 0].sum((1, 2)), x[:, 1].sum((1, 2))], 1)
-
-    images = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), np.uint8)
-    batch = Batch(images, np.zeros(3, int), [0, 1, 2])
-    red = replace(setup, model=replace(setup.model, network=Red()))
-    with torch.inference_mode():
-        drops = idsds.logit_drops(red, batch)
-    fill = idsds.mean_color(red)[0]
-    expected = images[..., 0].astype(float) - fill
+    body = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 32, bias=False), torch.nn.Flatten())
+    body[0].weight.data.zero_()[0, 0] = 1
+    network = models.Classifier(body, (0.4, 0.5, 0.6), (1.0,) * 3)
+    red = replace(setup, model=replace(setup.model, network=network))
+    images = rng().integers(0, 255, (3, 32, 32, 3), np.uint8)
+    drops = idsds.logit_drops(red, Batch(images, np.zeros(3, int), [0, 1, 2]))
+    expected = images[..., 0].astype(float) - 0.4 * 255  # the mean color replaces a patch
     assert drops[1, 6] == pytest.approx(expected[1, 8:16, 16:24].sum() / 255, abs=0.01)
     assert idsds.patch_correlation(expected, drops) == pytest.approx(1)
     assert idsds.patch_correlation(-expected, drops) == pytest.approx(-1)
@@ -274,15 +256,11 @@ def test_every_explainer_is_scored(setup):
 
 def test_refinecam_agrees_with_pytorch_grad_cam(setup):
     """The library also subtracts the minimum of each map, so maps agree nearly, and in rank."""
-    model, images = setup.model, setup.dataset.x_test[:6]
-    targets = setup.dataset.y_test[:6].astype(int)
-    ours = EXPLAINERS["refinecam"].maps(
-        model, Batch(images, targets, list(range(6))), model.layer, 0
-    )
-    network = model.network
-    layers = [gradcam.find_layer(network, name) for name in models.STAGES["compact"]]
-    method = RefineCAM(network, layers)
-    theirs = method(models.to_input(images), [ClassifierOutputTarget(int(k)) for k in targets])
+    model, batch = setup.model, setup.test_batch(6)
+    ours = EXPLAINERS["refinecam"].maps(model, batch, model.layer, 0)
+    layers = [gradcam.find_layer(model.network, name) for name in models.STAGES["compact"]]
+    method, targets = RefineCAM(model.network, layers), map(ClassifierOutputTarget, batch.targets)
+    theirs = method(models.to_input(batch.images), list(targets))
     for a, b in zip(ours, theirs, strict=True):
         assert spearmanr(a.ravel(), b.ravel()).statistic > 0.9
 
