@@ -64,7 +64,7 @@ def from_gradcam(method: str, kind: str) -> Explainer:
 
         def explain(start: int) -> np.ndarray:
             part = slice(start, start + gradcam.BATCH)
-            x, y = models.to_input(batch.images[part], device), targets[part].to(device)
+            x, y = models.to_input(batch.images[part], device), targets[part]
             return gradcam.explain(model.network, x, layer, y, method).raw.cpu().numpy()
 
         return np.concatenate(distributed.share(explain, range(0, len(batch), gradcam.BATCH)))

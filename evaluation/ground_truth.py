@@ -138,9 +138,10 @@ def by_place(trial: Trial, keys: Iterable[str], masks: np.ndarray) -> dict[str, 
 
 
 def lime_on_other_segments(trial: Trial, masks: np.ndarray) -> dict[str, Any]:
-    """LIME with segments that do not have the size of the mark."""
-    few, rows = EXPLAINERS["lime"].select(trial.batch, "shortcut"), {}
-    for name, segmentation, n in (("8 x 8", "grid", 8), ("5 x 5", "grid", 5), ("SLIC", "slic", 40)):
+    """LIME with its default segments, which have the size of the mark, and with others."""
+    few = EXPLAINERS["lime"].select(trial.batch, "shortcut")
+    rows = {"8 x 8": {"pointing_game": curve(trial.maps("lime"), masks)}}
+    for name, segmentation, n in (("5 x 5", "grid", 5), ("SLIC", "slic", 40)):
         chosen = replace(SMALL_IMAGE_SETTINGS, segmentation=segmentation, n_segments=n)
         maps, _ = lime_explanations(trial.model, few, trial.seed, chosen)
         rows[name] = {"pointing_game": curve(maps, masks)}
