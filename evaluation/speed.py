@@ -133,22 +133,22 @@ def speed_lime(args, device: torch.device) -> dict[str, Any]:
     model = imagenet.load(file=file, device=device)
     cli.keep_freed_memory()  # for the package, too
     index = [int(np.flatnonzero(dataset.y_test == k)[0]) for k in range(args.images)]
-    rows = [image_row(dataset.x_test[k], k, model, args.seed) for k in index]
-    hashes = {"data_sha256": dataset.sha256, "weights_sha256": model.sha256}
-    median = {  # of each number, for each way
-        way: {key: np.median([row[way][key] for row in rows]) for key in numbers}
-        for way, numbers in rows[0].items()
-        if way != "index"
+    found = [image_row(dataset.x_test[k], k, model, args.seed) for k in index]
+    median = {
+        way: {key: np.median([row[way][key] for row in found]) for key in numbers}
+        for way, numbers in found[0].items()
     }
+    rows = [{"index": k} | row for k, row in zip(index, found, strict=True)]
+    hashes = {"data_sha256": dataset.sha256, "weights_sha256": model.sha256}
     return {"images": {"model": model.name, "rows": rows, "median": median}, "hashes": hashes}
 
 
 def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: int) -> dict:
     """Explanations of one image with several seeds: model calls, time, and the overlap of the top
     segments between seeds, beside that of random sets."""
-    enlarged = data.fit_image(image, model.side, images.IMAGE_SETTINGS.resize)
-    top, samples = int(images.predict(model, enlarged[None]).argmax()), PACKAGE_SAMPLES
-    settings = images.IMAGE_SETTINGS
+    settings, samples = images.IMAGE_SETTINGS, PACKAGE_SAMPLES
+    enlarged = data.fit_image(image, model.side, settings.resize)
+    top = int(images.predict(model, enlarged[None]).argmax())
 
     def package(k: int, segmentation=None) -> tuple[np.ndarray, int]:
         explainer = lime_image.LimeImageExplainer(random_state=k)
@@ -175,7 +175,7 @@ def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: i
         "ours": (ours, 5),
         "ours_quarter": (lambda k: ours(k, samples // 4 - 1), 5),
     }
-    row: dict[str, Any] = {"index": index}
+    row = {}
     for name, (explain, seeds) in ways.items():
         runs = [timed(partial(explain, k)) for k in range(seeds)]
         weights = [weights for (weights, _), _ in runs]

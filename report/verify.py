@@ -30,6 +30,9 @@ import numpy as np
 # Nothing else is ever run, whatever a results file says.
 FOLDERS = ("q1_gradcam", "q2_lime", "evaluation")
 SCRIPTS = [p.relative_to(ROOT).as_posix() for f in FOLDERS for p in (ROOT / f).glob("*.py")]
+RECORDED = re.compile(
+    r"(?s)(python|torchrun (?P<processes>--nproc-per-node=\d{1,2})) (?P<script>\S+)(?P<options>.*)"
+)
 TOLERANCE = 1e-3
 IGNORED = re.compile("provenance|hardware|seconds|ratio$|forward_passes|memory|time_share")
 
@@ -56,21 +59,16 @@ def main() -> None:
 
 def command_of(path: Path) -> tuple[str, ...]:
     """The recorded command, without "python". Raises UserError if it runs none of SCRIPTS."""
-    with results.reading(path):
-        recorded = results.read_json(path)["provenance"]["command"]
-    try:
-        start, script, *options = shlex.split(str(recorded))
-        launch = []
-        if start == "torchrun" and re.fullmatch(r"--nproc-per-node=\d{1,2}", script):
-            launch, start = ["-m", "torch.distributed.run", script], "python"
-            script, *options = options
-    except ValueError:
-        raise UserError(f"it records no command: {recorded!r}") from None
-    if start != "python" or script not in SCRIPTS:
+    with results.reading(path):  # also if a quote is not closed
+        recorded = str(results.read_json(path)["provenance"]["command"])
+        found = RECORDED.fullmatch(recorded)
+        options = shlex.split(found["options"]) if found else []
+    if not found or found["script"] not in SCRIPTS:
         raise UserError(f"{recorded!r} does not run a script of this project")
-    if script == "evaluation/run.py":  # its experiments do not depend on each other
+    if found["script"] == "evaluation/run.py":  # its experiments do not depend on each other
         options += ["--only", path.stem]
-    return *launch, script, *options
+    launch = ["-m", "torch.distributed.run", found["processes"]] if found["processes"] else []
+    return *launch, found["script"], *options
 
 
 def run_again(temporary: Path, command: tuple[str, ...]) -> tuple[Path, str]:
