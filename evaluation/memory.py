@@ -28,9 +28,10 @@ LARGER = ({}, {"masks": 8000}, {"cells": 20}, {"side": 896})  # one change at a 
 def main() -> None:
     parser = cli.Parser(__doc__)
     parser.add_argument("--out", type=Path, default=results.OUTPUTS / "evaluation", metavar="DIR")
+    args, rows = parser.parse_args(), []
     if cli.peak_memory_bytes(torch.device("cpu")) is None:
         raise cli.UserError("this script needs Linux or macOS: Windows does not report the memory")
-    out, rows = results.output_folder(parser.parse_args().out), []
+    out = results.output_folder(args.out)
     for changes in LARGER:
         case = USUAL | changes
         peaks = {}
