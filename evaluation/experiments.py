@@ -52,8 +52,7 @@ class Setup:
         return data.held_out_split(self.dataset.y_train, kept)
 
     def load(self, name: str, folder: Path = OUT) -> tuple["Setup", dict[str, str]]:
-        """The setup with the network `name` of its own folder or of `folder`, and the file's
-        hash."""
+        """The setup with the network in `out`/name or else `folder`/name, and the file's hash."""
         path = self.out / name / "model.pt"
         path = path if path.is_file() else folder / name / "model.pt"
         model = models.load(path, self.device)

@@ -28,7 +28,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.images)
 
-    def first(self, n: int) -> "Batch":
+    def first(self, n: int | None) -> "Batch":  # None: all
         return Batch(self.images[:n], self.targets[:n], self.keys[:n])
 
 
@@ -52,7 +52,7 @@ class Explainer:
 
     def select(self, batch: Batch, experiment: str) -> Batch:
         """The first images of an experiment, as many as this explainer is evaluated on."""
-        return batch.first(self.max_images.get(experiment, len(batch)))
+        return batch.first(self.max_images.get(experiment))
 
 
 def from_gradcam(method: str, kind: str) -> Explainer:

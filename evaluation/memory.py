@@ -1,4 +1,4 @@
-"""Peak memory of LIME on images, beside the `lime` package: growth with masks, segments and size.
+"""Peak memory of LIME on images and of the `lime` package: more masks, segments or pixels.
 
     python evaluation/memory.py                    three minutes on two cores
 

@@ -77,8 +77,7 @@ def auroc(positives: np.ndarray, negatives: np.ndarray) -> dict[str, Any]:
 
 
 def networks(setup: Setup, n: int) -> dict[str, Any]:
-    """Grad-CAM of this network and of ResNet-18 for the same class of the same images, which both
-    classify correctly. Maps are compared at the size of the image."""
+    """Grad-CAM of this network and of ResNet-18, enlarged, for images that both get right."""
     dataset = setup.dataset
     other, hashes = setup.load("resnet18", results.OUTPUTS / "q1_gradcam")
     if other.model.arch == setup.model.arch:
@@ -96,8 +95,7 @@ def gradcam(setup: Setup, batch: Batch) -> np.ndarray:
 
 
 def similarity(maps: np.ndarray, others: np.ndarray) -> dict[str, Any]:
-    """The rank correlation of two maps (N, h, w) of the same image, beside that with the other map
-    of another image."""
+    """Rank correlation of two maps (N, h, w) of the same image; as a baseline, of two images."""
     same = metrics.rank_correlation(maps, others)
     other = metrics.rank_correlation(maps, np.roll(others, 1, axis=0))
     return {

@@ -23,9 +23,9 @@ Scores = dict[str, np.ndarray]  # metric -> (N,), bool if its mean is a proporti
 Score = Callable[[np.ndarray, Batch], Scores]  # maps (N, H, W) at image size -> scores
 
 
-def draw(size: int, n: int, seed: int, *key: str) -> np.ndarray:
+def draw(size: int, n: int, seed: int, purpose: str) -> np.ndarray:
     """`n` different integers below `size`. A smaller n gives the first of them."""
-    return np.random.default_rng(seed_for(seed, *key)).permutation(size)[:n]
+    return np.random.default_rng(seed_for(seed, purpose)).permutation(size)[:n]
 
 
 @dataclass(eq=False)
@@ -51,7 +51,7 @@ class Trial:
                 if self.untrained is None:
                     self.untrained = models.untrained(model, self.batch.images, self.seed)
                 model = replace(model, network=self.untrained)
-                batch = batch.first(self.n_untrained or len(batch))
+                batch = batch.first(self.n_untrained)
             maps = EXPLAINERS[key].maps(model, batch, self.layer, self.seed)
             self._maps[key, untrained] = maps
         return self._maps[key, untrained]

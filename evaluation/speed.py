@@ -4,11 +4,12 @@
     python evaluation/speed.py --only gradcam      one minute
     python evaluation/speed.py --only lime --images 2
 
-Needs requirements-test.txt. Writes OUT/speed_gradcam.json (one forward pass, Captum and
-pytorch-grad-cam) and OUT/speed_lime.json (the `lime` package, with its defaults and with this
-project's segments; this project with its defaults and with a quarter of the package's model
-calls) and OUT/speed_text.json (the package and this project with as many masks of the same kind).
-OUT is outputs/evaluation.
+Needs requirements-test.txt. Writes to OUT, which is outputs/evaluation:
+
+    speed_gradcam.json   this project, Captum, pytorch-grad-cam; in seconds and forward passes
+    speed_lime.json      images: the `lime` package with its defaults and with our segments; ours
+                         with its defaults and with a quarter of the package's model calls
+    speed_text.json      posts: the package, and ours with the same masks
 """
 
 import statistics
@@ -74,7 +75,7 @@ def speed_gradcam(args, device: torch.device) -> dict[str, Any]:
 
 def gradcam_row(arch: str, device: torch.device) -> dict[str, Any]:
     """Median times of one network. The variants take turns, so that changes in the speed of the
-    machine affect all of them. Only this project folds batch norm into the convolutions."""
+    machine affect all of them. Only this project folds batch norm into convolutions."""
     try:
         from captum.attr import LayerGradCam
         from pytorch_grad_cam import GradCAM
@@ -144,8 +145,8 @@ def speed_lime(args, device: torch.device) -> dict[str, Any]:
 
 
 def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: int) -> dict:
-    """Explanations of one image with several seeds: model calls, time, and the overlap of the top
-    segments between seeds, beside that of random sets."""
+    """For each way to explain an image with several seeds: model calls, seconds, and the overlap of
+    the top segments between seeds and between random sets."""
     settings, samples = images.IMAGE_SETTINGS, PACKAGE_SAMPLES
     enlarged = data.fit_image(image, model.side, settings.resize)
     top = int(images.predict(model, enlarged[None]).argmax())
