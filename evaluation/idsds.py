@@ -25,6 +25,8 @@ from q1_gradcam.loader import Batches
 
 GRID = 4  # patches per side
 MOST_DELETED = 4  # patches of a training image
+SIDE = 32 // GRID  # of a patch in pixels
+PATCH = np.arange(GRID**2).reshape(GRID, GRID).repeat(SIDE, 0).repeat(SIDE, 1)  # of each pixel
 RATE = 0.1  # of the learning rates and the weight decay of the original training
 
 
@@ -86,16 +88,12 @@ def random_patches(n: int, random: torch.Generator) -> torch.Tensor:
     """(n, 1, 32, 32) bool: False in 0 to MOST_DELETED random patches of each image."""
     counts = torch.randint(0, MOST_DELETED + 1, (n, 1), generator=random)
     ranks = torch.rand((n, GRID**2), generator=random).argsort(1).argsort(1)
-    side = 32 // GRID
-    shown = (ranks >= counts).view(n, 1, GRID, GRID)
-    return shown.repeat_interleave(side, 2).repeat_interleave(side, 3)
+    return (ranks >= counts)[:, torch.from_numpy(PATCH)][:, None]
 
 
 def without(images: np.ndarray, patches: np.ndarray, color: np.ndarray) -> np.ndarray:
     """Images (N, 32, 32, 3) uint8, each with one of its `patches` (N,) in the given color."""
-    side = 32 // GRID
-    number = np.arange(GRID**2).reshape(GRID, GRID).repeat(side, 0).repeat(side, 1)
-    deleted = number == patches[:, None, None]
+    deleted = PATCH == patches[:, None, None]
     return np.where(deleted[..., None], color, images)
 
 
@@ -120,6 +118,5 @@ def patch_correlation(maps: np.ndarray, drops: np.ndarray) -> np.ndarray:
 
     NaN where the sums are constant.
     """
-    side = 32 // GRID
-    sums = maps.reshape(len(maps), GRID, side, GRID, side).sum((2, 4)).reshape(len(maps), -1)
+    sums = maps.reshape(len(maps), GRID, SIDE, GRID, SIDE).sum((2, 4)).reshape(len(maps), -1)
     return metrics.rank_correlation(sums, drops)

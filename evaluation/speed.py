@@ -69,8 +69,8 @@ def timed(work: Callable[[], Any], device: torch.device = CPU) -> tuple[Any, flo
 
 def speed_gradcam(args, device: torch.device) -> dict[str, Any]:
     """Grad-CAM of random images by untrained networks, neither of which affects the time."""
-    rows = [gradcam_row(arch, device) for arch in ("compact", "resnet18")]
-    return {"images": BATCH, "rounds": ROUNDS, "networks": rows}
+    networks = [gradcam_row(arch, device) for arch in ("compact", "resnet18")]
+    return {"images": BATCH, "rounds": ROUNDS, "networks": networks}
 
 
 def gradcam_row(arch: str, device: torch.device) -> dict[str, Any]:
@@ -180,20 +180,14 @@ def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: i
     for name, (explain, seeds) in ways.items():
         runs = [timed(partial(explain, k)) for k in range(seeds)]
         weights = [weights for (weights, _), _ in runs]
+        shared = hypergeom(len(weights[0]), TOP, TOP)  # by two random sets of segments
         row[name] = {
             "model_calls": np.mean([calls for (_, calls), _ in runs]),
             "seconds": np.mean([seconds for _, seconds in runs]),
             "jaccard": stability.agreement(weights, TOP)["jaccard"],
-            "jaccard_of_random_sets": random_jaccard(len(weights[0]), TOP),
+            "jaccard_of_random_sets": shared.expect(lambda n: n / (2 * TOP - n)),
         }
     return row
-
-
-def random_jaccard(d: int, top: int) -> float:
-    """The expected Jaccard overlap of two random sets of `top` out of `d`: what they share has a
-    hypergeometric distribution."""
-    shared = hypergeom(d, top, top)
-    return float(shared.expect(lambda n: n / (2 * top - n)))
 
 
 def speed_text(args, device: torch.device) -> dict[str, Any]:
