@@ -16,9 +16,7 @@ from evaluation.explainers import EXPLAINERS, Batch, Explainer, baselines, enlar
 # Metric -> whether larger is better.
 AREAS = {"deletion_auc": False, "insertion_auc": True}
 FAITHFULNESS = AREAS | {"average_drop": False, "increase_in_confidence": True}
-GROUND_TRUTH = {"pointing_game": True, "relevance_mass": True, "average_precision": True}
 FILL = "mean"  # default replacement of removed pixels
-TOLERANCE = 4  # pixels: one cell of the compact network's last map
 Scores = dict[str, np.ndarray]  # metric -> (N,), bool if its mean is a proportion
 Score = Callable[[np.ndarray, Batch], Scores]  # maps (N, H, W) at image size -> scores
 
@@ -134,23 +132,6 @@ def faithfulness(
         "average_drop": drop,
         "increase_in_confidence": increase,
     }
-
-
-def on_ground_truth(masks: np.ndarray, maps: np.ndarray, batch: Batch) -> Scores:
-    """The metrics of GROUND_TRUTH (N,) for maps (N, H, W) of a batch and the masks (N, H, W)."""
-    masks = masks[: len(batch)]
-    return {
-        "pointing_game": hit(maps, masks, TOLERANCE),
-        "relevance_mass": metrics.relevance_mass(maps, masks),
-        "average_precision": metrics.average_precision(maps, masks),
-    }
-
-
-def hit(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> np.ndarray:
-    """Pointing game (N,) of maps (N, h, w), enlarged, with a tolerance in pixels."""
-    maps = enlarge(maps)
-    pairs = zip(maps, masks[: len(maps)], strict=True)
-    return np.array([metrics.pointing_game(*pair, tolerance) for pair in pairs])
 
 
 def stability(trial: Trial, key: str) -> Scores:
