@@ -163,11 +163,6 @@ def methods(*kinds: str) -> dict[str, Explainer]:
     return {key: explainer for key, explainer in EXPLAINERS.items() if explainer.kind in kinds}
 
 
-def baselines(kind: str) -> dict[str, str]:
-    """The baselines of a kind of method: label in tables -> key of EXPLAINERS."""
-    return {"random": NOISE[kind], "center": "center", "edges": "edges"}
-
-
 def enlarge(maps: np.ndarray, size: tuple[int, int] = (32, 32)) -> np.ndarray:
     """Maps (N, h, w) enlarged bilinearly to (N, H, W); maps of that size are returned unchanged."""
     if maps.shape[1:] == tuple(size):

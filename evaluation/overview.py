@@ -42,13 +42,6 @@ class Sample:
     ground_truth: np.ndarray | None
 
 
-def overview(setup: Setup, n: int) -> dict[str, Any]:
-    """Draws OUT/methods.png. Returns the rule by which the images were chosen."""
-    chosen, hashes = samples(setup)
-    draw(chosen, setup)
-    return {"rule": RULE, "hashes": hashes}
-
-
 def samples(setup: Setup) -> tuple[list[Sample], dict[str, str]]:
     """The six images of RULE, and the hashes of the other networks."""
     dataset, number = setup.dataset, setup.dataset.classes.index(synthetic.MARKED_CLASS)
@@ -80,8 +73,10 @@ def sample(kind: str, setup: Setup, image, index, true: str, ground_truth=None) 
     return Sample(kind, setup.model, batch, probabilities.max(), true, ground_truth)
 
 
-def draw(chosen: list[Sample], setup: Setup) -> None:
-    """Images in columns, methods in rows. Outlines: half a peak in white, ground truth in cyan."""
+def overview(setup: Setup, n: int) -> dict[str, Any]:
+    """Draws OUT/methods.png, with images in columns and methods in rows. White outlines: half of
+    the maximum; cyan: ground truth. Returns the rule by which the images were chosen."""
+    chosen, hashes = samples(setup)
     methods = {label: entry for label, entry in METHODS.items() if entry[0] in EXPLAINERS}
     left, top, gap = 0.75, 0.34, 0.04
     side = (WIDTH - left) / len(chosen) - gap
@@ -110,3 +105,4 @@ def draw(chosen: list[Sample], setup: Setup) -> None:
             for ax in axes:
                 ax.contour(sample.ground_truth, levels=[0.5], colors="cyan", linewidths=0.9)
     save(figure, setup.out / "methods.png", photographs=True)
+    return {"rule": RULE, "hashes": hashes}

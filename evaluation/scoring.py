@@ -11,7 +11,7 @@ from common.statistics import compare_paired, mean_interval
 import numpy as np
 from torch import nn
 
-from evaluation.explainers import EXPLAINERS, Batch, Explainer, baselines, enlarge, positive
+from evaluation.explainers import EXPLAINERS, NOISE, Batch, Explainer, enlarge, positive
 
 # Metric -> whether larger is better.
 AREAS = {"deletion_auc": False, "insertion_auc": True}
@@ -80,7 +80,8 @@ def table(
     for key in progress(list(keys), f"{trial.experiment}, maps"):
         name, others, kind = collect(key, most), {}, EXPLAINERS[key].kind
         if kind != "baseline":
-            others = {label: collect(other, name[0]) for label, other in baselines(kind).items()}
+            fixed = {"random": NOISE[kind], "center": "center", "edges": "edges"}
+            others = {label: collect(other, name[0]) for label, other in fixed.items()}
             others["untrained"] = collect(key, name[0], untrained=True)
         wanted[key] = name, others
 
