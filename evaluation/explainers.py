@@ -32,17 +32,14 @@ class Batch:
         return Batch(self.images[:n], self.targets[:n], self.keys[:n])
 
 
-# (model, batch, layer, seed) -> signed maps (N, h, w)
-Maps = Callable[[models.Model, Batch, str, int], np.ndarray]
-
-
 @dataclass(frozen=True)
 class Explainer:
     """One method or baseline."""
 
     name: str  # in tables and figures
     kind: str  # "layer" (maps at the size of a layer), "pixels", "LIME" or "baseline"
-    maps: Maps
+    # (model, batch, layer, seed) -> signed maps (N, h, w)
+    maps: Callable[[models.Model, Batch, str, int], np.ndarray]
     max_images: dict[str, int] = field(default_factory=dict)  # by experiment, for slow methods
 
     @property

@@ -4,10 +4,7 @@ from common.figures import ACCENT, FAINT, INK, WIDTH, plt
 
 MARKERS = "osD^vPX*"
 SMALL = 6.5  # points: legends and labels inside panels
-
-
-def grid(ax) -> None:
-    ax.grid(axis="x", color=FAINT, alpha=0.25, linewidth=0.6)
+GRID = {"axis": "x", "color": FAINT, "alpha": 0.25, "linewidth": 0.6}
 
 
 def interval(ax, row: dict, place: float, color: str, marker: str, **options) -> None:
@@ -34,7 +31,7 @@ def layers(content: dict):
                 color = colors(k / len(keys))
                 interval(ax, rows[key][metric], place + offset, color, MARKERS[k % 8], **name)
         ax.set_xlabel(label)
-        grid(ax)
+        ax.grid(**GRID)
     sizes = ["({} x {})".format(*rows[keys[0]]["grid"]) for rows in stages.values()]
     names = [f"{name.removeprefix('body.')}\n{s}" for name, s in zip(stages, sizes, strict=True)]
     axes[0].set_yticks(range(len(stages)), names)
@@ -72,7 +69,7 @@ def mistakes(content: dict):
     for ax, label in zip(panels, measures.values(), strict=True):
         ax.set_title(label)
         ax.margins(x=0.15)
-        grid(ax)
+        ax.grid(**GRID)
     below.supxlabel("mean, 95% interval", fontsize=8)
     return figure
 
