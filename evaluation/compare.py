@@ -63,8 +63,18 @@ def main() -> None:
         seed = explained["provenance"]["seed"]
         index = [sample["index"] for sample in explained["samples"]]
         stored = results.read_npz(explained_path.with_suffix(".npz"))
-        found = {"imagenet": on_imagenet(args, dataset, index, explained, stored, device)}
-    found["classifier"] = on_classifier(model, dataset, index, seed)
+        lime = np.stack([stored[f"weights_{k}"][:, 0][stored[f"segments_{k}"]] for k in index])
+        name, how = explained["model"], explained["image_settings"]["resize"]
+        hashes = [explained["provenance"][key] for key in ("weights_sha256", "data_sha256")]
+    weights = imagenet.local_weights(args.data, name)
+    large = imagenet.load(name, weights, fold=False, device=device)
+    if hashes != [large.sha256, dataset.sha256]:
+        raise cli.UserError("the weights or images have changed: run q2_lime/explain.py again")
+    resized = np.stack([data.fit_image(dataset.x_test[k], large.side, how) for k in index])
+    found = {
+        "imagenet": on_imagenet(large, resized, index, lime),
+        "classifier": on_classifier(model, dataset, index, seed),
+    }
     content: dict[str, Any] = {}
     for name, (classes, predict, batch, maps) in found.items():
         content[name] = compare(classes, predict, batch, maps, dataset, seed)
@@ -87,18 +97,13 @@ def main() -> None:
     print(f"wrote {results.shown(out / 'agreement.json')}, imagenet.png and classifier.png")
 
 
-def on_imagenet(args, dataset, index, explained, stored, device):
-    """Maps for the ImageNet model and its predicted classes: Grad-CAM, and LIME as stored.
+def on_imagenet(model: imagenet.ImageModel, resized: np.ndarray, index: list[int], lime):
+    """Maps of images (N, H, W, 3) for the ImageNet model and its predicted classes: Grad-CAM, and
+    the given ones of LIME.
 
     Returns the names of the classes, a function from images to probabilities, the images, and the
     maps (N, H, W) of each method.
     """
-    name, hashes = explained["model"], ("weights_sha256", "data_sha256")
-    model = imagenet.load(name, imagenet.local_weights(args.data, name), fold=False, device=device)
-    if [explained["provenance"][key] for key in hashes] != [model.sha256, dataset.sha256]:
-        raise cli.UserError("the weights or images have changed: run q2_lime/explain.py again")
-    how = explained["image_settings"]["resize"]
-    resized = np.stack([data.fit_image(dataset.x_test[k], model.side, how) for k in index])
 
     def predict(x: np.ndarray) -> np.ndarray:
         return softmax(images.predict(model, x), axis=1)
@@ -107,7 +112,6 @@ def on_imagenet(args, dataset, index, explained, stored, device):
     x, target = imagenet.to_input(model, resized), torch.from_numpy(batch.targets)
     layer = layers.last_stage(model.network, layers.feature_maps(model.network, x[:1]))
     raw = gradcam.explain(model.network, x, layer, target).raw.cpu().numpy()
-    lime = np.stack([stored[f"weights_{k}"][:, 0][stored[f"segments_{k}"]] for k in index])
     maps = {"gradcam": enlarge(raw, resized.shape[1:3]), "lime": lime}
     return model.categories, predict, batch, maps
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from evaluation import scoring
 from evaluation.experiments import Setup
-from evaluation.explainers import EXPLAINERS, Batch, enlarge, positive
+from evaluation.explainers import EXPLAINERS, Batch, enlarge
 
 METHODS = {  # label -> explainer, stage (-1: the last)
     "Grad-CAM": ("gradcam", -1),
