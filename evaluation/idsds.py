@@ -67,7 +67,6 @@ def fine_tuned(setup: Setup) -> models.Model:
     augmentation = (recipe["batch"], recipe["translate"], recipe["flip"], setup.seed)
     images, labels = dataset.x_train[chosen], dataset.y_train[chosen]
     batches = WithoutPatches(images, labels, *augmentation, setup.device)
-    del images  # 150 MB
     batches.fill = network.normalise.mean
     train.train_epoch(network, optimizers.make(network, recipe), batches, recipe, 0, 32)
     return replace(model, network=network.eval())

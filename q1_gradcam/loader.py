@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from common.cli import generator
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,9 +27,7 @@ class Batches:
     def __init__(
         self, images, labels, batch, translate, flip, seed, device, cutout=0, process=(0, 1)
     ):
-        margins = (0, 0), (translate, translate), (translate, translate), (0, 0)
-        padded = np.pad(images, margins, mode="reflect")
-        self.images = torch.from_numpy(padded).to(device)  # (N, 32 + 2t, 32 + 2t, 3)
+        self.images = torch.from_numpy(images).to(device)
         self.labels = torch.from_numpy(labels).long().to(device)
         self.batch, self.process = min(batch, len(labels)), process
         self.translate, self.cutout, self.seed, self.device = translate, cutout, seed, device
@@ -62,9 +59,8 @@ class Batches:
             yield x, self.labels[chosen]
 
     def _crop(self, chosen: Tensor, shifts: Tensor, epoch: int) -> Tensor:
-        grid = torch.arange(32, device=self.device)
-        rows = shifts[0, :, None] + grid
-        columns = shifts[1, :, None] + grid
+        places = shifts[:, :, None] + torch.arange(32, device=self.device) - self.translate
+        rows, columns = 31 - (31 - places.abs()).abs()  # reflected at both borders
         if self.first_flip is not None:
             flip = self.first_flip[chosen] ^ bool(epoch % 2)
             columns = torch.where(flip[:, None], columns.flip(1), columns)
