@@ -49,18 +49,23 @@ def from_model(model: models.Model, source: str, digest: str) -> ImageModel:
     return ImageModel(network, model.arch, source, mean, std, 32, model.classes, digest)
 
 
-def local_weights(folder: str | Path, name: str) -> Path | None:
-    """The first file `folder`/weights/NAME_imagenet*.pth in alphabetical order, or None."""
-    pattern = f"{glob.escape(name)}_imagenet*.pth"
-    return min((Path(folder) / "weights").glob(pattern), default=None)
+def load(
+    name: str = DEFAULT,
+    folder: str | Path | None = None,
+    file: str | Path | None = None,
+    fold: bool = True,
+    device: torch.device | str = "cpu",
+) -> ImageModel:
+    """An ImageNet classifier with the weights of the checkpoint `file`.
 
-
-def load(name=DEFAULT, file: str | Path | None = None, fold=True, device="cpu") -> ImageModel:
-    """An ImageNet classifier from the checkpoint `file`, or torchvision's with downloaded weights.
-
-    `fold` folds batch norm into the convolutions. Raises UserError if the model is unknown, the
-    download fails, or the checkpoint is missing, damaged or unsuitable.
+    Without a `file`, the first FOLDER/weights/NAME_imagenet*.pth in alphabetical order is used, or
+    torchvision's weights, which are downloaded. `fold` folds batch norm into the convolutions.
+    Raises UserError if the model is unknown, the download fails, or the checkpoint is missing,
+    damaged or unsuitable.
     """
+    if folder and not file:
+        pattern = f"weights/{glob.escape(name)}_imagenet*.pth"
+        file = min(Path(folder).glob(pattern), default=None)
     model = _from_file(Path(file)) if file else _official(name)
     network = model.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     x = torch.randn(2, 3, model.side, model.side, generator=torch.Generator().manual_seed(0))

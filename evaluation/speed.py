@@ -130,8 +130,7 @@ def gradcam_row(arch: str, device: torch.device) -> dict[str, Any]:
 def speed_lime(args, device: torch.device) -> dict[str, Any]:
     """LIME on enlarged CIFAR-10 test images, the first of each class."""
     dataset = data.load_cifar10(args.data)
-    file = imagenet.local_weights(args.data, imagenet.DEFAULT)
-    model = imagenet.load(file=file, device=device)
+    model = imagenet.load(folder=args.data, device=device)
     cli.keep_freed_memory()  # for the package, too
     index = [int(np.flatnonzero(dataset.y_test == k)[0]) for k in range(args.images)]
     found = [image_row(dataset.x_test[k], k, model, args.seed) for k in index]

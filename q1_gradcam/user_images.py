@@ -48,9 +48,8 @@ def load(
         model = imagenet.from_model(trained, results.shown(name), results.sha256(name))
         network, default = trained.network, trained.layer
     else:
-        file = weights or imagenet.local_weights(folder, name)
         # Folding would change the output of a convolution, which `layer` may name.
-        model = imagenet.load(name, file, fold=layer is None, device=device)
+        model = imagenet.load(name, folder, weights, fold=layer is None, device=device)
         network, default = model.network, None
     layer = layer or default
     if needs_layer and not layer:

@@ -121,8 +121,7 @@ def write(args, half: str, device, content: dict, **origins: str) -> None:
 
 def ablate_images(args, device: torch.device) -> None:
     dataset = data.load_cifar10(args.data)
-    file = imagenet.local_weights(args.data, imagenet.DEFAULT)
-    model = imagenet.load(file=file, device=device)
+    model = imagenet.load(folder=args.data, device=device)
     indices = draw(dataset.y_train, dataset.classes, args.seed)
     default = replace(images.SETTINGS, samples=128, held_out=64, seed=args.seed)
 

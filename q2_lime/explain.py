@@ -94,8 +94,7 @@ def main() -> None:
         model = imagenet.from_model(trained, results.shown(path), results.sha256(path))
         source = trained.dataset, args.data, len(trained.classes)
     else:
-        file = args.weights or imagenet.local_weights(args.data, args.model)
-        model = imagenet.load(args.model, file, device=device)
+        model = imagenet.load(args.model, args.data, args.weights, device=device)
     if paths:
         args.out = results.output_folder(args.out / "user")
         explain_user_images(args, model, paths, device)

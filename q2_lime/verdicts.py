@@ -123,7 +123,7 @@ def image_cases(args) -> Iterator[Case]:
     """Random training images, explained as by explain.py."""
     dataset = data.load_cifar10(args.data)
     device = cli.pick_device(args.device)
-    model = imagenet.load(file=imagenet.local_weights(args.data, imagenet.DEFAULT), device=device)
+    model = imagenet.load(folder=args.data, device=device)
     rng = np.random.default_rng(cli.seed_for(args.seed, "verdict images"))
     for k in rng.choice(len(dataset.x_train), args.images, replace=False):
         image = data.fit_image(dataset.x_train[k], model.side, images.IMAGE_SETTINGS.resize)
