@@ -35,6 +35,9 @@ import torch
 
 OUTPUTS = ROOT / "outputs"
 PATIENCE = 30  # seconds that a download may take, besides its size / 20 kB/s
+# Of code that reads entries of a file with another structure. While the file itself is read, the
+# type of the error depends on which byte is damaged.
+CONTENT_ERRORS = (LookupError, AttributeError, TypeError, ValueError)
 LIBRARIES = "torch torchvision numpy scipy scikit-learn scikit-image matplotlib lime".split()
 
 
@@ -136,7 +139,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
     What reads its entries does so inside `reading`.
     """
-    with reading(path):
+    with reading(path, Exception):
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("it is not a JSON object")
@@ -150,12 +153,12 @@ def write_npz(path: str | Path, **arrays: np.ndarray) -> Path:
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the arrays of an NPZ file. Raises UserError if it is missing or damaged."""
-    with reading(path), np.load(path, allow_pickle=False) as archive:
+    with reading(path, Exception), np.load(path, allow_pickle=False) as archive:
         return {key: archive[key] for key in archive.files}
 
 
 @contextmanager
-def reading(path: str | Path) -> Iterator[None]:
+def reading(path: str | Path, errors: Any = CONTENT_ERRORS) -> Iterator[None]:
     """Turns errors in this block, which reads the file `path` or its content, into UserErrors."""
     try:
         yield
@@ -163,7 +166,7 @@ def reading(path: str | Path) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise UserError(f"there is no {path}: run the script that writes it first") from None
-    except Exception as error:  # the type depends on which byte is damaged
+    except errors as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else first_line(error)
         advice = "run the script that writes it again"
         raise UserError(f"can't read {path} ({reason}): {advice}") from error

@@ -66,10 +66,10 @@ def main() -> None:
         lime = np.stack([stored[f"weights_{k}"][:, 0][stored[f"segments_{k}"]] for k in index])
         name, how = explained["model"], explained["image_settings"]["resize"]
         hashes = [explained["provenance"][key] for key in ("weights_sha256", "data_sha256")]
-    large = imagenet.load(name, args.data, fold=False, device=device)
-    if hashes != [large.sha256, dataset.sha256]:
-        raise cli.UserError("the weights or images have changed: run q2_lime/explain.py again")
-    resized = np.stack([data.fit_image(dataset.x_test[k], large.side, how) for k in index])
+        large = imagenet.load(name, args.data, fold=False, device=device)
+        if hashes != [large.sha256, dataset.sha256]:
+            raise cli.UserError("the weights or images have changed: run q2_lime/explain.py again")
+        resized = np.stack([data.fit_image(dataset.x_test[k], large.side, how) for k in index])
     found = {
         "imagenet": on_imagenet(large, resized, index, lime),
         "classifier": on_classifier(model, dataset, index, seed),

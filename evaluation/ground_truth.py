@@ -155,7 +155,8 @@ def by_place(trial: Trial, keys: Iterable[str], masks: np.ndarray) -> dict[str, 
 def lime_on_other_segments(trial: Trial, masks: np.ndarray) -> dict[str, Any]:
     """LIME with its default segments, which have the size of the mark, and with others."""
     few = EXPLAINERS["lime"].select(trial.batch, "shortcut")
-    rows = {"8 x 8": {"pointing_game": curve(trial.maps("lime"), masks)}}
+    n = SMALL_IMAGE_SETTINGS.n_segments  # on each side of a grid
+    rows = {f"{n} x {n}": {"pointing_game": curve(trial.maps("lime"), masks)}}
     for name, segmentation, n in (("5 x 5", "grid", 5), ("SLIC", "slic", 40)):
         chosen = replace(SMALL_IMAGE_SETTINGS, segmentation=segmentation, n_segments=n)
         maps, _ = lime_explanations(trial.model, few, trial.seed, chosen)

@@ -1,4 +1,4 @@
-"""Peak memory of LIME on images and of the `lime` package: more masks, segments or pixels.
+"""Peak memory of LIME on images, here and in the `lime` package: masks, segments and pixels.
 
     python evaluation/memory.py                    three minutes on two cores
 

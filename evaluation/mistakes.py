@@ -77,7 +77,8 @@ def auroc(positives: np.ndarray, negatives: np.ndarray) -> dict[str, Any]:
 
 
 def networks(setup: Setup, n: int) -> dict[str, Any]:
-    """Grad-CAM of this network and of ResNet-18, enlarged, for images that both get right."""
+    """Grad-CAM of this network and of ResNet-18, enlarged, for the same class, on images that both
+    classify correctly."""
     dataset = setup.dataset
     other, hashes = setup.load("resnet18", results.OUTPUTS / "q1_gradcam")
     if other.model.arch == setup.model.arch:
@@ -95,7 +96,8 @@ def gradcam(setup: Setup, batch: Batch) -> np.ndarray:
 
 
 def similarity(maps: np.ndarray, others: np.ndarray) -> dict[str, Any]:
-    """Rank correlation of two maps (N, h, w) of the same image; as a baseline, of two images."""
+    """Rank correlation of two maps (N, h, w) of each image, and as a baseline that of the first map
+    with the second one of another image."""
     same = metrics.rank_correlation(maps, others)
     other = metrics.rank_correlation(maps, np.roll(others, 1, axis=0))
     return {

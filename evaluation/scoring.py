@@ -78,12 +78,13 @@ def table(
         return name
 
     for key in progress(list(keys), f"{trial.experiment}, maps"):
-        name, others, kind = collect(key, most), {}, EXPLAINERS[key].kind
+        n, _ = own = collect(key, most)
+        others, kind = {}, EXPLAINERS[key].kind
         if kind != "baseline":
-            fixed = {"random": NOISE[kind], "center": "center", "edges": "edges"}
-            others = {label: collect(other, name[0]) for label, other in fixed.items()}
-            others["untrained"] = collect(key, name[0], untrained=True)
-        wanted[key] = name, others
+            baselines = {"random": NOISE[kind], "center": "center", "edges": "edges"}
+            others = {label: collect(other, n) for label, other in baselines.items()}
+            others["untrained"] = collect(key, n, untrained=True)
+        wanted[key] = own, others
 
     def scores(maps: np.ndarray) -> Scores:
         return score(enlarge(maps), trial.batch.first(len(maps)))
@@ -91,9 +92,9 @@ def table(
     values = distributed.share(scores, collected.values(), f"{trial.experiment}, scores")
     scored = dict(zip(collected, values, strict=True))
     rows = {}
-    for key, (name, others) in wanted.items():
+    for key, (own, others) in wanted.items():
         against = {label: scored[other] for label, other in others.items()}
-        rows[key] = row(EXPLAINERS[key], scored[name], larger_is_better, against)
+        rows[key] = row(EXPLAINERS[key], scored[own], larger_is_better, against)
     # A baseline may be scored on several numbers of images: the largest one is returned.
     return rows, {name: scored[n, name] for n, name in sorted(scored)}
 

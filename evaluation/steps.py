@@ -15,6 +15,7 @@ from common import cli, results
 
 import torch
 
+FOLDERS = ("q1_gradcam", "q2_lime/images", "q2_lime/text", "evaluation")
 STEPS = (  # ends of commands
     "q1_gradcam/evaluate.py",
     "q1_gradcam/explain.py",
@@ -43,7 +44,7 @@ def main() -> None:
 def costs(outputs: Path, ends: str | tuple[str, ...]) -> list[dict[str, Any]]:
     """Seconds and peak memory of each command that wrote results below `outputs` and ends so."""
     runs: dict[tuple[str, str], set] = {}
-    for path in sorted(outputs.rglob("*.json")):
+    for path in sorted(path for folder in FOLDERS for path in (outputs / folder).glob("*.json")):
         with results.reading(path):
             origin = results.read_json(path)["provenance"]
             if origin["command"].endswith(ends):

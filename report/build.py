@@ -51,14 +51,13 @@ def main() -> None:
             print(f"left out: {content['missing'][-1]}", flush=True)
         else:
             content["chapters"].append(name)
-            content["results"] |= {file: results.read_json(path) for file, path in paths.items()}
+            content["results"] |= {file: read(path) for file, path in paths.items()}
     if not content["results"]:
-        raise UserError(
-            f"there are no results in {args.outputs}: run make demo, or make q1 q2 trust"
-        )
+        missing = f"no chapter has all of its results in {args.outputs}"
+        raise UserError(f"{missing}: run make demo, or make q1 q2 trust")
     with tempfile.TemporaryDirectory() as folder:
         stage(Path(folder), args.outputs, content)
-        pdf, claims, (pages,) = compile_pdf(Path(folder))
+        pdf, claims, pages = compile_pdf(Path(folder))
     false = [claim["id"] for claim in claims if not claim["holds"]]
     lines = [f"claim {name!r} is false: {place_of(name)}" for name in false]
     if false and not args.draft:
@@ -75,6 +74,14 @@ def files_of(chapter: str) -> list[str]:
     """The results files that a chapter reads."""
     text = (HERE / f"chapters/{chapter}.typ").read_text(encoding="utf-8")
     return sorted(set(re.findall(r'\br\("([\w/]+)"\)', text)))
+
+
+def read(path: Path) -> dict:
+    """A results file, which must have a provenance."""
+    content = results.read_json(path)
+    if not isinstance(content.get("provenance"), dict):
+        raise UserError(f"{path} has no provenance: run the script that writes it again")
+    return content
 
 
 def stage(folder: Path, outputs: Path, content: dict) -> None:
@@ -101,13 +108,13 @@ def write_jpeg(path: Path, target: Path) -> None:
     image.save(target, quality=JPEG_QUALITY)
 
 
-def compile_pdf(folder: Path) -> tuple[bytes, list[dict], list[int]]:
-    """The PDF, its claims, and [its number of pages]. Raises UserError for any error."""
+def compile_pdf(folder: Path) -> tuple[bytes, list[dict], int]:
+    """The PDF, its claims, and its number of pages. Raises UserError for any error."""
     try:
         compiler = typst.Compiler(str(folder / "report.typ"), str(folder), ignore_system_fonts=True)
         pdf = compiler.compile(format="pdf")
         claims, pages = (compiler.query(label, field="value") for label in ("<claim>", "<pages>"))
-        return pdf, json.loads(claims), json.loads(pages)
+        return pdf, json.loads(claims), json.loads(pages)[0]
     except typst.TypstError as error:
         place = re.search(r"┌─ .*?([\w.]+:\d+:)", error.diagnostic or "")
         reason = f"{place[1] if place else ''} {first_line(error)}".strip()
@@ -117,9 +124,9 @@ def compile_pdf(folder: Path) -> tuple[bytes, list[dict], list[int]]:
 def place_of(claim: str) -> str:
     """File and line of a claim in the chapters."""
     for path in sorted(HERE.glob("chapters/*.typ")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            if f'"{claim}"' in line:
-                return f"{results.shown(path)}:{number}"
+        text = path.read_text(encoding="utf-8")
+        if found := re.search(rf'id:\s*"{re.escape(claim)}"', text):
+            return f"{results.shown(path)}:{1 + text[: found.end()].count(chr(10))}"
     return "?"
 
 

@@ -32,7 +32,7 @@ TEXT_MODELS = {"svm": "text, linear SVM", "logistic_regression": "text, logistic
 
 
 def render(template: str, scripts: list[Path], **content: Any) -> str:
-    """A page with these scripts; its template forbids all others by means of their `hashes`."""
+    """A page with these scripts. The template allows only scripts with their `hashes`."""
     texts = {path.stem: path.read_text(encoding="utf-8") for path in scripts}
     digests = [hashlib.sha256(text.encode()).digest() for text in texts.values()]
     hashes = [base64.b64encode(digest).decode() for digest in digests]

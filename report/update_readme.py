@@ -66,12 +66,11 @@ def questions(table: list[str]) -> list[str]:
     """
     rows = table[:2]
     for row in table[2:]:
-        *cells, _, _ = row.strip("| ").split(" | ")
+        cells = [cell.strip() for cell in row.strip().strip("|").split("|")][:4]
         command = cells[1].strip("`")
-        ends = TRUST if command == "make trust" else command
-        steps = costs(results.OUTPUTS, ends)
+        steps = costs(results.OUTPUTS, TRUST if command == "make trust" else command)
         if not steps:
-            raise UserError(f"results for README.md are missing: there are none of {command}")
+            raise UserError(f"there are no results of {command}: run make report")
         minutes = sum(step["seconds"] for step in steps) / 60
         memory = max(step["peak_memory_bytes"] for step in steps) / 1e9
         rows.append(f"| {' | '.join(cells)} | {minutes:.1f} | {memory:.1f} GB |")
@@ -93,17 +92,15 @@ def headlines(outputs: Path = results.OUTPUTS) -> list[str]:
 def updated(text: str) -> str:
     """The text with new tables between `<!-- NAME -->` and `<!-- /NAME -->`."""
     for name in ("questions", "results"):
-        start, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         if text.count(start) != 1 or text.count(end) != 1:
-            raise UserError(
-                f"README.md needs the markers <!-- {name} --> and <!-- /{name} --> once"
-            )
+            raise UserError(f"README.md needs the markers {start} and {end} once each")
         before, rest = text.split(start)
         table, after = rest.split(end)
-        rows = questions(table.splitlines()) if name == "questions" else headlines()
-        text = before + start + "\n".join(rows) + end + after
-    if len(rows) < len(ROWS) + 2:
-        raise UserError("results for README.md are missing: run make report")
+        rows = questions(table.strip().splitlines()) if name == "questions" else headlines()
+        if len(rows) < {"questions": 7, "results": len(ROWS) + 2}[name]:
+            raise UserError(f"rows of the {name} in README.md are missing: run make report")
+        text = "\n".join([before + start, *rows, end + after])
     return text
 
 

@@ -104,7 +104,7 @@ def newsgroups():
 
 @pytest.fixture(scope="session")
 def imagenet_model():
-    needed(any(DATA.glob("weights/mobilenet_v2*.pth")), "checkpoint in data/weights")
+    needed(any(DATA.glob("weights/mobilenet_v2_imagenet*.pth")), "checkpoint in data/weights")
     return imagenet.load(folder=DATA)
 
 

@@ -1,5 +1,6 @@
 """Experiments of evaluation/ where the outcome is known, IDSDS and RefineCAM."""
 
+import shutil
 from dataclasses import replace
 
 from common import data, metrics, models, results, synthetic
@@ -108,7 +109,8 @@ def test_methods_find_the_shapes(setup):
 
 
 def test_an_explainer_with_a_limit_gets_the_first_images(setup):
-    """But its untrained network has the batch norm statistics of all images."""
+    """Its noise baseline is independent of the noise of other methods, and its untrained network
+    has the batch norm statistics of all images."""
     trial = setup.trial(setup.test_batch(20), "shapes")
     batch = trial.batch
     few = EXPLAINERS["lime"].select(batch, "shapes")
@@ -229,6 +231,18 @@ def test_the_preferred_map_wins_by_both_areas():
     for deletion, insertion, expected in (*cases, (0.28, 0.6, "neither")):
         lime = {"lime_deletion_auc": deletion, "lime_insertion_auc": insertion}
         assert compare.preferred(sample | lime) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cifar10", "imagenet_model")
+@pytest.mark.parametrize("damage", [{"model": 5}, {"image_settings": {"resize": "foo"}}])
+def test_damaged_explanations_are_named(tmp_path, damage):
+    shutil.copytree(results.OUTPUTS / "q2_lime/images", tmp_path / "q2_lime/images")
+    shutil.copytree(results.OUTPUTS / "q1_gradcam", tmp_path / "q1_gradcam")
+    path = tmp_path / "q2_lime/images/explanations.json"
+    results.write_json(path, results.read_json(path) | damage)
+    done = call(compare, "--outputs", tmp_path)
+    assert done.returncode == 2 and f"can't read {path}" in done.stderr, done.stderr
 
 
 def test_drops_and_their_correlation(setup):

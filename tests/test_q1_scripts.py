@@ -149,7 +149,7 @@ def test_an_imagenet_model_is_explained_at_full_size(imagenet_model, tmp_path):
     assert arrays["image"].shape == (224, 224, 3) and arrays["map"].shape == (7, 7)
     expected = data.fit_image(data.read_image(options[1]), 224, "bicubic")
     assert np.array_equal(arrays["image"], expected), "the same pixels as for LIME"
-    [file] = (ROOT / "data").glob("weights/mobilenet_v2*.pth")
+    [file] = (ROOT / "data").glob("weights/mobilenet_v2_imagenet*.pth")
     done = call(explain, *options, "--weights", file, "--layer", "features.17.conv.2")
     assert done.returncode == 0, done.stderr
     plain = imagenet.load(file=file, fold=False)

@@ -13,8 +13,10 @@ import pytest
 from conftest import call
 
 from evaluation import faults
+from evaluation.steps import costs
 from q1_gradcam import evaluate
 from report import build, update_readme, verify
+from report.build import place_of
 from report.verify import command_of, differences
 
 REPORT = results.ROOT / "report"
@@ -73,7 +75,7 @@ def test_false_claims_stop_the_build_and_are_named(tmp_path, copied):
     [
         (lambda text: text[:-9], "training.json"),  # cut off
         (lambda text: text.replace('"mean"', '"means"'), r'typ:\d+: dictionary .* key "mean"'),
-        (lambda text: text.replace('"provenance"', '"origin"'), r'typ:\d+: .* key "provenance"'),
+        (lambda text: text.replace('"provenance"', '"origin"'), "training.json has no provenance"),
     ],
 )
 def test_damaged_results_are_refused_in_one_line(tmp_path, copied, damage, message):
@@ -114,6 +116,36 @@ def test_typed_results_are_found():
 def test_the_tables_in_the_readme_are_those_of_the_results():
     text = update_readme.README.read_text(encoding="utf-8")
     assert update_readme.updated(text) == text
+    commands = re.findall(r"^\| [12c][^|]*\| `([^`]+)`", text, re.MULTILINE)
+    scripts = ("q1_gradcam/evaluate", "q1_gradcam/explain", "q2_lime/explain_text")
+    scripts = [f"python {script}.py" for script in (*scripts, "q2_lime/explain")]
+    assert commands == [*scripts, "make trust"]
+    for link in re.findall(r"\]\(([\w/.-]+)\)", text):
+        assert (results.ROOT / link).exists(), link
+
+
+def test_costs_of_a_command(tmp_path):
+    def write(name: str, seconds: float, hardware: str = "A", command: str = "python a.py") -> None:
+        origin = {"command": command, "hardware": hardware, "seconds": seconds}
+        origin["peak_memory_bytes"] = int(seconds)
+        results.write_json(tmp_path / f"evaluation/{name}.json", {"provenance": origin})
+
+    write("first", 5)
+    write("same", 5)  # written at the same time
+    write("later", 7)
+    write("elsewhere", 9, hardware="B")
+    write("other", 11, command="python a.py --seed 1")
+    rows = [(row["hardware"], row["seconds"]) for row in costs(tmp_path, "a.py")]
+    assert sorted(rows) == [("A", 12), ("B", 9)]
+
+
+def test_the_places_of_all_claims():
+    ids = [name for path in CHAPTERS for name in re.findall(r'id:\s*"([\w-]+)"', path.read_text())]
+    assert len(ids) == len(set(ids)) > 70
+    for name in ids:
+        path, line = place_of(name).rsplit(":", 1)
+        lines = (results.ROOT / path).read_text(encoding="utf-8").splitlines()
+        assert f'"{name}"' in lines[int(line) - 1]
 
 
 def test_the_measured_numbers_of_docs_scaling():

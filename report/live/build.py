@@ -65,6 +65,8 @@ def network(model: models.Model) -> dict:
         inputs = len(bias)
         precision = "<f2" if weight.shape[1] == 3 else "<f4"  # the others have few weights
         weight, bias = weight.detach().numpy().astype(precision), bias.detach().numpy()
+        if not np.isfinite(weight).all():
+            raise cli.UserError("some weights are too large for half precision")
         weights, biases = encode(weight.tobytes()), encode(bias.astype("<f4").tobytes())
         layer = {"kernel": weight.shape[1], "weights": weights, "bias": biases}
         layer |= {"size": sizes[k], "relu": k < 7, "pool": k < 7 and sizes[k + 1] < sizes[k]}
