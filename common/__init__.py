@@ -57,12 +57,14 @@ def end(error: BaseException) -> int:
         status, line = 130, "stopped"
     elif isinstance(error, BrokenPipeError):
         return 1
+    elif isinstance(error, UserError):
+        status, line = 2, f"error: {error}"
     elif isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, message):
         status, line = 2, f"error: out of memory ({message}): about 4 GB are needed"
     elif isinstance(error, ImportError):
         status, line = 2, f"error: {message}: run pip install -r requirements.txt"
-    elif isinstance(error, UserError | OSError):
-        status, line = 2, f"error: {error}"
+    elif isinstance(error, OSError):
+        status, line = 2, f"error: {message}"
     else:
         frames = traceback.extract_tb(error.__traceback__)
         ours = [f for f in frames if is_ours(f.filename, (*SCRIPTS, "common", "tests"))]

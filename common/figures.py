@@ -63,9 +63,9 @@ def remove_stale(out: Path, written: list[Path]) -> None:
     path, listed = out / "explanations.json", set()
     with suppress(UserError), reading(path):
         listed = {(out / row["figure"]).resolve() for row in read_json(path)["samples"]}
-    for path in listed - {path.resolve() for path in written}:
-        if path.is_relative_to((out / "figures").resolve()) and path.suffix in (".png", ".svg"):
-            path.unlink(missing_ok=True)
+    for old in listed - {path.resolve() for path in written}:
+        if old.is_relative_to((out / "figures").resolve()) and old.suffix in (".png", ".svg"):
+            old.unlink(missing_ok=True)
 
 
 def confusion(matrix: np.ndarray, names: tuple[str, ...], size: tuple[float, float]):
@@ -138,7 +138,9 @@ def show_image(ax, image: np.ndarray, title: str = "", **options) -> None:
     ax.spines[:].set_visible(False)
 
 
-def show_map(ax, image, raw: np.ndarray, title: str = "", strength: float = 1, note="") -> None:
+def show_map(
+    ax, image: np.ndarray, raw: np.ndarray, title: str = "", strength: float = 1, note: str = ""
+) -> None:
     """Draws the positive part of a signed map (h, w) over an image (H, W, 3) uint8.
 
     `strength`, 0 to 1, weakens the colors. A `note` is drawn instead of the map, and DEAD instead

@@ -25,7 +25,8 @@ def fold(network: nn.Module, x: Tensor, layer: str | None = None) -> nn.Module |
             before = folded(x)
         for names in _chains(folded, layer):
             conv, norm = (folded.get_submodule(name) for name in (names[0], names[-1]))
-            folded.set_submodule(names[0], fuse_conv_bn_eval(conv, norm))
+            fused = fuse_conv_bn_eval(conv, norm)
+            conv.weight, conv.bias = fused.weight, fused.bias
             folded.set_submodule(names[-1], nn.Identity())
         folded = folded.requires_grad_(False).to(memory_format=torch.channels_last)
         with torch.inference_mode():

@@ -50,7 +50,12 @@ def pixel_order(maps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def deletion_insertion_curves(
-    predict: Predict, images: np.ndarray, target: np.ndarray, ordered: np.ndarray, fill: str, rng
+    predict: Predict,
+    images: np.ndarray,
+    target: np.ndarray,
+    ordered: np.ndarray,
+    fill: str,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities while pixels are deleted from an image or inserted into an empty one.
 

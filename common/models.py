@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
 
 CHECKPOINT_FORMAT = 1
 TRAIN_ONE = "train one with q1_gradcam/train.py"
@@ -167,6 +166,8 @@ class Model:
 
 def build(arch: str, classes: int, mean, std, options: dict[str, Any]) -> Classifier:
     """A network of one of ARCHITECTURES, initialized with torch's global random generator."""
+    if arch not in ARCHITECTURES:
+        raise UserError(f"unknown architecture {arch!r}: choose {', '.join(ARCHITECTURES)}")
     return Classifier(ARCHITECTURES[arch](classes, **options), mean, std)
 
 
@@ -187,9 +188,11 @@ def untrained(model: Model, images: np.ndarray, seed: int) -> Classifier:
 
 def with_fresh_statistics(network: nn.Module, images: np.ndarray) -> nn.Module:
     """Recomputes the batch norm statistics of `network`, in place, from `images` (N, H, W, 3)."""
-    device = next(network.parameters()).device
-    starts = range(0, len(images), 100)
-    update_bn((to_input(images[k : k + 100], device) for k in starts), network)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum, module.training = None, True  # None: the mean over all batches
+    logits(network, images)
     return network.eval()
 
 

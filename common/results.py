@@ -71,12 +71,14 @@ def _remove_leftovers(path: Path) -> None:
     """Deletes temporary files of `write_whole` for `path` whose process was killed."""
     pattern = f"{glob.escape(path.name)}.*.part"
     for part in path.parent.glob(pattern) if os.name == "posix" else ():
-        try:
-            os.kill(int(part.name.split(".")[-2]), 0)  # sends nothing
-        except (ProcessLookupError, OverflowError):
-            part.unlink(missing_ok=True)
-        except (ValueError, PermissionError):  # no process number, or another user's process
-            pass
+        pid = part.name.split(".")[-2]
+        if pid.isdecimal():
+            try:
+                os.kill(int(pid), 0)  # sends nothing
+            except (ProcessLookupError, OverflowError):
+                part.unlink(missing_ok=True)
+            except PermissionError:  # it belongs to another user
+                pass
 
 
 def write_torch(content: Any, file: IO[bytes]) -> None:
@@ -243,7 +245,7 @@ def git_state(root: Path = ROOT) -> dict[str, Any]:
     try:
         dirty = bool(git("status", "--porcelain", "--", "*.py"))
         return {"git_revision": git("rev-parse", "HEAD"), "git_dirty": dirty}
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, ValueError, subprocess.SubprocessError):
         return {"git_revision": None, "git_dirty": None}
 
 

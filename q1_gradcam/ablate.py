@@ -134,9 +134,9 @@ def main() -> None:
         rows.append(row)
         correct.append(hits)
         print(f"{choice}: {value}, seed {seed}: held out {row['accuracy']:.2%}", flush=True)
-        alternatives = compare(rows, np.stack(correct))
+        compared = compare(rows, np.stack(correct))
         results.write_npz(setup.args.out / "ablation.npz", right=np.stack(correct))
-        setup.write("ablation.json", plan | {"trainings": rows, "alternatives": alternatives})
+        setup.write("ablation.json", plan | {"trainings": rows, "alternatives": compared})
     print(f"the results are in {results.shown(setup.args.out / 'ablation.json')}")
 
 

@@ -23,8 +23,8 @@ def fit_temperature(logits: torch.Tensor, labels: np.ndarray) -> float:
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> dict[str, list]:
     """The reliability diagram (Guo et al., section 2): accuracy in equal-width bins of confidence.
 
-    `confidence` (N,) is the probability of the predicted class. Returns lists of length `bins`:
-    `count`, and the means `confidence` and `accuracy` (None in empty bins).
+    `confidence` (N,) is the probability of the predicted class, `correct` is (N,) bool. Returns
+    lists of length `bins`: `count`, and the means `confidence` and `accuracy` (None in empty bins).
     """
     count = np.histogram(confidence, bins, (0, 1))[0]
     means = binned_statistic(confidence, [confidence, correct], "mean", bins, (0, 1)).statistic

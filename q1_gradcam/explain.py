@@ -198,7 +198,14 @@ def explain_all(args, model: models.Model, dataset: data.Dataset, layer, out: Pa
     print(f"wrote {results.shown(path)} and all.json beside it")
 
 
-def write_sheets(explained, rows, images, classes, note: str, folder: Path) -> list[Path]:
+def write_sheets(
+    explained: samples.ExplainedSamples,
+    rows: list[dict],
+    images: np.ndarray,
+    classes: tuple[str, ...],
+    note: str,
+    folder: Path,
+) -> list[Path]:
     """A sheet for each class and kind, and an overview of each kind. Returns the files.
 
     `rows` describe the `explained` samples, see samples.py; `images` are those of the test set.
@@ -229,7 +236,9 @@ def write_sheets(explained, rows, images, classes, note: str, folder: Path) -> l
     return written
 
 
-def write_worked_example(model: models.Model, explained, images, folder: Path) -> Path:
+def write_worked_example(
+    model: models.Model, explained: samples.ExplainedSamples, images: np.ndarray, folder: Path
+) -> Path:
     """The arithmetic of Grad-CAM on the first image of the draw."""
     image = images[explained.index[0]]
     device = next(model.network.parameters()).device

@@ -62,8 +62,8 @@ def main() -> None:
             row, _ = setup.train(chosen, seed)
             trainings.append({"recipe": chosen, "seed": seed} | row)
             rows = summary(trainings)
-            setup.write("ladder.json", setup.plan | {"rows": rows, "trainings": trainings})
             save(figures.ladder(rows), setup.args.out / "ladder.svg")
+            setup.write("ladder.json", setup.plan | {"rows": rows, "trainings": trainings})
     print(f"the results are in {results.shown(setup.args.out / 'ladder.json')}")
 
 

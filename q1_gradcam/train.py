@@ -171,7 +171,8 @@ def train_one(
         seen = len(batches) * batches.batch
         row = {"epoch": epoch + 1, "side": side, "images": seen, "loss": loss}
         row |= {"held_out_accuracy": accuracy, "held_out_accuracy_mirror": mirror}
-        row |= {"seconds": epoch_seconds, "flops": seen * cost.count_flops(network, side)[1]}
+        row |= {"seconds": epoch_seconds, "peak_memory_bytes": cli.peak_memory_bytes(device)}
+        row |= {"flops": seen * cost.count_flops(network, side)[1]}
         history.append(row)
         seconds, started = seconds + time.perf_counter() - started, time.perf_counter()
         if save_state:  # batches depend on (seed, epoch), rates on the epoch: this is complete
@@ -201,7 +202,7 @@ def train_one(
         "held_out_accuracy": history[-1]["held_out_accuracy"],
         "held_out_accuracy_mirror": history[-1]["held_out_accuracy_mirror"],
         "temperature": temperature,
-        "peak_memory_bytes": cli.peak_memory_bytes(device),
+        "peak_memory_bytes": max(row["peak_memory_bytes"] or 0 for row in history) or None,
         "precision": "bfloat16" if uses_bfloat16(device, chosen) else "float32",
         "hardware": cli.hardware(device),
     }

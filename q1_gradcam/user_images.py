@@ -36,7 +36,12 @@ def is_name(model: str) -> bool:
 
 
 def load(
-    name: str, weights: Path | None, layer: str | None, folder: Path, device, needs_layer=True
+    name: str,
+    weights: Path | None,
+    layer: str | None,
+    folder: Path,
+    device: torch.device,
+    needs_layer: bool = True,
 ) -> LoadedModel:
     """Loads a checkpoint of Question 1, given its file, or a torchvision classifier.
 
@@ -51,6 +56,8 @@ def load(
         # Folding would change the output of a convolution, which `layer` may name.
         model = imagenet.load(name, folder, weights, fold=layer is None, device=device)
         network, default = model.network, None
+    if layer:
+        layers.find_layer(network, layer)
     layer = layer or default
     if needs_layer and not layer:
         layer = layers.last_stage(network, layer_maps(model, network))
@@ -115,6 +122,7 @@ def explain(
         "weights": c.model.source,
         "explained": c.model.categories[k],
         "probability": probabilities[k],
+        "unsure": bool(probabilities[order[0]] < user_files.UNSURE),
         "top5": [{"class": c.model.categories[j], "probability": probabilities[j]} for j in order],
         "method": method,
         "layer": maps.layer,

@@ -61,7 +61,7 @@ def arguments() -> argparse.Namespace:
     if args.checkpoint:
         usual, settings, cells = images.SMALL_IMAGE_SETTINGS, images.SMALL_SETTINGS, 8
     segmentation = args.segmentation or usual.segmentation
-    n_segments = cells if segmentation == "grid" else images.IMAGE_SETTINGS.n_segments
+    n_segments = {"grid": cells, "slic": 20}.get(segmentation, usual.n_segments)
     if args.out is None:
         args.out = results.OUTPUTS / "q2_lime/images"
         if args.checkpoint:
@@ -155,8 +155,8 @@ def explain_image(
 ) -> image_figures.Panel:
     """Explains the two most probable classes of an image (h, w, 3) uint8.
 
-    `about` begins its entry for the results file; its `true` is "" if the class is unknown. `item`
-    separates the random draws of different images.
+    `about` holds the first keys of its entry in the results file; its `true` is "" if the class is
+    unknown. `item` separates the random draws of different images.
     """
     settings = args.image_settings
     model_input = data.fit_image(image, model.side, settings.resize)

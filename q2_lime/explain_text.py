@@ -115,8 +115,9 @@ def explain(
 ) -> text_figures.Panel:
     """Explains the predicted class of one text.
 
-    `name` is for figures and messages. `about` begins its entry for the results file; its `true` is
-    "" if the class is unknown. `item` separates the random draws of different texts.
+    `name` is for figures and messages. `about` holds the first keys of its entry in the results
+    file; its `true` is "" if the class is unknown. `item` separates the random draws of different
+    texts.
     """
     post = text.read(body, model.vocabulary, name)
     label, values, truth = text.prepare(post, model)

@@ -109,7 +109,8 @@ def _by_zone(shares: np.ndarray) -> dict[str, float]:
 
 
 def drop(full: dict, stripped: dict) -> dict:
-    """How much less weight outside the body training on stripped posts gives, also by class.
+    """By how much training on stripped posts lowers the weight outside the body, and in how many
+    classes it does.
 
     Takes two entries of `models` in leak.json. `p_value` is of a sign test over the classes.
     """

@@ -109,7 +109,7 @@ def load(path: str | Path) -> LinearModel:
             about = json.loads(file["about"].tobytes())
             words = file["vocabulary"].tobytes().decode().split("\n")
             arrays = {name: file[name].astype(np.float64) for name in ARRAYS}
-        if about.pop("format") != FORMAT:
+        if about.pop("format") != FORMAT or about.pop("ngrams", 1) != 1:
             raise ValueError("unknown format")
         about["classes"] = class_names(about["classes"])
         vocabulary = {word: column for column, word in enumerate(words)}

@@ -4,12 +4,12 @@ Texts are converted to lower case, as in linear.py: "God" and "god" are one feat
 `lime` package). Words outside a model's vocabulary cannot change its output and are left out.
 """
 
-import email
 import re
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from email.errors import MissingHeaderBodySeparatorDefect
+from email.parser import HeaderParser
 from pathlib import Path
 
 from common import newsgroups
@@ -23,7 +23,7 @@ from q2_lime.linear import WORD, LinearModel
 # Defaults for texts, chosen with q2_lime/ablate.py (outputs/q2_lime/text/ablation.json).
 SETTINGS = core.Settings(sampler="glime", kernel_width=0.54, alpha=0.01, max_samples=4000)
 MAX_WORDS = 2000  # distinct words; the cost of the regression grows with their cube
-FIELDS = ("from", "subject", "newsgroups", "organization", "date")  # of the header of a news post
+FIELDS = ("from", "subject", "newsgroups", "organization", "date")  # a news post has one of them
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,10 @@ def read_user_text(file: str) -> tuple[str, str]:
 
 def is_news_post(text: str) -> bool:
     """Whether a text starts with the header of a news post (lines `Name: value`, a blank line)."""
-    message = email.message_from_string(text)
-    broken = (d for d in message.defects if isinstance(d, MissingHeaderBodySeparatorDefect))
-    return "\n\n" in text and not any(broken) and any(field in message for field in FIELDS)
+    header = HeaderParser().parsestr(text)
+    broken = (d for d in header.defects if isinstance(d, MissingHeaderBodySeparatorDefect))
+    complete = "\n\n" in text and not any(broken) and not text.startswith("From ")
+    return complete and any(field in header for field in FIELDS)
 
 
 def without(post: Post, mask: np.ndarray) -> str:

@@ -166,7 +166,7 @@ def test_bad_checkpoints(model, tmp_path, monkeypatch):
         ({"classes": ["a", "a", "b"]}, "two classes have the same name"),
         ({"classes": ["\x1b[2J", "a", "b"]}, "not a printable text"),
         ({"classes": ["x" * 101, "a", "b"]}, "not a printable text"),
-        ({"arch": "x"}, "does not fit its architecture"),
+        ({"arch": "x"}, "unknown architecture"),
     ):
         torch.save(good | change, "bad.pt")
         with pytest.raises(UserError, match=message):

@@ -176,10 +176,21 @@ def test_zones_do_not_depend_on_byte_order_mark_and_line_ends(tmp_path, before, 
 
 @pytest.mark.parametrize(
     "body",
-    ["Dear x,\n\ny", "Note: so.\n\nx", "http://x\n\nx", "From: moon", "Date: 1 May\nDear x,\n\ny"],
+    [
+        "Dear x,\n\ny",
+        "Note: so.\n\nx",
+        "http://x\n\nx",
+        "From: moon",
+        "Date: 1 May\nDear x,\n\ny",
+        "From the desk of x\nDate: 1 May\n\ny",
+    ],
 )
 def test_other_texts_are_no_news_posts(body):
     assert not text.is_news_post(body)
+
+
+def test_a_post_may_have_any_header():
+    assert text.is_news_post("From: a\nContent-Type: multipart/mixed; boundary*=idna''%FF\n\nmoon")
 
 
 def test_zone_weight_by_hand():

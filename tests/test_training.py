@@ -106,6 +106,19 @@ def batches(n: int, seed: int = 5) -> loader.Batches:
     return loader.Batches(images, labels, 50, translate=2, flip=True, seed=seed, device=cpu)
 
 
+@pytest.mark.parametrize("translate", [0, 2, 4])
+def test_translated_images_are_crops_of_reflected_ones(translate):
+    images = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), np.uint8)
+    labels, cpu = np.arange(30).astype(np.uint8), torch.device("cpu")
+    source = loader.Batches(images, labels, 30, translate, flip=False, seed=1, device=cpu)
+    x, y = next(source.epoch(0, 32))
+    padded = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    padded = torch.nn.functional.pad(padded, (translate,) * 4, "reflect")[y] / 255
+    places = [(r, c) for r in range(2 * translate + 1) for c in range(2 * translate + 1)]
+    crops = torch.stack([padded[:, :, r : r + 32, c : c + 32] for r, c in places])
+    assert (crops == x).flatten(2).all(2).sum(0).tolist() == [1] * 30
+
+
 def test_batches_translate_and_flip_whole_images():
     source = batches(200)
     flipped, orders = [], []
