@@ -138,7 +138,7 @@ USER_ERRORS = [  # script, arguments, words of the error
     (explain, "--correct 0", "--correct"),
     (explain, "--image nowhere.png", "nowhere.png"),
     (explain, "--image empty", "empty contains no images"),
-    (explain, "--list-layers --layer x", "unknown layer 'x'"),
+    (explain, "--image text.png good.png --layer x", "unknown layer 'x'"),
     (explain, "--image text.png", "not an image"),
     (explain, "--image half.png", "damaged"),
     (explain, "--image good.png --target true", "true class of --image"),
@@ -163,7 +163,7 @@ USER_ERRORS = [  # script, arguments, words of the error
     (run, f"--model '{ROOT}/outputs/evaluation/shapes/model.pt'", "only for CIFAR-10 networks"),
     (run, "--model none.pt", "no checkpoint"),
     (compare, "--outputs empty", "explanations.json"),
-    (build, "--outputs empty --draft", "there are no results"),
+    (build, "--outputs empty --draft", "no chapter has all"),
 ]
 
 
