@@ -9,9 +9,8 @@ from pathlib import Path
 from common import results
 from common.cli import ROOT, Parser, UserError, run
 
-from evaluation.steps import costs
-
 README = ROOT / "README.md"
+FOLDERS = ("q1_gradcam", "q2_lime/images", "q2_lime/text", "evaluation")  # of the results
 TRUST = ("evaluation/run.py", "evaluation/compare.py")  # ends of the commands of `make trust`
 # One row for each results file: what, value, compared with.
 ROWS = {
@@ -46,8 +45,8 @@ ROWS = {
     "evaluation/speed_text": "LIME on a post, with the masks of the `lime` package (largest "
     "difference of the weights {largest_difference:.0e}) | {median_seconds[ours]:.2f} s | package: "
     "{median_seconds[package]:.1f} s; at least {lowest_ratio:.0f} times as fast on every post",
-    "evaluation/faults": "runs on damaged files, with odd arguments, or killed that end without a "
-    "traceback and without damaged results | {held:,} | of {tried:,} attempts",
+    "evaluation/faults": "attempts with damaged files, odd arguments or kills that left no "
+    "traceback and no damaged results | {held:,} | of {tried:,}",
     "evaluation/speed_gradcam": "time of Grad-CAM, in forward passes | "
     "{networks[0][variants][this project][forward_passes]:.2f} | Captum: "
     "{networks[0][variants][captum][forward_passes]:.2f}; pytorch-grad-cam: "
@@ -60,7 +59,7 @@ ROWS = {
 
 
 def questions(table: list[str]) -> list[str]:
-    """The table of the questions with the time and memory that the results record for its commands.
+    """The table of the questions with the minutes and memory that the results record.
 
     The cells of a row are question, command, output, section of the report, minutes, memory.
     """
@@ -68,13 +67,28 @@ def questions(table: list[str]) -> list[str]:
     for row in table[2:]:
         cells = [cell.strip() for cell in row.strip().strip("|").split("|")][:4]
         command = cells[1].strip("`")
-        steps = costs(results.OUTPUTS, TRUST if command == "make trust" else command)
-        if not steps:
-            raise UserError(f"there are no results of {command}: run make report")
-        minutes = sum(step["seconds"] for step in steps) / 60
-        memory = max(step["peak_memory_bytes"] for step in steps) / 1e9
-        rows.append(f"| {' | '.join(cells)} | {minutes:.1f} | {memory:.1f} GB |")
+        seconds, memory = cost(results.OUTPUTS, TRUST if command == "make trust" else command)
+        costs = f"{seconds / 60:.1f} | {memory / 1e9:.1f} GB"
+        rows.append(f"| {' | '.join(cells)} | {costs} |")
     return rows
+
+
+def cost(outputs: Path, ends: str | tuple[str, ...]) -> tuple[float, int]:
+    """Seconds and peak memory in bytes of the commands with these ends.
+
+    Raises:
+        UserError: they left no results in `outputs`.
+    """
+    runs = set()  # because files that are written at the same time record the same
+    for path in sorted(path for folder in FOLDERS for path in (outputs / folder).glob("*.json")):
+        with results.reading(path):
+            origin = results.read_json(path)["provenance"]
+            if origin["command"].endswith(ends):
+                runs.add((origin["seconds"], origin["peak_memory_bytes"] or 0))
+    if not runs:
+        raise UserError(f"there are no results of {ends}: run make report")
+    seconds, memory = zip(*runs, strict=True)
+    return sum(seconds), max(memory)
 
 
 def headlines(outputs: Path = results.OUTPUTS) -> list[str]:

@@ -13,7 +13,6 @@ import pytest
 from conftest import call
 
 from evaluation import faults
-from evaluation.steps import costs
 from q1_gradcam import evaluate
 from report import build, update_readme, verify
 from report.build import place_of
@@ -124,19 +123,18 @@ def test_the_tables_in_the_readme_are_those_of_the_results():
         assert (results.ROOT / link).exists(), link
 
 
-def test_costs_of_a_command(tmp_path):
-    def write(name: str, seconds: float, hardware: str = "A", command: str = "python a.py") -> None:
-        origin = {"command": command, "hardware": hardware, "seconds": seconds}
-        origin["peak_memory_bytes"] = int(seconds)
+def test_the_cost_of_a_command(tmp_path):
+    def write(name: str, seconds: float, memory: int, command: str = "python a.py") -> None:
+        origin = {"command": command, "seconds": seconds, "peak_memory_bytes": memory}
         results.write_json(tmp_path / f"evaluation/{name}.json", {"provenance": origin})
 
-    write("first", 5)
-    write("same", 5)  # written at the same time
-    write("later", 7)
-    write("elsewhere", 9, hardware="B")
-    write("other", 11, command="python a.py --seed 1")
-    rows = [(row["hardware"], row["seconds"]) for row in costs(tmp_path, "a.py")]
-    assert sorted(rows) == [("A", 12), ("B", 9)]
+    write("first", 5, 10)
+    write("same", 5, 10)  # written at the same time
+    write("later", 7, 9)
+    write("other", 11, 99, "python a.py --seed 1")
+    assert update_readme.cost(tmp_path, "a.py") == (12, 10)
+    with pytest.raises(UserError, match="no results of b.py"):
+        update_readme.cost(tmp_path, "b.py")
 
 
 def test_the_places_of_all_claims():
