@@ -43,7 +43,7 @@ class Sample:
 
 
 def samples(setup: Setup) -> tuple[list[Sample], dict[str, str]]:
-    """The six images of RULE, and the hashes of the other networks."""
+    """The images of RULE, six if all can be found, and the hashes of the other networks."""
     dataset, number = setup.dataset, setup.dataset.classes.index(synthetic.MARKED_CLASS)
     order = scoring.draw(len(dataset.y_test), 200, setup.seed, "overview")
     images, labels = dataset.x_test[order], dataset.y_test[order]
@@ -56,14 +56,14 @@ def samples(setup: Setup) -> tuple[list[Sample], dict[str, str]]:
     marked, hashes = setup.load("marked")
     others = order[labels != number]
     stamped, where = synthetic.stamp_each(dataset.x_test[others], others, setup.seed)
-    k = np.flatnonzero(marked.predict(stamped).argmax(1) == number)[0]
-    true = dataset.classes[dataset.y_test[others[k]]]
-    chosen.append(sample("marked", marked, stamped[k], others[k], true, where[k]))
+    for k in np.flatnonzero(marked.predict(stamped).argmax(1) == number)[:1]:
+        true = dataset.classes[dataset.y_test[others[k]]]
+        chosen.append(sample("marked", marked, stamped[k], others[k], true, where[k]))
     (shapes, more), known = setup.load("shapes"), data.load("shapes")
     order = scoring.draw(len(known.y_test), 20, setup.seed, "overview of shapes")
-    k = order[shapes.predict(known.x_test[order]).argmax(1) == known.y_test[order]][0]
-    true, truth = known.classes[known.y_test[k]], known.ground_truth_test[k]
-    chosen.append(sample("shape", shapes, known.x_test[k], k, true, truth))
+    for k in order[shapes.predict(known.x_test[order]).argmax(1) == known.y_test[order]][:1]:
+        true, truth = known.classes[known.y_test[k]], known.ground_truth_test[k]
+        chosen.append(sample("shape", shapes, known.x_test[k], k, true, truth))
     return chosen, hashes | more | {"shapes_sha256": known.sha256}
 
 
