@@ -32,6 +32,7 @@ from q1_gradcam import calibration, cost, optimizers
 from q1_gradcam.loader import Batches
 from q1_gradcam.recipes import recipe
 
+STATE_FORMAT = 2  # of training.state.pt; an older state lacks entries
 HALF_PRECISION_ABOVE = 4_000_000  # parameters; larger networks are saved in 16 bits
 
 
@@ -97,7 +98,7 @@ def main() -> None:
             raise cli.UserError(f"{state_file} has seeds {seeds}: add them to --seeds")
 
     def save_state(current: dict[str, Any] | None) -> None:
-        state = {"plan": plan, "finished": finished, "current": current}
+        state = {"format": STATE_FORMAT, "plan": plan, "finished": finished, "current": current}
         results.write_whole(state_file, lambda file: results.write_torch(state, file))
 
     what = f"{args.arch} on {dataset.name}: {len(train)} images, {chosen['epochs']} epochs"
@@ -131,9 +132,10 @@ def main() -> None:
 def read_state(path: Path, plan: dict[str, Any]) -> tuple[list[dict], dict | None]:
     """The finished runs and the current one; UserError if they had other settings or data."""
     state = models.read_torch(path)
-    if not isinstance(state, dict) or state.get("plan") != plan:
+    found = (state.get("format"), state.get("plan")) if isinstance(state, dict) else None
+    if found != (STATE_FORMAT, plan):
         advice = "use the same, or start without --resume"
-        raise cli.UserError(f"{path} was made with other settings or data: {advice}")
+        raise cli.UserError(f"{path} was made with other settings, data or code: {advice}")
     return state["finished"], state["current"]
 
 

@@ -202,6 +202,10 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
     assert other.returncode == 2 and "other settings" in other.stderr
     other = call(train, *options, 5, "--out", broken, "--resume")
     assert other.returncode == 2 and "has seeds 3 5" in other.stderr
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "STATE_FORMAT", train.STATE_FORMAT + 1)
+        other = call(train, *options, 3, 5, "--out", broken, "--resume")
+        assert other.returncode == 2 and "other settings, data or code" in other.stderr
     monkeypatch.setattr(train, "train_one", remembered)
     resumed = call(train, *options, 3, 5, "--out", broken, "--resume")
     assert resumed.returncode == 0 and "continuing after epoch 1" in resumed.stdout, resumed.stderr
