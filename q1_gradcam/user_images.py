@@ -162,9 +162,10 @@ def figure(e: ExplainedImage):
     share = content["map_share_of_logit"]
     lines += ["", f"logit: {content['logit']:+.2f}"]
     if share is not None:
-        lines.append(f"sum of the map: {content['map_sum']:+.2f}, share {share:.0%}")
+        lines.append(f"sum of the map: {content['map_sum']:+.2f} ({share:.0%} of the logit)")
     if e.strength < 1:
-        lines.append(f"colors at {e.strength:.0%}: {content['probability']:.0%} probable")
+        probable = f"{content['explained']} is {content['probability']:.0%} probable"
+        lines.append(f"colors faded to {e.strength:.0%}: {probable}")
     at = f" at {content['layer']}" if content["layer"] else ""
     title = f"{e.name}{at}: {content['explained']}"
     side, top = 2.45, 0.2
