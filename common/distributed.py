@@ -31,7 +31,8 @@ def start(device: torch.device) -> torch.device:
         if device.type == "cuda":
             device = torch.device("cuda", local % gpus)
             torch.cuda.set_device(device)
-        shared = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > gpus  # a GPU; NCCL cannot do that
+        # NCCL needs a GPU for each process.
+        shared = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > gpus
         dist.init_process_group("nccl" if device.type == "cuda" and not shared else "gloo")
         atexit.register(dist.destroy_process_group)
         if dist.get_rank():

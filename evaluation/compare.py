@@ -23,7 +23,7 @@ import torch
 from scipy.special import softmax
 
 from evaluation import scoring, side_by_side
-from evaluation.explainers import EXPLAINERS, LIME_IMAGES, Batch, enlarge, positive
+from evaluation.explainers import EXPLAINERS, LIME_IMAGES, Batch, enlarge
 from q1_gradcam import gradcam, layers
 from q2_lime import images
 
@@ -187,7 +187,7 @@ def sheet(originals: np.ndarray, maps: dict[str, np.ndarray], samples: list[dict
         title = f"{sample['true']}, predicted\n{sample['explained']} {sample['confidence']:.0%}"
         show_image(column[0], image, title)
         for ax, (key, these) in zip(column[1:], maps.items(), strict=True):
-            show_map(ax, image, positive(these[k : k + 1])[0], EXPLAINERS[key].name)
+            show_map(ax, image, these[k], EXPLAINERS[key].name)
         text = f"rank corr. {sample['rank_correlation']:.2f}, top {sample['top_overlap']:.2f}"
         if sample["preferred"] != "neither":
             text += f"\npreferred: {EXPLAINERS[sample['preferred']].name}"

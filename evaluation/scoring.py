@@ -150,8 +150,8 @@ def stability(trial: Trial, key: str) -> Scores:
     images, before = batch.images, enlarge(trial.maps(key))
 
     def maps(changed: np.ndarray) -> np.ndarray:
-        same = replace(batch, images=changed)  # the same classes and keys
-        return enlarge(explainer.maps(trial.model, same, trial.layer, trial.seed))
+        other = replace(batch, images=changed)  # with the classes predicted for the originals
+        return enlarge(explainer.maps(trial.model, other, trial.layer, trial.seed))
 
     rng = np.random.default_rng(seed_for(trial.seed, "noise"))
     noisy = []
