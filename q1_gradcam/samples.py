@@ -137,9 +137,9 @@ def pointing(e: ExplainedSamples, ground_truth: np.ndarray) -> dict[str, float]:
     `_strict`, by a quarter of a cell. `_baseline` uses the ground truth of the next image.
     """
     maps, truth = e.raw[e.correct], ground_truth[e.index[e.correct]]
-
-    def share(masks: np.ndarray, cells: float) -> float:
-        return np.mean([pointing_game(*pair, cells) for pair in zip(maps, masks, strict=True)])
-
-    scores = {"pointing_game": share(truth, 1.0), "pointing_game_strict": share(truth, 0.25)}
-    return scores | {"pointing_game_baseline": share(np.roll(truth, -1, axis=0), 1.0)}
+    scores = {}
+    for key, cells in (("pointing_game", 1.0), ("pointing_game_strict", 0.25)):
+        for suffix, masks in (("", truth), ("_baseline", np.roll(truth, -1, axis=0))):
+            hits = [pointing_game(*pair, cells) for pair in zip(maps, masks, strict=True)]
+            scores[key + suffix] = np.mean(hits)
+    return scores
