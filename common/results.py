@@ -258,10 +258,11 @@ _last_time = STARTED
 def provenance(seed: int, device: torch.device, **origins: str) -> dict[str, Any]:
     """How a result was made; `origins` are sources and hashes of the data and weights.
 
-    `seconds` counts from the script's previous result, or from its start. The memory is the
-    peak of this process times the number of processes.
+    `seconds` counts from the script's previous result, or from its start. The memory is the sum
+    of the peaks of all processes, so each of them has to call this function.
     """
     global _last_time
+    peaks = distributed.share(lambda _: peak_memory_bytes(device) or 0, range(distributed.size()))
     seconds, _last_time = time.monotonic() - _last_time, time.monotonic()
     script = Path(sys.argv[0]).resolve()
     name = script.relative_to(ROOT).as_posix() if script.is_relative_to(ROOT) else script.name
@@ -276,6 +277,6 @@ def provenance(seed: int, device: torch.device, **origins: str) -> dict[str, Any
         "device": device.type,
         "hardware": hardware(device),
         "seconds": seconds,
-        "peak_memory_bytes": (peak_memory_bytes(device) or 0) * distributed.size() or None,
+        "peak_memory_bytes": sum(peaks) or None,
         **origins,
     }

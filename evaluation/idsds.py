@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from common import cli, metrics, models
+from common import cli, distributed, metrics, models
 from common.cli import generator
 
 import numpy as np
@@ -58,7 +58,14 @@ def idsds(setup: Setup, n: int) -> dict[str, Any]:
 
 def fine_tuned(setup: Setup) -> models.Model:
     """The network after an epoch on its training images with up to MOST_DELETED random patches
-    deleted."""
+    deleted. Of several processes, only the first trains, because of the memory."""
+    network = copy.deepcopy(setup.model.network)
+    network.load_state_dict(distributed.share(lambda _: tuned_weights(setup), [0])[0])
+    return replace(setup.model, network=network.eval())
+
+
+def tuned_weights(setup: Setup) -> dict[str, torch.Tensor]:
+    """The state of the fine-tuned network, in the memory of the CPU."""
     model, dataset, chosen = setup.model, setup.dataset, setup.split()[0]
     recipe = recipes.recipe(model.arch, model.dataset, epochs=1) | {"whiten_bias_epochs": 1}
     for key in ("lr", "bias_lr", "head_lr", "decay_per_image"):
@@ -69,7 +76,7 @@ def fine_tuned(setup: Setup) -> models.Model:
     batches = WithoutPatches(images, labels, *augmentation, setup.device)
     batches.fill = network.normalise.mean
     train.train_epoch(network, optimizers.make(network, recipe), batches, recipe, 0, 32)
-    return replace(model, network=network.eval())
+    return {name: value.cpu() for name, value in network.state_dict().items()}
 
 
 class WithoutPatches(Batches):

@@ -112,12 +112,11 @@ def main() -> None:
         run["row"] |= {"accuracy": accuracy, "accuracy_mirror": mirror}
         run["row"]["processes"] = distributed.size()
         finished.append(run)
-        if distributed.rank():
-            continue
         if len(finished) == 1:
             models.save(out / "model.pt", model, half=run["parameters"] > HALF_PRECISION_ABOVE)
         origin = {"data_source": dataset.source, "data_sha256": dataset.sha256}
-        origin["checkpoint_sha256"] = results.sha256(out / "model.pt")
+        # Of the file that the first process has just written.
+        origin["checkpoint_sha256"] = distributed.share(results.sha256, [out / "model.pt"])[0]
         provenance = results.provenance(finished[0]["row"]["seed"], device, **origin)
         content = summary(finished, plan) | {"provenance": provenance}
         results.write_json(out / "training.json", content)
@@ -228,13 +227,13 @@ def new_network(dataset, train, plan, seed: int, device) -> models.Classifier:
 def train_epoch(network, steps, batches: Batches, chosen: dict, epoch: int, side: int) -> float:
     """One pass over the training images. Returns the mean loss; UserError if it is not finite.
 
-    Several processes average their gradients in each step, so their weights stay equal. Batch norm
-    normalizes with the statistics of the process's part of the batch (with two processes, 250
-    images are enough); its running statistics are averaged after the epoch.
+    Processes that share the batches average their gradients in each step, so their weights stay
+    equal. Batch norm normalizes with the statistics of the process's part of the batch (with two
+    processes, 250 images are enough); its running statistics are averaged after the epoch.
     """
     network.train()
     total_loss = torch.zeros((), device=batches.device)
-    bfloat16 = uses_bfloat16(batches.device, chosen)
+    bfloat16, shared = uses_bfloat16(batches.device, chosen), batches.process[1] > 1
     bar = cli.progress(batches.epoch(epoch, side), f"epoch {epoch + 1}", total=len(batches))
     for number, (x, y) in enumerate(bar):
         optimizers.set_rates(steps, chosen, epoch + number / len(batches))
@@ -243,11 +242,13 @@ def train_epoch(network, steps, batches: Batches, chosen: dict, epoch: int, side
         loss = F.cross_entropy(logits.float(), y, label_smoothing=chosen["label_smoothing"])
         network.zero_grad(set_to_none=True)
         loss.backward()
-        distributed.average(p.grad for p in network.parameters() if p.grad is not None)
+        if shared:
+            distributed.average(p.grad for p in network.parameters() if p.grad is not None)
         for step in steps:
             step.step()
         total_loss += loss.detach()
-    distributed.average([total_loss, *network.buffers()])
+    if shared:
+        distributed.average([total_loss, *network.buffers()])
     mean_loss = total_loss.item() / len(batches)
     if not math.isfinite(mean_loss):
         advice = "lower `lr` in q1_gradcam/recipes.py"
