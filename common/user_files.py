@@ -104,5 +104,9 @@ def prediction(classes: list[str], probabilities: list[float]) -> str:
     order of probability."""
     pairs = zip(classes[:2], probabilities[:2], strict=True)
     unsure = f" (unsure: below {UNSURE:.0%})" if probabilities[0] < UNSURE else ""
-    shown = (f"{name} {p:.0%}" if p >= 0.005 else f"{name} <1%" for name, p in pairs)
-    return ", ".join(shown) + unsure
+    return ", ".join(f"{name} {percent(p)}" for name, p in pairs) + unsure
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1 as a whole percentage; small ones are "<1%" instead of "0%"."""
+    return f"{share:.0%}" if share >= 0.005 else "<1%"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from common.figures import ACCENT as FOR
 from common.figures import FAINT, INK, WIDTH, axes_at, plt, shorten, show_image, text_at, to_gray
 from common.figures import SECOND as AGAINST
+from common.user_files import percent
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
@@ -113,8 +114,9 @@ def page(panel: Panel):
     bars.spines["bottom"].set_visible(False)
     bars.tick_params(axis="y", length=0)
     for k, value in enumerate(values):
-        bars.text(value + 0.02, k, f"{value:.0%}", va="center", fontsize=6.5)
-    lines = [line for text in summary.describe(sample) for line in textwrap.wrap(text, 70)]
+        bars.text(value + 0.02, k, percent(value), va="center", fontsize=6.5)
+    notes = summary.describe(sample, "Log-odds")
+    lines = [line for note in notes for line in textwrap.wrap(note, 70)]
     frame = {"fc": "none", "ec": FAINT, "linewidth": 0.6, "boxstyle": "round,pad=0.5"}
     style = {"fontsize": 6.1, "va": "top", "linespacing": 1.25, "bbox": frame}
     figure.text(0.42, 0.425, "\n".join(lines), **style)

@@ -9,21 +9,26 @@ from q2_lime import stability
 
 def verdict(sample: dict) -> str:
     """The verdict on an explanation and its reasons."""
-    reasons = "; ".join(sample["reasons"])
-    return f"{sample['verdict'].upper()}{': ' + reasons if reasons else ''}"
+    reasons = " and ".join(sample["reasons"])
+    return sample["verdict"] + (f", because {reasons}" if reasons else "")
 
 
 def one_line(sample: dict) -> str:
     """Fidelity, stability, cost and verdict of an explanation."""
     stable = sample["stability"]
     stable = f"stability {stable['similarity']:.2f}" if stable else "stability not measured"
-    cost = f"{sample['model_calls_total']:,} model calls, {sample['seconds_total']:.0f} s"
+    seconds = sample["seconds_total"]
+    seconds = f"{seconds:.0f} s" if seconds >= 1 else "less than 1 s"
+    cost = f"{sample['model_calls_total']:,} model calls, {seconds}"
     fidelity = "undefined" if sample["fidelity"] is None else f"{sample['fidelity']:.2f}"
     return f"fidelity {fidelity}, {stable}, {cost}: {verdict(sample)}"
 
 
-def describe(sample: dict) -> list[str]:
-    """How reliable an explanation is, in five or six lines, from its entry in explanations.json."""
+def describe(sample: dict, value: str) -> list[str]:
+    """How reliable an explanation is, in five or six lines, from its entry in explanations.json.
+
+    `value` is what was explained, for example "Log-odds".
+    """
     stable, removals = sample["stability"], sample["removals"]
     lines = [f"Verdict on the explanation: {verdict(sample)}."]
     if sample["fidelity"] is None:
@@ -31,25 +36,27 @@ def describe(sample: dict) -> list[str]:
     else:
         low, high = sample["fidelity_interval"]
         lines.append(
-            f"Fidelity R² {sample['fidelity']:.2f} ({low:.2f} to {high:.2f}) on"
-            f" {sample['fidelity_masks']:,} masks not fitted to; counting the shown parts reaches"
+            f"Fidelity (R² on {sample['fidelity_masks']:,} other masks): {sample['fidelity']:.2f}"
+            f" ({low:.2f} to {high:.2f}); if a surrogate only counts the visible parts:"
             f" {sample['fidelity_baseline']:.2f}."
         )
     if stable is None:
         lines.append("Stability was not measured: one seed only.")
     else:
         lines.append(
-            f"Stability over {sample['n_seeds']} seeds {stable['similarity']:.2f}; top-5 overlap"
-            f" {stable['jaccard']:.2f}, sign agreement {stable['sign_agreement']:.0%}."
+            f"Stability (similarity of the weights over {sample['n_seeds']} seeds):"
+            f" {stable['similarity']:.2f}; top-5 overlap {stable['jaccard']:.2f}, sign agreement"
+            f" {stable['sign_agreement']:.0%}."
         )
     whole, leading, rest = removals.values()
     lines.append(
-        f"Model (surrogate): whole input {whole['model']:.2f} ({whole['surrogate']:.2f}), leading"
-        f" {len(sample['leading'])} removed {leading['model']:.2f} ({leading['surrogate']:.2f}),"
-        f" others removed {rest['model']:.2f} ({rest['surrogate']:.2f})."
+        f"{value} by the model (by the surrogate): whole input {whole['model']:.2f}"
+        f" ({whole['surrogate']:.2f}), without the {len(sample['leading'])} leading parts"
+        f" {leading['model']:.2f} ({leading['surrogate']:.2f}), without the others"
+        f" {rest['model']:.2f} ({rest['surrogate']:.2f})."
     )
     seeds = "all seeds" if stable else "one seed"
-    state = "weights settled" if sample["settled"] else "stopped before the weights settled"
+    state = "the weights settled" if sample["settled"] else "stopped before the weights settled"
     lines.append(
         f"{sample['model_calls_total']:,} model calls and {sample['seconds_total']:.1f} s for"
         f" {seeds}; {state}."

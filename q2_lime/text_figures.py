@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from common.figures import ACCENT as FOR
 from common.figures import FAINT, INK, WIDTH, axes_at, plt, shorten, text_at
 from common.figures import SECOND as AGAINST
+from common.user_files import percent
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -37,7 +38,7 @@ def post(panel: Panel):
     """One post: how reliable its explanation is, word weights, class probabilities, the text."""
     lines, sample = page_lines(panel), panel.sample
     words, top5, truth = (sample[key] for key in ("words", "top5", "ground_truth_correlation"))
-    notes = summary.describe(sample)
+    notes = summary.describe(sample, "Margin")
     if truth is not None:
         notes.append(f"Rank correlation with the ground truth (coefficient x TF-IDF): {truth:.2f}")
     notes = [line for note in notes for line in textwrap.wrap(note, 125)]
@@ -57,10 +58,10 @@ def post(panel: Panel):
     _page(axes_at(figure, PAGE_LEFT, top, PAGE_WIDTH, LINE_HEIGHT * len(lines)), lines, panel)
     ax = axes_at(figure, CHART_LEFT, top, CHART_WIDTH, BAR_HEIGHT * len(words))
     _word_bars(ax, words)
-    ax.set_xlabel("LIME weight", fontsize=6.5)
+    ax.set_xlabel("LIME weight (margin)", fontsize=6.5)
     ax = axes_at(figure, 1.4 + column * 2.4, chart_top, 0.8, 0.16 * len(top5))
     bars = ax.barh(range(len(top5)), [row["probability"] for row in top5], color=FAINT, height=0.7)
-    ax.bar_label(bars, [f"{row['probability']:.0%}" for row in top5], fontsize=5.5, padding=2)
+    ax.bar_label(bars, [percent(row["probability"]) for row in top5], fontsize=5.5, padding=2)
     ax.set_yticks(range(len(top5)), [row["class"] for row in top5], fontsize=6)
     ax.set(xlim=(0, 1.15), ylim=(len(top5) - 0.5, -0.5), xticks=[])
     ax.set_xlabel("class probability", fontsize=6.5)

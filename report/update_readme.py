@@ -30,7 +30,7 @@ ROWS = {
     "{tolerance[methods][lime][network][2]:.0%}; noise: "
     "{tolerance[methods][random][network][2]:.0%}",
     "q2_lime/images/explanations": "LIME on an ImageNet model, median held-out fidelity | "
-    "{summary[median][fidelity]:.2f} | counting the shown parts: "
+    "{summary[median][fidelity]:.2f} | counting the visible segments: "
     "{summary[median][fidelity_baseline]:.2f}; {summary[n_trustworthy]} of {summary[n]} reliable",
     "q2_lime/text/evaluation": "20newsgroups test accuracy, SVM | {models[svm][accuracy]:.1%} | "
     "without headers, footers and quotes: {models[svm][accuracy_stripped]:.1%}",
