@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -15,11 +16,19 @@ from common.newsgroups import load_20newsgroups
 import pytest
 import torch
 
+import q1_gradcam.evaluate
+import q1_gradcam.explain
+import q2_lime.explain
+import q2_lime.explain_text
+import q2_lime.train_text
+from q2_lime import images
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
 # Drawing the shapes takes seconds, and many tests and the scripts that they call use them.
 data.load_shapes = functools.cache(data.load_shapes)
-SLOW = {"shapes_model", "cifar10", "newsgroups", "script"}  # a training, real data, new processes
+# A training, real data, new processes.
+SLOW = {"shapes_model", "text_demo", "cifar10", "newsgroups", "script"}
 
 
 def pytest_collection_modifyitems(items):
@@ -64,12 +73,48 @@ def offline(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def shapes_model(tmp_path_factory, script) -> Path:
-    """The checkpoint of a network trained on the built-in shapes, as in `make demo`."""
-    out = tmp_path_factory.mktemp("shapes")
+def demo(tmp_path_factory) -> Path:
+    """The folder of the results of `make demo`, which the fixtures below write."""
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="session")
+def shapes_model(demo, script) -> Path:
+    """The checkpoint of a network trained on the built-in shapes."""
+    out = demo / "q1_gradcam"
     run = script("q1_gradcam/train.py", "--dataset", "shapes", "--out", out, "--device", "cpu")
     assert run.returncode == 0, run.stderr
     return out / "model.pt"
+
+
+@pytest.fixture(scope="session")
+def gradcam_demo(shapes_model) -> Path:
+    """The folder with the results of Question 1."""
+    for module in (q1_gradcam.evaluate, q1_gradcam.explain):
+        done = call(module, "--model", shapes_model, "--device", "cpu")
+        assert done.returncode == 0, done.stderr
+    return shapes_model.parent
+
+
+@pytest.fixture(scope="session")
+def lime_demo(demo, shapes_model) -> Path:
+    """The folder with LIME's explanations of shapes, with fewer masks than usual."""
+    out = demo / "q2_lime/classifier"
+    with pytest.MonkeyPatch.context() as change:
+        change.setattr(images, "SMALL_SETTINGS", replace(images.SMALL_SETTINGS, max_samples=256))
+        done = call(q2_lime.explain, "--checkpoint", shapes_model, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="session")
+def text_demo(demo) -> Path:
+    """The folder with the text models of the built-in posts and their explanations."""
+    out = demo / "q2_lime/text"
+    train = call(q2_lime.train_text, "--dataset", "corpus", "--out", out)
+    for done in (train, call(q2_lime.explain_text, "--models", out)):
+        assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
+    return out
 
 
 def small_model(classes, seed: int = 0, widths=(8, 8, 8)) -> models.Model:

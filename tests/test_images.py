@@ -1,7 +1,5 @@
 """LIME on images, against the `lime` package and ground truth; the ImageNet models."""
 
-from dataclasses import replace
-
 from common import data, imagenet, models, results, synthetic
 from common.cli import UserError
 
@@ -132,14 +130,10 @@ def test_ground_truth_scores_by_hand():
     assert scores["relevance_mass"] == scores["top_segment_hit"] == 0
 
 
-def test_lime_finds_the_ground_truth_of_the_built_in_images(shapes_model, tmp_path, monkeypatch):
-    """With fewer masks than usual."""
-    monkeypatch.setattr(images, "SMALL_SETTINGS", replace(images.SMALL_SETTINGS, max_samples=256))
-    done = call(explain, "--checkpoint", shapes_model, "--out", tmp_path)
-    assert done.returncode == 0, done.stderr
-    content = results.read_json(tmp_path / "explanations.json")
+def test_lime_finds_the_ground_truth_of_the_built_in_images(lime_demo):
+    content = results.read_json(lime_demo / "explanations.json")
     assert len(content["samples"]) == 10
-    assert all((tmp_path / sample["figure"]).is_file() for sample in content["samples"])
+    assert all((lime_demo / sample["figure"]).is_file() for sample in content["samples"])
     scores = content["ground_truth"]
     assert scores["relevance_mass"] > 2 * scores["relevance_mass_baseline"]
     assert scores["top_segment_hit"] > 0.7 > 0.4 > scores["top_segment_hit_baseline"]

@@ -16,17 +16,8 @@ from evaluation import compare
 from q1_gradcam import evaluate, explain, gradcam, user_images
 
 
-@pytest.fixture(scope="module")
-def explained(shapes_model):
-    """The folder with the results of `make demo` for Question 1."""
-    for module in (evaluate, explain):
-        done = call(module, "--model", shapes_model, "--device", "cpu")
-        assert done.returncode == 0, done.stderr
-    return shapes_model.parent
-
-
-def test_evaluation_agrees_with_scikit_learn(explained, shapes_model):
-    content = results.read_json(explained / "evaluation.json")
+def test_evaluation_agrees_with_scikit_learn(gradcam_demo, shapes_model):
+    content = results.read_json(gradcam_demo / "evaluation.json")
     dataset, model = data.load_shapes(), models.load(shapes_model)
     predicted = models.logits(model.network, dataset.x_test).argmax(1).numpy()
     matrix = confusion_matrix(dataset.y_test, predicted, labels=range(10))
@@ -34,7 +25,7 @@ def test_evaluation_agrees_with_scikit_learn(explained, shapes_model):
     assert content["accuracy"] == pytest.approx(accuracy_score(dataset.y_test, predicted))
     assert content["confusion_matrix"] == matrix.tolist()
     for name in ("confusion", "per_class", "reliability", "training_curve"):
-        assert (explained / f"{name}.svg").is_file()
+        assert (gradcam_demo / f"{name}.svg").is_file()
 
 
 def test_mistakes_by_hand():
@@ -52,10 +43,10 @@ def test_mistakes_by_hand():
     assert across["share"] == pytest.approx(2 / 12)
 
 
-def test_explanations_match_the_network(explained, shapes_model):
-    content = results.read_json(explained / "explanations.json")
+def test_explanations_match_the_network(gradcam_demo, shapes_model):
+    content = results.read_json(gradcam_demo / "explanations.json")
     dataset, model = data.load_shapes(), models.load(shapes_model)
-    arrays = results.read_npz(explained / "explanations.npz")
+    arrays = results.read_npz(gradcam_demo / "explanations.npz")
     logits = models.logits(model.network, dataset.x_test).double()
     confidence = torch.softmax(logits / model.temperature, 1)
     for name in model.classes:
@@ -67,7 +58,7 @@ def test_explanations_match_the_network(explained, shapes_model):
         assert (sample["predicted"] == sample["true"]) == (sample["kind"] == "correct")
         expected = confidence[index, true].item()
         assert sample["confidence_true"] == pytest.approx(expected, rel=1e-3, abs=1e-6)
-        assert (explained / sample["figure"]).is_file()
+        assert (gradcam_demo / sample["figure"]).is_file()
         x = models.to_input(dataset.x_test[index : index + 1])
         for key, target in (("map", model.classes.index(sample["predicted"])), ("map_true", true)):
             alone = gradcam.explain(model.network, x, sample["layer"], target).raw[0].numpy()
@@ -75,14 +66,13 @@ def test_explanations_match_the_network(explained, shapes_model):
     median = np.median(arrays["map"][:100].sum((1, 2)))
     assert content["maps_summary"]["sum_correct"] == pytest.approx(median, rel=1e-4)
     assert content["pointing_game"] >= 0.9 and content["pointing_game_baseline"] < 0.6
-    # The demo report needs these, too.
     assert content["pointing_game_strict"] > 2 * content["pointing_game_strict_baseline"]
 
 
-def test_other_options_do_not_replace_the_results(explained, shapes_model):
+def test_other_options_do_not_replace_the_results(gradcam_demo, shapes_model):
     """The draw depends on the seed, whatever the method; stale figures are removed, others stay."""
-    before = results.read_json(explained / "explanations.json")
-    out = explained / "other/method-hirescam_layer-body.stage2_target-second_correct-2"
+    before = results.read_json(gradcam_demo / "explanations.json")
+    out = gradcam_demo / "other/method-hirescam_layer-body.stage2_target-second_correct-2"
     (out / "figures").mkdir(parents=True)
     for name in ("old.png", "mine.png"):
         (out / "figures" / name).write_text("")
@@ -91,7 +81,7 @@ def test_other_options_do_not_replace_the_results(explained, shapes_model):
     options = ("--target", "second", "--method", "hirescam", "--layer", "body.stage2")
     done = call(explain, "--model", shapes_model, "--correct", 2, *options)
     assert done.returncode == 0, done.stderr
-    assert results.read_json(explained / "explanations.json") == before
+    assert results.read_json(gradcam_demo / "explanations.json") == before
     content = results.read_json(out / "explanations.json")
     assert all(s["explained"] != s["predicted"] for s in content["samples"])
     index, fewer = (

@@ -85,6 +85,12 @@ def test_damaged_results_are_refused_in_one_line(tmp_path, copied, damage, messa
     assert re.search(message, done.stderr), done.stderr
 
 
+def test_the_report_of_the_demo(demo, gradcam_demo, lime_demo, text_demo):
+    done = call(build, "--demo", "--outputs", demo)
+    assert done.returncode == 0 and "left out" not in done.stdout, done.stdout + done.stderr
+    assert (demo / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
 def typed_numbers(text: str) -> list[str]:
     """Decimals, percentages and numbers of three digits or more in the prose of a Typst file."""
     text = re.sub(r'//[^\n]*|"[^"\n]*"|\$[^$]*\$|`[^`]*`|<[\w-]+>|@[\w-]+', "", text)

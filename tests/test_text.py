@@ -217,26 +217,13 @@ def test_summary_of_the_leak_by_hand():
 OUT = ROOT / "outputs/q2_lime/text"
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory):
-    out = tmp_path_factory.mktemp("text")
-    for module, *options in (
-        (train_text, "--dataset", "corpus", "--out"),
-        (explain_text, "--models"),
-    ):
-        ran = call(module, *options, out)
-        assert ran.returncode == 0 and "Warning" not in ran.stderr, ran.stderr
-    return out
-
-
-@pytest.mark.slow
-def test_the_scripts_find_the_known_answers(demo):
+def test_the_scripts_find_the_known_answers(text_demo):
     """Of the built-in posts: the words that tell the class, and the host in the header."""
-    evaluation = json.loads((demo / "evaluation.json").read_text())
+    evaluation = json.loads((text_demo / "evaluation.json").read_text())
     svm = evaluation["models"]["svm"]
     assert svm["accuracy"] > 0.95 > svm["accuracy_stripped"] > 0.8 and evaluation["n_test"] == 400
-    samples = json.loads((demo / "explanations.json").read_text())["samples"]
-    assert len(samples) == 8 and all((demo / sample["figure"]).is_file() for sample in samples)
+    samples = json.loads((text_demo / "explanations.json").read_text())["samples"]
+    assert len(samples) == 8 and all((text_demo / sample["figure"]).is_file() for sample in samples)
     telling = []
     for sample in samples:
         known = newsgroups.TOPIC_WORDS[sample["predicted"]]
@@ -244,16 +231,15 @@ def test_the_scripts_find_the_known_answers(demo):
         top = [word["word"] for word in sample["words"] if word["weight"] > 0][:3]
         telling += [word in known for word in top]
     assert np.mean(telling) > 0.9
-    models = json.loads((demo / "leak.json").read_text())["models"]
+    models = json.loads((text_demo / "leak.json").read_text())["models"]
     assert models["svm"]["outside_body"] > 0.3 > models["svm_stripped"]["outside_body"]
 
 
-@pytest.mark.slow
-def test_user_texts(demo, monkeypatch, tmp_path):
+def test_user_texts(text_demo, monkeypatch, tmp_path):
     """A file and the standard input."""
     path = tmp_path / "a$_$b.txt"  # not a formula
     path.write_bytes(b"Through the telescope we saw a comet.\r\n\r\nThen the lunar eclipse.")
-    options = ("--models", demo, "--out", tmp_path)
+    options = ("--models", text_demo, "--out", tmp_path)
     ran = call(explain_text, "--text", path, *options)
     assert ran.returncode == 0 and "astronomy" in ran.stdout, ran.stderr
     stored = tmp_path / "user/a$_$b_svm.json"
