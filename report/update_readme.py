@@ -1,8 +1,13 @@
 """Writes the tables in README.md that stand between markers, from the results files.
 
-python report/update_readme.py
+    python report/update_readme.py
+    python report/update_readme.py --avx2 DIR    takes the minutes on an AVX2 processor from DIR
+
+DIR is the folder `outputs` of another copy of the project, in which `make q1 q2 trust` ran on a
+processor without AVX-512, or with ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2.
 """
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,8 +15,9 @@ from common import results
 from common.cli import ROOT, Parser, UserError, run
 
 README = ROOT / "README.md"
+COMMAND = r"^\| [12c][^|]*\| `([^`]+)`"  # in the rows of the questions
 FOLDERS = ("q1_gradcam", "q2_lime/images", "q2_lime/text", "evaluation")  # of the results
-TRUST = ("evaluation/run.py", "evaluation/compare.py")  # ends of the commands of `make trust`
+AVX2 = results.OUTPUTS / "avx2.json"
 # One row for each results file: what, value, compared with.
 ROWS = {
     "q1_gradcam/evaluation": "CIFAR-10 test accuracy | {accuracy:.2%} | 95% interval "
@@ -59,36 +65,43 @@ ROWS = {
 
 
 def questions(table: list[str]) -> list[str]:
-    """The table of the questions with the minutes and memory that the results record.
+    """The table of the questions with the costs of the commands.
 
-    The cells of a row are question, command, output, section of the report, minutes, memory.
+    The cells of a row are question, command, output, section of the report, minutes, minutes on an
+    AVX2 processor, memory.
     """
-    rows = table[:2]
+    rows, avx2 = table[:2], results.read_json(AVX2)
     for row in table[2:]:
         cells = [cell.strip() for cell in row.strip().strip("|").split("|")][:4]
         command = cells[1].strip("`")
-        seconds, memory = cost(results.OUTPUTS, TRUST if command == "make trust" else command)
-        costs = f"{seconds / 60:.1f} | {memory / 1e9:.1f} GB"
-        rows.append(f"| {' | '.join(cells)} | {costs} |")
+        here = cost(results.OUTPUTS, command)
+        with results.reading(AVX2):
+            minutes = f"{here['seconds'] / 60:.1f} | {avx2[command]['seconds'] / 60:.1f}"
+        memory = f"{here['peak_memory_bytes'] / 1e9:.1f} GB"
+        rows.append(f"| {' | '.join(cells)} | {minutes} | {memory} |")
     return rows
 
 
-def cost(outputs: Path, ends: str | tuple[str, ...]) -> tuple[float, int]:
-    """Seconds and peak memory in bytes of the commands with these ends.
+def cost(outputs: Path, command: str) -> dict:
+    """`seconds`, `peak_memory_bytes` and `hardware` of a command of the table of the questions.
 
     Raises:
-        UserError: they left no results in `outputs`.
+        UserError: it left no results in `outputs`.
     """
+    trust = "evaluation/run.py", "evaluation/compare.py"
+    ends = trust if command == "make trust" else command
     runs = set()  # because files that are written at the same time record the same
     for path in sorted(path for folder in FOLDERS for path in (outputs / folder).glob("*.json")):
         with results.reading(path):
             origin = results.read_json(path)["provenance"]
             if origin["command"].endswith(ends):
-                runs.add((origin["seconds"], origin["peak_memory_bytes"] or 0))
+                costs = origin["seconds"], origin["peak_memory_bytes"] or 0, origin["hardware"]
+                runs.add(costs)
     if not runs:
-        raise UserError(f"there are no results of {ends}: run make report")
-    seconds, memory = zip(*runs, strict=True)
-    return sum(seconds), max(memory)
+        raise UserError(f"there are no results of {command} in {outputs}: run make report")
+    seconds, memory, hardware = zip(*runs, strict=True)
+    hardware = "; ".join(sorted(set(hardware)))
+    return {"seconds": sum(seconds), "peak_memory_bytes": max(memory), "hardware": hardware}
 
 
 def headlines(outputs: Path = results.OUTPUTS) -> list[str]:
@@ -119,8 +132,13 @@ def updated(text: str) -> str:
 
 
 def main() -> None:
-    Parser(__doc__).parse_args()
-    new = updated(README.read_text(encoding="utf-8"))
+    parser = Parser(__doc__)
+    parser.add_argument("--avx2", type=Path, metavar="DIR", help="see above")
+    args, text = parser.parse_args(), README.read_text(encoding="utf-8")
+    if args.avx2:
+        commands = re.findall(COMMAND, text, re.MULTILINE)
+        results.write_json(AVX2, {command: cost(args.avx2, command) for command in commands})
+    new = updated(text)
     results.write_whole(README, lambda file: file.write(new.encode()))
 
 

@@ -52,7 +52,7 @@ def script(module, *options):
 
 script(explain, "--all", "--model", checkpoint)
 skipped = "lime refinecam guided_backprop guided_gradcam hirescam layercam".split()
-options = ("--only", "faithfulness", "--images", "2", "--skip", *skipped)
+options = ("--only", "faithfulness", "idsds", "--images", "2", "--skip", *skipped)
 script(run, "--model", checkpoint, *options)
 script(train, "--dataset", "shapes", "--epochs", "1", "--train-size", "500")
 """
@@ -112,8 +112,9 @@ def test_scripts_write_the_same_results(folders, checkpoint):
     one, two = folders
     for name in ("all.npz", "faithfulness.npz"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
-    a, b = (results.read_json(folder / "faithfulness.json") for folder in folders)
-    assert a.pop("provenance") != b.pop("provenance") and a == b
+    for name in ("faithfulness", "idsds"):
+        a, b = (results.read_json(folder / f"{name}.json") for folder in folders)
+        assert a.pop("provenance") != b.pop("provenance") and a == b
     model, dataset = models.load(checkpoint), data.load_shapes()
     found, last = results.read_npz(two / "all.npz"), slice(-32, None)
     maps = gradcam.explain(model.network, models.to_input(dataset.x_test[last]), "body.stage3")

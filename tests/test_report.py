@@ -121,7 +121,7 @@ def test_typed_results_are_found():
 def test_the_tables_in_the_readme_are_those_of_the_results():
     text = update_readme.README.read_text(encoding="utf-8")
     assert update_readme.updated(text) == text
-    commands = re.findall(r"^\| [12c][^|]*\| `([^`]+)`", text, re.MULTILINE)
+    commands = re.findall(update_readme.COMMAND, text, re.MULTILINE)
     scripts = ("q1_gradcam/evaluate", "q1_gradcam/explain", "q2_lime/explain_text")
     scripts = [f"python {script}.py" for script in (*scripts, "q2_lime/explain")]
     assert commands == [*scripts, "make trust"]
@@ -132,13 +132,15 @@ def test_the_tables_in_the_readme_are_those_of_the_results():
 def test_the_cost_of_a_command(tmp_path):
     def write(name: str, seconds: float, memory: int, command: str = "python a.py") -> None:
         origin = {"command": command, "seconds": seconds, "peak_memory_bytes": memory}
+        origin["hardware"] = "AVX2"
         results.write_json(tmp_path / f"evaluation/{name}.json", {"provenance": origin})
 
     write("first", 5, 10)
     write("same", 5, 10)  # written at the same time
     write("later", 7, 9)
     write("other", 11, 99, "python a.py --seed 1")
-    assert update_readme.cost(tmp_path, "a.py") == (12, 10)
+    cost = {"seconds": 12, "peak_memory_bytes": 10, "hardware": "AVX2"}
+    assert update_readme.cost(tmp_path, "a.py") == cost
     with pytest.raises(UserError, match="no results of b.py"):
         update_readme.cost(tmp_path, "b.py")
 
