@@ -86,8 +86,9 @@ def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
     results.write_json(out / "leak.json", leaks | {"provenance": provenance})
     remove_stale(out, written)
     samples = [panel.sample for row in panels.values() for panel in row]
-    content = {"n_seeds": args.n_seeds, "summary": summarize(samples), "provenance": provenance}
-    results.write_json(out / "explanations.json", content | {"samples": samples})
+    content = {"settings": vars(args.settings), "n_seeds": args.n_seeds}
+    content |= {"summary": summarize(samples), "provenance": provenance, "samples": samples}
+    results.write_json(out / "explanations.json", content)
     for kind in models:
         medians = content["summary"][kind]["median"].items()
         print(f"{kind}, medians: " + ", ".join(f"{key} {value}" for key, value in medians))

@@ -13,7 +13,8 @@ import pytest
 from conftest import call
 
 from evaluation import faults
-from q1_gradcam import evaluate
+from q1_gradcam import evaluate, recipes
+from q2_lime import images, stability, text
 from report import build, update_readme, verify
 from report.build import place_of
 from report.verify import command_of, differences
@@ -154,12 +155,24 @@ def test_the_places_of_all_claims():
         assert f'"{name}"' in lines[int(line) - 1]
 
 
+def read(name: str) -> dict:
+    return results.read_json(results.OUTPUTS / f"{name}.json")
+
+
+def test_the_committed_results_have_the_settings_in_the_code():
+    """Otherwise they are stale: docs/extending.md says which scripts to run."""
+    for arch, name in (("compact", "q1_gradcam"), ("resnet18", "q1_gradcam/resnet18")):
+        recipe = results.plain(recipes.recipe(arch, "cifar10"))
+        assert read(f"{name}/training")["recipe"] == recipe
+    of_images, of_text = read("q2_lime/images/explanations"), read("q2_lime/text/explanations")
+    assert of_images["image_settings"] == vars(images.IMAGE_SETTINGS)
+    assert of_images["settings"].items() >= vars(images.SETTINGS).items()
+    assert of_images["thresholds"] == stability.THRESHOLDS
+    assert of_text["settings"] == vars(text.SETTINGS)
+
+
 def test_the_measured_numbers_of_docs_scaling():
-    text = (results.ROOT / "docs/scaling.md").read_text(encoding="utf-8")
-
-    def read(name: str) -> dict:
-        return results.read_json(results.OUTPUTS / f"{name}.json")
-
+    page = (results.ROOT / "docs/scaling.md").read_text(encoding="utf-8")
     trainings = [read("q1_gradcam/training"), read("q1_gradcam/resnet18/training")]
     speed = read("evaluation/speed_gradcam")
     ours = read("evaluation/speed_lime")["images"]["median"]["ours"]
@@ -169,12 +182,12 @@ def test_the_measured_numbers_of_docs_scaling():
         [f"{training['peak_memory_bytes'] / 1e9:.1f} GB" for training in trainings],
         [f"{1000 * x / speed['images']:.2f} ms" for x in seconds],
     ):
-        assert f"| {small} | {large} |" in text
-    assert f"{ours['model_calls']:.0f} model calls and {ours['seconds']:.2f} s per" in text
+        assert f"| {small} | {large} |" in page
+    assert f"{ours['model_calls']:.0f} model calls and {ours['seconds']:.2f} s per" in page
     for row in read("evaluation/memory")["rows"]:
         added = [f"{row['added_bytes'][way] / 1e6:.0f} MB" for way in ("ours", "package")]
         cells = f"{row['masks']:,}", row["segments"], row["side"], *added
-        assert f"| {' | '.join(map(str, cells))} |" in text
+        assert f"| {' | '.join(map(str, cells))} |" in page
 
 
 def test_numbers_are_compared_exactly_or_within_a_tolerance():
