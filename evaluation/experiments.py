@@ -159,6 +159,9 @@ def stability(setup: Setup, n: int) -> dict[str, Any]:
         content["lime"] = {
             "n": len(few),
             "model_calls": mean_interval([e.model_calls for e in explanations]),
+            "n_settled": sum(e.settled for e in explanations),
+            # On masks that were left out of the fit, one at a time.
+            "fidelity": mean_interval([e.fidelity[0] for e in explanations]),
             "between_seeds": {"rank_correlation": similar},
         }
     return content

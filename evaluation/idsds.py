@@ -28,6 +28,7 @@ MOST_DELETED = 4  # patches of a training image
 SIDE = 32 // GRID  # of a patch in pixels
 PATCH = np.arange(GRID**2).reshape(GRID, GRID).repeat(SIDE, 0).repeat(SIDE, 1)  # of each pixel
 RATE = 0.1  # of the learning rates and the weight decay of the original training
+THREADS = 2  # of the training, so that the result does not depend on the number of processes
 
 
 def idsds(setup: Setup, n: int) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def idsds(setup: Setup, n: int) -> dict[str, Any]:
 
 def fine_tuned(setup: Setup) -> models.Model:
     """The network after an epoch on its training images with up to MOST_DELETED random patches
-    deleted. Of several processes, only the first trains, because of the memory."""
+    deleted. Of several processes, only the first trains: it is done once and needs less memory."""
     network = copy.deepcopy(setup.model.network)
     network.load_state_dict(distributed.share(lambda _: tuned_weights(setup), [0])[0])
     return replace(setup.model, network=network.eval())
@@ -75,7 +76,10 @@ def tuned_weights(setup: Setup) -> dict[str, torch.Tensor]:
     images, labels = dataset.x_train[chosen], dataset.y_train[chosen]
     batches = WithoutPatches(images, labels, *augmentation, setup.device)
     batches.fill = network.normalise.mean
+    threads = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
     train.train_epoch(network, optimizers.make(network, recipe), batches, recipe, 0, 32)
+    torch.set_num_threads(threads)
     return {name: value.cpu() for name, value in network.state_dict().items()}
 
 
