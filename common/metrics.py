@@ -59,7 +59,8 @@ def deletion_insertion_curves(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities while pixels are deleted from an image or inserted into an empty one.
 
-    Petsiuk et al., RISE, arXiv:1806.07421, section 4.1; Samek et al., arXiv:1509.06321.
+    Petsiuk et al., RISE, arXiv:1806.07421, section 4.1, who start the insertion from a blurred
+    image; Samek et al., arXiv:1509.06321.
 
     Takes images (N, H, W, 3) uint8, `target` classes (N,), and pixels `ordered` (N, H*W) by
     `pixel_order`. `fill` replaces deleted pixels: "mean" by the image's mean color, "road" by
@@ -106,8 +107,8 @@ def impute(images: np.ndarray, deleted: np.ndarray, rng: np.random.Generator) ->
     """Noisy linear imputation (Rong et al., ROAD, arXiv:2202.00449, section 4.2).
 
     Each pixel of images (N, H, W, 3) uint8 that is `deleted` (N, H, W) becomes the weighted mean of
-    its eight neighbors, deleted or not, plus noise. Unlike a constant fill, this does not reveal
-    the shape of the deleted area. An image that is deleted entirely becomes medium gray.
+    its eight neighbors, deleted or not, plus noise. Unlike a constant fill, this hardly reveals the
+    shape of the deleted area. An image that is deleted entirely becomes medium gray.
     """
     filled = images.copy()
     for image, mask in zip(filled, deleted, strict=True):
@@ -255,7 +256,8 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def center_map(n: int, size: tuple[int, int]) -> np.ndarray:
-    """A centered Gaussian (n, H, W) with a standard deviation of a quarter of each side."""
+    """A centered Gaussian (n, H, W) with a standard deviation of a quarter of each side (not
+    tuned)."""
     y, x = ((np.arange(side) + 0.5) / side - 0.5 for side in size)
     bump = np.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / (2 * 0.25**2))
     return np.broadcast_to(bump, (n, *size)).copy()

@@ -3,10 +3,10 @@
     python evaluation/faults.py                 2,200 attempts, a quarter of an hour
     python evaluation/faults.py --attempts 50   fewer
 
-An attempt is held if the script ends within 60 seconds with a documented status and at most one
-line on standard error, and leaves no half-written file. Each runs in a copy of this process, so
-libraries are imported once. Needs the results in outputs/. Writes OUT/faults.json: what was tried,
-held and failed, by kind.
+An attempt counts as held if the script ends within 60 seconds with a documented status and at most
+one line on standard error, and leaves no half-written file. Each attempt runs in a copy of this
+process, so libraries are imported once. Needs the results in outputs/. Writes OUT/faults.json: the
+number of attempts tried and held, and the failed ones, by kind.
 """
 
 import importlib

@@ -40,7 +40,8 @@ def randomized(
     model: models.Model, names: list[str], images: np.ndarray, seed: int
 ) -> models.Model:
     """A copy of the model with normally distributed weights in the named layers, of the same
-    standard deviation as before, and batch norm statistics from `images` (N, H, W, 3)."""
+    standard deviation as before, and batch norm statistics from `images` (N, H, W, 3). Biases and
+    batch norm parameters are kept."""
     other = copy.deepcopy(model.network)
     for name in names:
         module = other.get_submodule(name)

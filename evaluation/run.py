@@ -8,7 +8,7 @@
 
     faithfulness   does the probability of the class follow the map? random test images
     layers         the same at each stage of the network, on held-out training images
-    idsds          does the logit fall where the map says, in a network used to missing patches?
+    idsds          does the logit fall as the map predicts? network fine-tuned on missing patches
     randomization  do maps change when weights are replaced by noise?
     stability      do maps stay the same under noise, shifts and mirroring?
     mistakes       do Grad-CAM's maps of wrong predictions differ from those of correct ones?

@@ -1,6 +1,6 @@
-"""Time and agreement of this project's Grad-CAM and LIME beside other libraries.
+"""Time and agreement of this project's Grad-CAM and LIME, compared with other libraries.
 
-    python evaluation/speed.py                     ten minutes on two cores, else idle
+    python evaluation/speed.py                     ten minutes on two otherwise idle cores
     python evaluation/speed.py --only gradcam      one minute
     python evaluation/speed.py --only lime --images 2
 

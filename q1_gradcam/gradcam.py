@@ -15,12 +15,15 @@ and, on the pixels x instead of a layer:
     Guided backprop   as above; ReLUs pass only positive gradients     arXiv:1412.6806
     Guided Grad-CAM   guided backprop times upsampled ReLU(Grad-CAM)   arXiv:1610.02391, section 3.2
 
+The papers show the signed colors of guided backprop; here it is one map without signs, like the
+input gradient, so that all methods can be scored alike.
+
 Layer maps are signed and have the layer's resolution. Pixel maps have the image's resolution and
 are not negative.
 
-If only average pooling and a linear head follow the layer, as after the last stage of the compact
-network, G is the same at every position. There HiResCAM equals Grad-CAM, and the counterfactual map
-is its negative. At other layers they differ.
+If only global average pooling and a linear head follow the layer, as after the last stage of the
+compact network, G is the same at every position. There HiResCAM equals Grad-CAM, and the
+counterfactual map is its negative. At other layers they differ.
 """
 
 import contextlib

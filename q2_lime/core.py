@@ -6,8 +6,8 @@ output for the masked input. LIME fits
 
     xi = argmin_g  sum_z pi(z) (f(z) - g(z))^2 + Omega(g),  g(z) = b + w . z     (1)  eq. 1 and 2
 
-with the kernel pi of samplers.py and a ridge penalty alpha |w|^2 for Omega. The weights w are the
-explanation.
+with the kernel pi of samplers.py and, as in the `lime` package, a ridge penalty alpha |w|^2 for
+Omega; the paper limits the number of nonzero weights. The weights w are the explanation.
 
 This module does not depend on images or texts. The caller passes a function from masks (n, d) bool
 to explained values (n, K), for example the log-odds of K classes. `explain` draws and weights the

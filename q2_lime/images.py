@@ -42,14 +42,14 @@ class ImageSettings:
 
 
 IMAGE_SETTINGS = ImageSettings()
-# kernel_width 0.54 shows 85% of the segments: 70% was less faithful; 95%, which is more local, was
-# more faithful but not more stable. LIME's and stratified masks were far less faithful.
-# max_samples: the overlap between seeds still rose from 256 to 384 masks.
+# kernel_width 0.54 shows 85% of the segments: 70% was less faithful; 95% was more faithful, but its
+# masks hide few segments. LIME's and stratified masks were far less faithful.
+# max_samples is a budget: fidelity and stability rose little above 256 masks.
 # alpha: a ridge penalty of 10 shrinks the weights too much.
 SETTINGS = core.Settings(sampler="glime", kernel_width=0.54, alpha=1.0, max_samples=384)
 
 # For networks with 32 x 32 input: squares of 4 x 4 pixels, blurred, because the mean color of a
-# square hides little of an object of uniform color.
+# square hides little of an object of uniform color. max_samples is a budget.
 SMALL_IMAGE_SETTINGS = ImageSettings(segmentation="grid", n_segments=8, fill="blur")
 SMALL_SETTINGS = replace(SETTINGS, max_samples=768)
 

@@ -2,7 +2,9 @@
 
     pi(z) = exp(-D(z)^2 / (2 s^2)),  D: cosine distance to the mask of ones                  (1)
 
-(arXiv:1602.04938, section 3.4). A sampler returns masks (n, d) bool and their weights (n,).
+as in the `lime` package, for images and texts; arXiv:1602.04938, section 3.4, has s^2 instead of
+2 s^2 and proposes the L2 distance for images. A sampler returns masks (n, d) bool and their weights
+(n,).
 """
 
 import numpy as np
@@ -45,7 +47,8 @@ def draw_glime(n: int, d: int, width: float, rng: np.random.Generator) -> Sample
 
     With an exponential kernel of the number of hidden features, LIME's weighted masks have the same
     distribution as unweighted masks that show each feature with `glime_probability`, which spend no
-    model call on a negligible weight. Width 0.54 shows 85% of the features.
+    model call on a negligible weight. (The same ridge penalty weighs less on them.) Width 0.54
+    shows 85% of the features.
     """
     return rng.random((n, d)) < glime_probability(width), np.ones(n)
 

@@ -1,7 +1,7 @@
 """Writes the tables in README.md that stand between markers, from the results files.
 
     python report/update_readme.py
-    python report/update_readme.py --avx2 DIR    takes the minutes on an AVX2 processor from DIR
+    python report/update_readme.py --avx2 DIR    takes the costs on an AVX2 processor from DIR
 
 DIR is the folder `outputs` of another copy of the project, in which `make q1 q2 trust` ran on a
 processor without AVX-512, or with ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2.
@@ -31,12 +31,14 @@ ROWS = {
     "{methods[center][insertion_auc][mean]:.2f}; noise: {methods[random][insertion_auc][mean]:.2f}",
     "evaluation/shortcut": "Grad-CAM finds a small planted mark, last stage | "
     "{tolerance[methods][gradcam][network][2]:.0%} within 4 pixels, "
-    "{tolerance[methods][gradcam][network][4]:.0%} within 8 | second stage: "
-    "{stages[body.stage2][methods][gradcam][network][2]:.0%} within 4; LIME: "
-    "{tolerance[methods][lime][network][2]:.0%}; noise: "
-    "{tolerance[methods][random][network][2]:.0%}",
+    "{tolerance[methods][gradcam][network][4]:.0%} within 8 | within 4 and 8: noise "
+    "{tolerance[methods][random][network][2]:.0%}, {tolerance[methods][random][network][4]:.0%}; "
+    "center {tolerance[methods][center][network][2]:.0%}, "
+    "{tolerance[methods][center][network][4]:.0%}; within 4: second stage "
+    "{stages[body.stage2][methods][gradcam][network][2]:.0%}, LIME "
+    "{tolerance[methods][lime][network][2]:.0%}",
     "q2_lime/images/explanations": "LIME on an ImageNet model, median held-out fidelity | "
-    "{summary[median][fidelity]:.2f} | counting the visible segments: "
+    "{summary[median][fidelity]:.2f} | a surrogate that only counts segments: "
     "{summary[median][fidelity_baseline]:.2f}; {summary[n_trustworthy]} of {summary[n]} reliable",
     "q2_lime/text/evaluation": "20newsgroups test accuracy, SVM | {models[svm][accuracy]:.1%} | "
     "without headers, footers and quotes: {models[svm][accuracy_stripped]:.1%}",
@@ -67,18 +69,18 @@ ROWS = {
 def questions(table: list[str]) -> list[str]:
     """The table of the questions with the costs of the commands.
 
-    The cells of a row are question, command, output, section of the report, minutes, minutes on an
-    AVX2 processor, memory.
+    The cells of a row are question, command, output, section of the report, minutes, and minutes
+    and memory on an AVX2 processor.
     """
     rows, avx2 = table[:2], results.read_json(AVX2)
     for row in table[2:]:
         cells = [cell.strip() for cell in row.strip().strip("|").split("|")][:4]
         command = cells[1].strip("`")
-        here = cost(results.OUTPUTS, command)
+        minutes = cost(results.OUTPUTS, command)["seconds"] / 60
         with results.reading(AVX2):
-            minutes = f"{here['seconds'] / 60:.1f} | {avx2[command]['seconds'] / 60:.1f}"
-        memory = f"{here['peak_memory_bytes'] / 1e9:.1f} GB"
-        rows.append(f"| {' | '.join(cells)} | {minutes} | {memory} |")
+            seconds, memory = (avx2[command][key] for key in ("seconds", "peak_memory_bytes"))
+            costs = f"{minutes:.1f} | {seconds / 60:.1f} | {memory / 1e9:.1f} GB"
+        rows.append(f"| {' | '.join(cells)} | {costs} |")
     return rows
 
 
