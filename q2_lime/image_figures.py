@@ -116,10 +116,10 @@ def page(panel: Panel):
     for k, value in enumerate(values):
         bars.text(value + 0.02, k, percent(value), va="center", fontsize=6.5)
     notes = summary.describe(sample, "Log-odds")
-    lines = [line for note in notes for line in textwrap.wrap(note, 70)]
+    lines = [line for note in notes for line in textwrap.wrap(note, 78)]
     frame = {"fc": "none", "ec": FAINT, "linewidth": 0.6, "boxstyle": "round,pad=0.5"}
     style = {"fontsize": 6.1, "va": "top", "linespacing": 1.25, "bbox": frame}
-    figure.text(0.42, 0.425, "\n".join(lines), **style)
+    figure.text(0.385, 0.425, "\n".join(lines), **style)
     _color_key(figure.add_axes((0.878, 0.31, 0.105, 0.03)))
     return figure
 

@@ -37,26 +37,25 @@ def describe(sample: dict, value: str) -> list[str]:
         low, high = sample["fidelity_interval"]
         lines.append(
             f"Fidelity (R² on {sample['fidelity_masks']:,} other masks): {sample['fidelity']:.2f}"
-            f" ({low:.2f} to {high:.2f}); if a surrogate only counts the visible parts:"
+            f" ({low:.2f} to {high:.2f}); of a surrogate that only counts the visible parts:"
             f" {sample['fidelity_baseline']:.2f}."
         )
     if stable is None:
         lines.append("Stability was not measured: one seed only.")
     else:
         lines.append(
-            f"Stability (similarity of the weights over {sample['n_seeds']} seeds):"
-            f" {stable['similarity']:.2f}; top-5 overlap {stable['jaccard']:.2f}, sign agreement"
-            f" {stable['sign_agreement']:.0%}."
+            f"Stability (similarity of {sample['n_seeds']} seeds): {stable['similarity']:.2f};"
+            f" top-5 overlap {stable['jaccard']:.2f}, equal signs {stable['sign_agreement']:.0%}."
         )
     whole, leading, rest = removals.values()
     lines.append(
-        f"{value} by the model (by the surrogate): whole input {whole['model']:.2f}"
-        f" ({whole['surrogate']:.2f}), without the {len(sample['leading'])} leading parts"
-        f" {leading['model']:.2f} ({leading['surrogate']:.2f}), without the others"
+        f"{value} by the model (surrogate): whole input {whole['model']:.2f}"
+        f" ({whole['surrogate']:.2f}), {len(sample['leading'])} leading parts hidden"
+        f" {leading['model']:.2f} ({leading['surrogate']:.2f}), others hidden"
         f" {rest['model']:.2f} ({rest['surrogate']:.2f})."
     )
     seeds = "all seeds" if stable else "one seed"
-    state = "the weights settled" if sample["settled"] else "stopped before the weights settled"
+    state = f"the weights {'settled' if sample['settled'] else 'did not settle'}"
     lines.append(
         f"{sample['model_calls_total']:,} model calls and {sample['seconds_total']:.1f} s for"
         f" {seeds}; {state}."
