@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from common.cli import UserError, progress
@@ -33,7 +34,8 @@ def start(device: torch.device) -> torch.device:
             torch.cuda.set_device(device)
         # NCCL needs a GPU for each process.
         shared = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > gpus
-        dist.init_process_group("nccl" if device.type == "cuda" and not shared else "gloo")
+        backend = "nccl" if device.type == "cuda" and not shared else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(hours=12))  # of the longest work
         atexit.register(dist.destroy_process_group)
         if dist.get_rank():
             sys.stdout = open(os.devnull, "w")

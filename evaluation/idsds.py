@@ -78,8 +78,10 @@ def tuned_weights(setup: Setup) -> dict[str, torch.Tensor]:
     batches.fill = network.normalise.mean
     threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
-    train.train_epoch(network, optimizers.make(network, recipe), batches, recipe, 0, 32)
-    torch.set_num_threads(threads)
+    try:
+        train.train_epoch(network, optimizers.make(network, recipe), batches, recipe, 0, 32)
+    finally:
+        torch.set_num_threads(threads)
     return {name: value.cpu() for name, value in network.state_dict().items()}
 
 

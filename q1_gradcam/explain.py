@@ -184,6 +184,7 @@ def explain_all(args, model: models.Model, dataset: data.Dataset, layer, out: Pa
         predicted, confidence, dead = map(np.concatenate, zip(*parts, strict=True))
         arrays = {"map": maps, "index": np.arange(len(images)), "label": dataset.y_test}
         arrays |= {"predicted": predicted, "confidence": confidence, "dead": dead}
+        origin = origins(args, dataset, device)  # now, so that no process waits for the compression
         results.write_npz(path, **arrays)
     finally:
         maps._mmap.close()  # Windows cannot delete an open file
@@ -192,7 +193,7 @@ def explain_all(args, model: models.Model, dataset: data.Dataset, layer, out: Pa
     correct = (predicted == dataset.y_test).sum()
     content = {"method": args.method, "layer": layer, "map_size": shape[1:], "target": "predicted"}
     content |= {"n": len(images), "correct": correct, "dead": dead.sum(), "maps": path.name}
-    content["provenance"] = origins(args, dataset, device)
+    content["provenance"] = origin
     results.write_json(out / "all.json", content)
     print(f"explained {len(images)} images with {args.method}; dead maps: {dead.sum()}")
     print(f"wrote {results.shown(path)} and all.json beside it")

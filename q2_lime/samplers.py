@@ -47,8 +47,8 @@ def draw_glime(n: int, d: int, width: float, rng: np.random.Generator) -> Sample
 
     With an exponential kernel of the number of hidden features, LIME's weighted masks have the same
     distribution as unweighted masks that show each feature with `glime_probability`, which spend no
-    model call on a negligible weight. (The same ridge penalty weighs less on them.) Width 0.54
-    shows 85% of the features.
+    model call on a negligible weight. (Their weights are 1, so the same ridge penalty shrinks the
+    surrogate less.) Width 0.54 shows 85% of the features.
     """
     return rng.random((n, d)) < glime_probability(width), np.ones(n)
 

@@ -43,9 +43,9 @@ THRESHOLDS = {
 NAMES = {
     "fidelity": "fidelity",
     "stability": "stability between seeds",
-    "whole_input": "error at the whole input in standard deviations",
-    "leading_removed": "error after removing the leading parts, relative to the tolerance,",
-    "rest_removed": "error after removing the other parts, relative to the tolerance,",
+    "whole_input": "error at the whole input (in standard deviations)",
+    "leading_removed": "error with the leading parts hidden (1 = tolerance)",
+    "rest_removed": "error with the other parts hidden (1 = tolerance)",
     "unchanged": "share of the image that the fill hardly changes",
 }
 # Tolerance after a removal: standard deviations, or this share of the predicted change. Such
@@ -97,7 +97,7 @@ def explain(
     removals, removal_checks = remove(values, first, surrogates, leading, spread)
     checks |= removal_checks | {"unchanged": (unchanged,) * 3}
     verdict, reasons = judge(checks)
-    # The baseline: a surrogate of the number of shown parts, scored in the same way.
+    # The baseline: a surrogate of the number of visible parts, scored in the same way.
     fitted_to = first.masks.sum(1)[:, None], first.values, first.sample_weights, 1e-9
     count = core.fit(*fitted_to)
     shown = masks.sum(1)[:, None]

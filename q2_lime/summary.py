@@ -9,7 +9,7 @@ from q2_lime import stability
 
 def verdict(sample: dict) -> str:
     """The verdict on an explanation and its reasons."""
-    reasons = " and ".join(sample["reasons"])
+    reasons = "; ".join(sample["reasons"])
     return sample["verdict"] + (f", because {reasons}" if reasons else "")
 
 
@@ -49,7 +49,7 @@ def describe(sample: dict, value: str) -> list[str]:
         )
     whole, leading, rest = removals.values()
     lines.append(
-        f"{value} by the model (surrogate): whole input {whole['model']:.2f}"
+        f"{value} of the model (of the surrogate): whole input {whole['model']:.2f}"
         f" ({whole['surrogate']:.2f}), {len(sample['leading'])} leading parts hidden"
         f" {leading['model']:.2f} ({leading['surrogate']:.2f}), others hidden"
         f" {rest['model']:.2f} ({rest['surrogate']:.2f})."

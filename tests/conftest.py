@@ -74,7 +74,7 @@ def offline(monkeypatch):
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> Path:
-    """The folder of the results of `make demo`, which the fixtures below write."""
+    """The folder of results like those of `make demo`, which the fixtures below write."""
     return tmp_path_factory.mktemp("demo")
 
 

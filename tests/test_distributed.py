@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 from common import cli, data, models, results
 
@@ -81,6 +82,7 @@ def torchrun(*arguments):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     model = small_model(data.load_shapes().classes)
+    model = replace(model, training={"held_out": 500})  # for IDSDS
     return models.save(tmp_path_factory.mktemp("demo") / "model.pt", model)
 
 

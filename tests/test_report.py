@@ -140,6 +140,10 @@ def test_the_cost_of_a_command(tmp_path):
     write("same", 5, 10)  # written at the same time
     write("later", 7, 9)
     write("other", 11, 99, "python a.py --seed 1")
+    write("all", 20, 5, "torchrun evaluation/run.py")
+    write("some", 3, 6, "torchrun evaluation/run.py --only idsds stability")
+    write("fewer", 9, 6, "torchrun evaluation/run.py --images 5")
+    assert update_readme.cost(tmp_path, "make trust")["seconds"] == 23
     cost = {"seconds": 12, "peak_memory_bytes": 10, "hardware": "AVX2"}
     assert update_readme.cost(tmp_path, "a.py") == cost
     with pytest.raises(UserError, match="no results of b.py"):
@@ -159,7 +163,7 @@ def read(name: str) -> dict:
     return results.read_json(results.OUTPUTS / f"{name}.json")
 
 
-def test_the_committed_results_have_the_settings_in_the_code():
+def test_the_main_results_have_the_settings_in_the_code():
     """Otherwise they are stale: docs/extending.md says which scripts to run."""
     for arch, name in (("compact", "q1_gradcam"), ("resnet18", "q1_gradcam/resnet18")):
         recipe = results.plain(recipes.recipe(arch, "cifar10"))
@@ -168,6 +172,8 @@ def test_the_committed_results_have_the_settings_in_the_code():
     assert of_images["image_settings"] == vars(images.IMAGE_SETTINGS)
     assert of_images["settings"].items() >= vars(images.SETTINGS).items()
     assert of_images["thresholds"] == stability.THRESHOLDS
+    assert of_images["interval_level"] == stability.LEVEL
+    assert of_images["n_seeds"] == of_text["n_seeds"] == stability.N_SEEDS
     assert of_text["settings"] == vars(text.SETTINGS)
 
 

@@ -77,7 +77,7 @@ function showLime() {
   const judged = found?.judged, reasons = judged?.reasons.join("; ");
   $("#verdict").className = { reliable: "good", "not reliable": "bad" }[judged?.verdict] ?? "";
   $("#verdict").textContent = judged
-    ? `${judged.verdict.toUpperCase()}${reasons && `: ${reasons}`}` : running ? "Running …" : "";
+    ? `${judged.verdict}${reasons && `, because ${reasons}`}` : running ? "Running …" : "";
   $("#facts").replaceChildren(...(judged ? facts(judged) : []).map((text, i) =>
     Object.assign(document.createElement(i % 2 ? "dd" : "dt"), { textContent: text })));
   $("#share").textContent = found ? shareOnMark(found.weights) : "";
