@@ -1,10 +1,6 @@
 """Writes the tables in README.md that stand between markers, from the results files.
 
-    python report/update_readme.py
-    python report/update_readme.py --avx2 DIR    takes the costs on an AVX2 processor from DIR
-
-DIR is the folder `outputs` of another copy of the project, in which `make q1 q2 trust` ran on a
-processor without AVX-512, or with ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2.
+python report/update_readme.py
 """
 
 import re
@@ -15,9 +11,7 @@ from common import results
 from common.cli import ROOT, Parser, UserError, run
 
 README = ROOT / "README.md"
-COMMAND = r"^\| [12c][^|]*\| `([^`]+)`"  # in the rows of the questions
 FOLDERS = ("q1_gradcam", "q2_lime/images", "q2_lime/text", "evaluation")  # of the results
-AVX2 = ROOT / "report/avx2.json"
 # One row for each results file: what, value, compared with.
 ROWS = {
     "q1_gradcam/evaluation": "CIFAR-10 test accuracy | {accuracy:.2%} | 95% interval "
@@ -70,23 +64,19 @@ ROWS = {
 def questions(table: list[str]) -> list[str]:
     """The table of the questions with the costs of the commands.
 
-    The cells of a row are question, command, output, section of the report, minutes, and minutes
-    and memory on an AVX2 processor.
+    The cells of a row are question, command, output, section of the report, minutes, memory.
     """
-    rows, avx2 = table[:2], results.read_json(AVX2)
+    rows = table[:2]
     for row in table[2:]:
         cells = [cell.strip() for cell in row.strip().strip("|").split("|")][:4]
-        command = cells[1].strip("`")
-        minutes = cost(results.OUTPUTS, command)["seconds"] / 60
-        with results.reading(AVX2):
-            seconds, memory = (avx2[command][key] for key in ("seconds", "peak_memory_bytes"))
-            costs = f"{minutes:.1f} | {seconds / 60:.1f} | {memory / 1e9:.1f} GB"
+        seconds, memory = cost(results.OUTPUTS, cells[1].strip("`"))
+        costs = f"{seconds / 60:.1f} | {memory / 1e9:.1f} GB"
         rows.append(f"| {' | '.join(cells)} | {costs} |")
     return rows
 
 
-def cost(outputs: Path, command: str) -> dict:
-    """`seconds`, `peak_memory_bytes` and `hardware` of a command of the table of the questions.
+def cost(outputs: Path, command: str) -> tuple[float, int]:
+    """Seconds and peak memory in bytes of a command of the table of the questions.
 
     Raises:
         UserError: it left no results in `outputs`.
@@ -99,13 +89,11 @@ def cost(outputs: Path, command: str) -> dict:
         with results.reading(path):
             origin = results.read_json(path)["provenance"]
             if re.search(pattern, origin["command"]):
-                costs = origin["seconds"], origin["peak_memory_bytes"] or 0, origin["hardware"]
-                runs.add(costs)
+                runs.add((origin["seconds"], origin["peak_memory_bytes"] or 0))
     if not runs:
         raise UserError(f"there are no results of {command} in {outputs}: run make report")
-    seconds, memory, hardware = zip(*runs, strict=True)
-    hardware = "; ".join(sorted(set(hardware)))
-    return {"seconds": sum(seconds), "peak_memory_bytes": max(memory), "hardware": hardware}
+    seconds, memory = zip(*runs, strict=True)
+    return sum(seconds), max(memory)
 
 
 def headlines(outputs: Path = results.OUTPUTS) -> list[str]:
@@ -136,13 +124,8 @@ def updated(text: str) -> str:
 
 
 def main() -> None:
-    parser = Parser(__doc__)
-    parser.add_argument("--avx2", type=Path, metavar="DIR", help="see above")
-    args, text = parser.parse_args(), README.read_text(encoding="utf-8")
-    if args.avx2:
-        commands = re.findall(COMMAND, text, re.MULTILINE)
-        results.write_json(AVX2, {command: cost(args.avx2, command) for command in commands})
-    new = updated(text)
+    Parser(__doc__).parse_args()
+    new = updated(README.read_text(encoding="utf-8"))
     results.write_whole(README, lambda file: file.write(new.encode()))
 
 
