@@ -1,6 +1,6 @@
 """Peak memory of LIME on images, here and in the `lime` package: masks, segments and pixels.
 
-    python evaluation/memory.py                    fifteen minutes on two cores
+    python evaluation/memory.py                    ten minutes on two cores
 
 Each explanation runs in a process of its own, with a network that needs almost no memory, several
 times. Writes the medians and ranges to OUT/memory.json. OUT is outputs/evaluation.
@@ -24,7 +24,7 @@ from q2_lime import core, images
 USUAL = {"masks": 1000, "cells": 5, "side": 224}  # cells: of the grid of segments, per side
 LARGER = ({}, {"masks": 8000}, {"cells": 20}, {"side": 896})  # one change at a time
 WAYS = ("nothing", "package", "ours")
-REPEATS = 5
+REPEATS = 3
 
 
 def main() -> None:

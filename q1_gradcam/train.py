@@ -263,7 +263,7 @@ def uses_bfloat16(device: torch.device, chosen: dict[str, Any]) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     features = torch.cpu.get_capabilities()
     native = features.get("avx512_bf16") or features.get("amx_bf16")
-    used = "AVX512" in torch.backends.cpu.get_cpu_capability()  # see ATEN_CPU_CAPABILITY
+    used = torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "NO AVX", "AVX2")
     return device.type == "cpu" and bool(native and used) and chosen.get("bfloat16_on_cpu", False)
 
 
