@@ -257,3 +257,16 @@ def test_the_ladder_compares_a_recipe_with_the_one_before_on_the_seeds_that_both
     a = rows[0]["accuracy"]
     assert (a["lowest"], a["highest"], a["gain"]) == (0.90, 0.94, None)
     assert rows[1]["accuracy"]["gain"] == pytest.approx(0.01) and rows[1]["seeds"] == [1]
+
+
+def test_bfloat16_only_where_pytorch_uses_it(monkeypatch):
+    """A processor may have the instructions, and an environment variable forbid them."""
+    cpu, chosen = torch.device("cpu"), {"bfloat16_on_cpu": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    for name, used in (("AVX512", True), ("AVX2", False), ("DEFAULT", False)):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda name=name: name)
+        assert train.uses_bfloat16(cpu, chosen) == used
+        assert not train.uses_bfloat16(cpu, {})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert not train.uses_bfloat16(cpu, chosen)
