@@ -35,7 +35,7 @@ def start(device: torch.device) -> torch.device:
         # NCCL needs a GPU for each process.
         shared = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > gpus
         backend = "nccl" if device.type == "cuda" and not shared else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(hours=12))  # of the longest work
+        dist.init_process_group(backend, timeout=timedelta(hours=12))  # the longest wait
         atexit.register(dist.destroy_process_group)
         if dist.get_rank():
             sys.stdout = open(os.devnull, "w")

@@ -59,14 +59,14 @@ def idsds(setup: Setup, n: int) -> dict[str, Any]:
 
 def fine_tuned(setup: Setup) -> models.Model:
     """The network after an epoch on its training images with up to MOST_DELETED random patches
-    deleted. Of several processes, only the first trains: it is done once and needs less memory."""
+    deleted. Of several processes, only the first trains, which saves memory and time."""
     network = copy.deepcopy(setup.model.network)
     network.load_state_dict(distributed.share(lambda _: tuned_weights(setup), [0])[0])
     return replace(setup.model, network=network.eval())
 
 
 def tuned_weights(setup: Setup) -> dict[str, torch.Tensor]:
-    """The state of the fine-tuned network, in the memory of the CPU."""
+    """The state of the fine-tuned network, on the CPU."""
     model, dataset, chosen = setup.model, setup.dataset, setup.split()[0]
     recipe = recipes.recipe(model.arch, model.dataset, epochs=1) | {"whiten_bias_epochs": 1}
     for key in ("lr", "bias_lr", "head_lr", "decay_per_image"):

@@ -25,7 +25,7 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 # chapters/NAME.typ in order. A chapter needs every results file that it reads with r("NAME").
 CHAPTERS = (
-    "introduction question1 question2 comparison trust known network "
+    "introduction question1 question2 question2_images comparison trust known network "
     "hyperparameters limits conclusion reproducibility sheets"
 ).split()
 # PNG figures would make the PDF several times larger.
