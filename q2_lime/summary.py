@@ -38,7 +38,7 @@ def describe(sample: dict, value: str) -> list[str]:
         lines.append(
             f"Fidelity (R² on {sample['fidelity_masks']:,} other masks): {sample['fidelity']:.2f}"
             f" ({low:.2f} to {high:.2f}); of a surrogate that only counts the visible parts:"
-            f" {sample['fidelity_baseline']:.2f}."
+            f" {sample['fidelity_baseline']:z.2f}."
         )
     if stable is None:
         lines.append("Stability was not measured: one seed only.")

@@ -41,7 +41,7 @@ def post(panel: Panel):
     notes = summary.describe(sample, "Margin")
     if truth is not None:
         notes.append(f"Rank correlation with the ground truth (coefficient x TF-IDF): {truth:.2f}")
-    notes = [line for note in notes for line in textwrap.wrap(note, 125)]
+    notes = [line for note in notes for line in textwrap.wrap(note, 150)]
     top = 0.55 + 0.125 * len(notes)
     # The probabilities go below the word weights or below the text, whichever is shorter.
     heights = [BAR_HEIGHT * len(words) + 0.45, LINE_HEIGHT * len(lines) + 0.2]
