@@ -93,15 +93,9 @@ def out_folder(base: Path, args: argparse.Namespace, defaults: dict[str, object]
         value = getattr(args, name)
         if value not in (None, default):
             values = value if isinstance(value, list) else [value]
-            changed.append("-".join([name, *(_short(v) for v in values)]))
+            values = [str(v).removeprefix(f"{ROOT}/").replace("/", "-") for v in values]
+            changed.append("-".join([name, *values]))
     return base / "other" / file_name("_".join(changed)) if changed else base
-
-
-def _short(value: object) -> str:
-    """A value as a part of a file name: a path relative to the project."""
-    if isinstance(value, Path) and value.resolve().is_relative_to(ROOT):
-        value = value.resolve().relative_to(ROOT)
-    return str(value).replace("/", "-")
 
 
 def seed_for(seed: int, *key: object) -> int:

@@ -131,7 +131,7 @@ def _level(raw: np.ndarray) -> np.ndarray:
 
 
 def show_image(ax, image: np.ndarray, title: str = "", **options) -> None:
-    """Draws an image (H, W, 3) uint8; `options` of `imshow` replace the lack of interpolation."""
+    """Draws an image (H, W, 3) uint8, without interpolation unless `options` of `imshow` say so."""
     ax.imshow(image, **{"interpolation": "nearest"} | options)
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=7, pad=2.5)

@@ -1,4 +1,4 @@
-"""Image classifiers for LIME: ImageNet models of torchvision, and networks of Question 1."""
+"""ImageNet models of torchvision, and networks of Question 1 in the same form."""
 
 import glob
 import re

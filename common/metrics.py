@@ -9,10 +9,8 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from common.figures import to_gray
-from common.models import logits
 
 import numpy as np
-import torch
 from scipy import sparse
 from scipy.ndimage import gaussian_filter
 from scipy.sparse.linalg import spsolve
@@ -23,15 +21,6 @@ from sklearn.metrics import average_precision_score
 
 Predict = Callable[[np.ndarray], np.ndarray]  # images (n, H, W, 3) uint8 -> probabilities (n, K)
 FRACTIONS = np.linspace(0, 1, 11)  # of the pixels that are deleted or inserted
-
-
-def predictor(network: torch.nn.Module, temperature: float = 1.0) -> Predict:
-    """A function from images (n, H, W, 3) uint8 to the network's class probabilities (n, K)."""
-
-    def predict(images: np.ndarray) -> np.ndarray:
-        return torch.softmax(logits(network, images).double() / temperature, 1).numpy()
-
-    return predict
 
 
 # --- Faithfulness ---
@@ -255,12 +244,13 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 # --- Baselines that do not depend on the model ---
 
 
-def center_map(n: int, size: tuple[int, int]) -> np.ndarray:
-    """A centered Gaussian (n, H, W) with a standard deviation of a quarter of each side (not
-    tuned)."""
+def center_map(images: np.ndarray) -> np.ndarray:
+    """A centered Gaussian (N, H, W) for images (N, H, W, 3), with a standard deviation of a quarter
+    of each side (not tuned)."""
+    size = images.shape[1:3]
     y, x = ((np.arange(side) + 0.5) / side - 0.5 for side in size)
     bump = np.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / (2 * 0.25**2))
-    return np.broadcast_to(bump, (n, *size)).copy()
+    return np.broadcast_to(bump, images.shape[:3]).copy()
 
 
 def edge_map(images: np.ndarray) -> np.ndarray:

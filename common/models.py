@@ -37,7 +37,7 @@ class PatchWhitening(nn.Conv2d):
     """A 2 x 2 convolution that whitens patches (Jordan, arXiv:2404.00498), with a trainable bias.
 
     The 24 filters are the 12 whitened principal components of the training patches and their
-    negatives. The input is padded at the bottom and right, so the output stays 32 x 32.
+    negatives. The input is padded at the bottom and right, so the output is as large.
     """
 
     def __init__(self):
@@ -92,8 +92,9 @@ class Stage(nn.Module):
 class Compact(nn.Module):
     """A small network whose logits Grad-CAM decomposes exactly.
 
-    Patch whitening, three stages (16 x 16, 8 x 8, 8 x 8), global average pooling and a linear head
-    without bias: each logit is the spatial mean of the weighted sum of the last feature maps.
+    Patch whitening, three stages (16 x 16, 8 x 8, 8 x 8 for an image of 32 x 32 pixels), global
+    average pooling and a linear head without bias: each logit is the spatial mean of the weighted
+    sum of the last feature maps.
     """
 
     LOGIT_SCALE = 1 / 50  # keeps the first updates small
@@ -162,6 +163,10 @@ class Model:
     def layer(self) -> str:
         """The layer explained by default."""
         return STAGES[self.arch][-1]
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities (N, K) of images (N, H, W, 3) uint8."""
+        return torch.softmax(logits(self.network, images).double() / self.temperature, 1).numpy()
 
 
 def build(arch: str, classes: int, mean, std, options: dict[str, Any]) -> Classifier:

@@ -19,24 +19,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from common import STARTED, distributed
-from common.cli import (
-    ROOT,
-    UserError,
-    first_line,
-    hardware,
-    peak_memory_bytes,
-    printable,
-    progress,
-)
+from common import ROOT, STARTED, UserError, distributed, first_line, printable
+from common.cli import hardware, peak_memory_bytes, progress
 
 import numpy as np
 import torch
 
 OUTPUTS = ROOT / "outputs"
 PATIENCE = 30  # seconds that a download may take, besides its size / 20 kB/s
-# Of code that reads entries of a file with another structure. While the file itself is read, the
-# type of the error depends on which byte is damaged.
+# What code raises if it reads entries of a file with another structure. While the file itself is
+# read, the type of the error depends on which byte is damaged.
 CONTENT_ERRORS = (LookupError, AttributeError, TypeError, ValueError)
 LIBRARIES = "torch torchvision numpy scipy scikit-learn scikit-image matplotlib lime".split()
 
@@ -139,7 +131,7 @@ def without_nan(value: Any) -> Any:
 def read_json(path: str | Path) -> dict[str, Any]:
     """Reads a results file. Raises UserError if it is missing, damaged or not an object.
 
-    What reads its entries does so inside `reading`.
+    Its entries should be read inside `with reading(path)`.
     """
     with reading(path, Exception):
         content = json.loads(Path(path).read_text(encoding="utf-8"))

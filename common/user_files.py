@@ -49,7 +49,7 @@ def explain_each(paths: list[Path], explain: Callable[[Path], None]) -> None:
         try:
             explain(path)
         except UserError as error:
-            # Without the name, it is not about this file, but about an option, for example.
+            # An error that does not name the file is about something else, such as an option.
             if len(paths) == 1 or printable(path.name) not in printable(str(error)):
                 raise
             failed += 1

@@ -15,7 +15,7 @@ Writes OUT/user/NAME.png, NAME.json and, with --save-maps, NAME.npz.
 from pathlib import Path
 from typing import Any
 
-from common import cli, data, imagenet, metrics, models, results, statistics
+from common import cli, data, imagenet, models, results, statistics
 from common.figures import WIDTH, plt, save, show_image, show_map
 
 import numpy as np
@@ -77,22 +77,19 @@ def main() -> None:
     content: dict[str, Any] = {}
     for name, (classes, predict, batch, maps) in found.items():
         content[name] = compare(classes, predict, batch, maps, dataset, seed)
-        drawn = sheet(batch.images, maps, content[name]["images"])
-        save(drawn, out / f"{name}.png", photographs=True)
     many = scoring.draw(len(dataset.y_test), LIME_IMAGES["faithfulness"], seed, "test pictures")
     *_, maps = on_classifier(model, dataset, many.tolist(), seed)
     content["many"] = {"n": len(many)} | agreement(maps, seed)[1]
-    origin = results.provenance(
-        seed,
-        device,
-        data_source=dataset.source,
-        data_sha256=dataset.sha256,
-        checkpoint_sha256=results.sha256(checkpoint),
-        explanations_sha256=results.sha256(explained_path.with_suffix(".npz")),
-        imagenet_weights_sha256=explained["provenance"]["weights_sha256"],
-    )
+    hashes = {"data_sha256": dataset.sha256, "checkpoint_sha256": results.sha256(checkpoint)}
+    hashes["explanations_sha256"] = results.sha256(explained_path.with_suffix(".npz"))
+    hashes["imagenet_weights_sha256"] = large.sha256
+    origin = results.provenance(seed, device, data_source=dataset.source, **hashes)
     statistics.control_false_discoveries(content)
-    results.write_json(out / "agreement.json", content | {"provenance": origin})
+    for name, (*_, batch, maps) in found.items():  # at the end: the figures belong to the results
+        drawn = sheet(batch.images, maps, content[name]["images"])
+        save(drawn, out / f"{name}.png", photographs=True)
+    content = results.without_nan(content) | {"provenance": origin}  # NaN: constant maps
+    results.write_json(out / "agreement.json", content)
     print(f"wrote {results.shown(out / 'agreement.json')}, imagenet.png and classifier.png")
 
 
@@ -117,7 +114,7 @@ def on_imagenet(model: imagenet.ImageModel, resized: np.ndarray, index: list[int
 
 def on_classifier(model: models.Model, dataset: data.Dataset, index: list[int], seed: int):
     """Maps for the network of Question 1 and its predicted classes; returns as `on_imagenet`."""
-    predict, chosen = metrics.predictor(model.network, model.temperature), dataset.x_test[index]
+    predict, chosen = model.probabilities, dataset.x_test[index]
     batch = Batch(chosen, predict(chosen).argmax(1), index)
     maps = {
         key: enlarge(EXPLAINERS[key].maps(model, batch, model.layer, seed))
@@ -130,7 +127,7 @@ def compare(classes, predict, batch: Batch, maps, dataset, seed: int) -> dict[st
     """Agreement of the two maps of each image, and which one deletion and insertion prefer."""
     measured, summary = agreement(maps, seed)
     for key, these in maps.items():
-        scores = scoring.faithfulness(predict, scoring.FILL, seed, these, batch)
+        scores = scoring.areas(predict, scoring.FILL, seed, these, batch)
         measured |= {f"{key}_{area}": scores[area] for area in scoring.AREAS}
     confidence = predict(batch.images)[np.arange(len(batch)), batch.targets]
     samples = []

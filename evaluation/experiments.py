@@ -33,7 +33,7 @@ class Setup:
 
     @property
     def predict(self) -> metrics.Predict:
-        return metrics.predictor(self.model.network, self.model.temperature)
+        return self.model.probabilities
 
     def test_batch(self, n: int) -> Batch:
         """Random test images with their predicted classes."""
@@ -63,11 +63,13 @@ def faithfulness(setup: Setup, n: int) -> dict[str, Any]:
     """Deletion, insertion, average drop and increase in confidence of every explainer."""
     batch = setup.test_batch(n)
     trial = setup.trial(batch, "faithfulness", n_untrained=N_UNTRAINED)
-    tables, gradients, lime = {}, {}, {}
+    tables, gradients, lime, predict = {}, {}, {}, scoring.remembering(setup.predict)
     arrays = {"index": np.array(batch.keys), "target": batch.targets}
     for fill, most in FILLS.items():
-        larger = FAITHFULNESS if fill == FILL else AREAS
-        score = partial(scoring.faithfulness, setup.predict, fill, setup.seed)
+        larger, score = AREAS, scoring.areas
+        if fill == FILL:
+            larger, score = FAITHFULNESS, scoring.faithfulness
+        score = partial(score, predict, fill, setup.seed)
         tables[fill], scored = scoring.table(trial, EXPLAINERS, score, larger, most)
         gradients[fill] = {
             m: compare_paired(scored["input_gradient"][m], scored["gradcam"][m], AREAS[m])
@@ -100,11 +102,11 @@ def layers(setup: Setup, n: int) -> dict[str, Any]:
     """Methods at each stage of the network, on held-out training images: the choice of layer."""
     model, held_out, seed = setup.model, setup.split()[1], setup.seed
     index = held_out[scoring.draw(len(held_out), n, seed, "held-out pictures")]
-    images, predict = setup.dataset.x_train[index], setup.predict
+    images, predict = setup.dataset.x_train[index], scoring.remembering(setup.predict)
     batch = Batch(images, predict(images).argmax(1), index.tolist())
     few, order = batch.first(50), randomization.weighted_layers(model.network)
     noise = randomization.randomized(model, order, few.images, seed)
-    score, stages = partial(scoring.faithfulness, predict, FILL, seed), {}
+    score, stages = partial(scoring.areas, predict, FILL, seed), {}
     for layer in models.STAGES[model.arch]:
         trial = Trial(model, batch, layer, seed, "layers")
         rows, _ = scoring.table(trial, methods("layer"), score, AREAS)

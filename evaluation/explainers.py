@@ -1,7 +1,7 @@
 """Explanation methods and baselines behind one interface.
 
-A new method is one function (model, batch, layer, seed) -> maps and one entry in EXPLAINERS. Every
-experiment of evaluation/run.py then scores it, and tables and figures show it under its name.
+A new method is one function (model, batch, layer, seed) -> maps and one entry in EXPLAINERS. The
+experiments of evaluation/run.py then score it, and tables and figures show it under its name.
 """
 
 from collections.abc import Callable
@@ -122,14 +122,6 @@ def random_squares(model: models.Model, batch: Batch, layer: str, seed: int) -> 
     return np.kron(noise, np.ones((1, side, side)))
 
 
-def center(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
-    return metrics.center_map(len(batch), batch.images.shape[1:3])
-
-
-def edges(model: models.Model, batch: Batch, layer: str, seed: int) -> np.ndarray:
-    return metrics.edge_map(batch.images)
-
-
 def _rng(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng(seed_for(seed, purpose))
 
@@ -146,8 +138,8 @@ EXPLAINERS = {
     "random": Explainer("Noise (coarse)", "baseline", random_coarse),
     "random_fine": Explainer("Noise (pixels)", "baseline", random_fine),
     "random_squares": Explainer("Noise (squares)", "baseline", random_squares, LIME_IMAGES),
-    "center": Explainer("Center", "baseline", center),
-    "edges": Explainer("Edges", "baseline", edges),
+    "center": Explainer("Center", "baseline", lambda _, b, *rest: metrics.center_map(b.images)),
+    "edges": Explainer("Edges", "baseline", lambda _, b, *rest: metrics.edge_map(b.images)),
 }
 # The noise that each kind of method is compared with: as fine as its maps, because finer noise is
 # an easier baseline.

@@ -1,6 +1,6 @@
 """Figures of evaluation/run.py, drawn from the content of its results files."""
 
-from common.figures import ACCENT, FAINT, INK, WIDTH, plt
+from common.figures import FAINT, WIDTH, plt
 
 MARKERS = "osD^vPX*"
 SMALL = 6.5  # points: legends and labels inside panels
@@ -41,39 +41,6 @@ def layers(content: dict):
     return figure
 
 
-def mistakes(content: dict):
-    """Small multiples: confidence against faithfulness of correct and of wrong predictions; the
-    mean of each measure for both."""
-    measures = {
-        "average_drop": "average drop",
-        "gini": "sparseness (Gini)",
-        "discarded_share": "share discarded by ReLU",
-        "rank_correlation_runner_up": "correlation, runner-up",
-    }
-    groups = {"correct": (ACCENT, "o"), "incorrect": (INK, "^")}
-    figure = plt.figure(figsize=(WIDTH, 3.6), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(2.2, 1))
-    scatters = above.subplots(1, 2, sharex=True, sharey=True)
-    panels = below.subplots(1, len(measures), sharey=True)
-    for place, (name, (color, marker)) in enumerate(groups.items()):
-        rho = content["confidence_against_faithfulness"][name]
-        style = {"color": color, "markersize": 2.5, "alpha": 0.6, "markeredgewidth": 0}
-        scatters[place].plot(*content["points"][name], marker, **style)
-        scatters[place].set_title(f"{name} predictions (rank correlation {rho:.2f})")
-        for ax, key in zip(panels, measures, strict=True):
-            interval(ax, content[name][key], place, color, marker)
-    scatters[0].set_ylabel("insertion - deletion AUC,\nas a share of the confidence")
-    above.supxlabel("confidence in the predicted class", fontsize=8)
-    panels[0].set_yticks(range(len(groups)), groups)
-    panels[0].set_ylim(1.5, -0.5)
-    for ax, label in zip(panels, measures.values(), strict=True):
-        ax.set_title(label)
-        ax.margins(x=0.15)
-        ax.grid(**GRID)
-    below.supxlabel("mean, 95% interval", fontsize=8)
-    return figure
-
-
 def shortcut(content: dict):
     """The pointing game on the planted mark by tolerance, at each stage and for its twin."""
     stages = content["stages"]
@@ -96,4 +63,4 @@ def shortcut(content: dict):
     return figure
 
 
-PLOTS = {"shortcut": shortcut, "layers": layers, "mistakes": mistakes}
+PLOTS = {"shortcut": shortcut, "layers": layers}

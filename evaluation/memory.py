@@ -1,4 +1,5 @@
-"""Peak memory of LIME on images, here and in the `lime` package: masks, segments and pixels.
+"""Peak memory of LIME on images, here and in the `lime` package, for more masks or segments or
+larger images.
 
     python evaluation/memory.py                    ten minutes on two cores
 

@@ -7,12 +7,11 @@ from common import cli, metrics, results
 from common.statistics import compare_paired, crossed_interval, mean_interval
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from evaluation import scoring
 from evaluation.experiments import Setup
 from evaluation.explainers import EXPLAINERS, Batch, enlarge
-from evaluation.scoring import FAITHFULNESS, FILL
+from evaluation.scoring import FILL
 
 # Measures that might separate wrong predictions from correct ones: 1 if larger means wrong.
 SEPARATING = {
@@ -40,10 +39,10 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
         index = able[scoring.draw(len(able), n, setup.seed, name)]
         batch = Batch(dataset.x_test[index], probabilities[index].argmax(1), index.tolist())
         maps, confidence = gradcam(setup, batch), probabilities[index, batch.targets]
-        scores = scoring.faithfulness(predict, FILL, setup.seed, enlarge(maps), batch)
+        scores = scoring.areas(predict, FILL, setup.seed, enlarge(maps), batch)
         runner_up = gradcam(setup, replace(batch, targets=ranking[index, 1]))
         area = scores["insertion_auc"] - scores["deletion_auc"]
-        groups[name] = {metric: scores[metric] for metric in FAITHFULNESS} | {
+        groups[name] = {
             "confidence": confidence,
             "faithfulness": area / confidence,
             "gini": metrics.gini(np.maximum(maps, 0)),
@@ -51,22 +50,13 @@ def mistakes(setup: Setup, n: int) -> dict[str, Any]:
             "rank_correlation_runner_up": metrics.rank_correlation(maps, runner_up),
         }
     true_class = similarity(maps, gradcam(setup, replace(batch, targets=dataset.y_test[index])))
-    points = {name: (group["confidence"], group["faithfulness"]) for name, group in groups.items()}
     return {
         "n": {name: len(group["gini"]) for name, group in groups.items()},
-        **{
-            name: {key: mean_interval(values) for key, values in group.items()}
-            for name, group in groups.items()
-        },
-        "confidence_against_faithfulness": {
-            name: spearmanr(*pair).statistic for name, pair in points.items()
-        },
         "true_class": true_class,
         "separation": {
             key: auroc(sign * groups["incorrect"][key], sign * groups["correct"][key])
             for key, sign in SEPARATING.items()
         },
-        "points": points,
     }
 
 

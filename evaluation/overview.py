@@ -1,6 +1,5 @@
-"""A choice of methods on the same six images, to look at."""
+"""Some of the methods on the same six images, drawn side by side."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from common import data, models, synthetic
@@ -25,24 +24,12 @@ METHODS = {  # label -> explainer, stage (-1: the last)
 }
 RULE = (
     "the first of a random order that qualify: two test images classified correctly, "
-    "two incorrectly, one of another class that is taken for the marked class with the mark, and "
-    "one shape classified correctly"
+    "two incorrectly, one of another class that is classified as the marked class when the mark is "
+    "added, and one shape classified correctly"
 )
 
 
-@dataclass(frozen=True)
-class Sample:
-    """An image of a network's test set and its ground truth (H, W), if it is known."""
-
-    kind: str
-    model: models.Model
-    batch: Batch  # of one image, explained for the predicted class
-    confidence: float
-    true: str
-    ground_truth: np.ndarray | None
-
-
-def samples(setup: Setup) -> tuple[list[Sample], dict[str, str]]:
+def samples(setup: Setup) -> tuple[list[tuple], dict[str, str]]:
     """The images of RULE, six if all can be found, and the hashes of the other networks."""
     dataset, number = setup.dataset, setup.dataset.classes.index(synthetic.MARKED_CLASS)
     order = scoring.draw(len(dataset.y_test), 200, setup.seed, "overview")
@@ -67,10 +54,15 @@ def samples(setup: Setup) -> tuple[list[Sample], dict[str, str]]:
     return chosen, hashes | more | {"shapes_sha256": known.sha256}
 
 
-def sample(kind: str, setup: Setup, image, index, true: str, ground_truth=None) -> Sample:
+def sample(kind: str, setup: Setup, image, index, true: str, ground_truth=None) -> tuple:
+    """Title, network, batch of one image and its predicted class, and ground truth (H, W) if it is
+    known."""
     probabilities = setup.predict(image[None])
     batch = Batch(image[None], probabilities.argmax(1), [int(index)])
-    return Sample(kind, setup.model, batch, probabilities.max(), true, ground_truth)
+    predicted = setup.model.classes[batch.targets[0]]
+    name = predicted if predicted == true else f"{true} as {predicted}"
+    title = f"{kind} {index}\n{name} {probabilities.max():.0%}"
+    return title, setup.model, batch, ground_truth
 
 
 def overview(setup: Setup, n: int) -> dict[str, Any]:
@@ -84,25 +76,22 @@ def overview(setup: Setup, n: int) -> dict[str, Any]:
     for row, label in enumerate(methods, 1):
         y = top + row * (side + gap) + side / 2
         text_at(figure, 0, y, label, va="center", fontsize=7)
-    for column, sample in enumerate(chosen):
-        image, stages = sample.batch.images[0], models.STAGES[sample.model.arch]
+    for column, (title, model, batch, ground_truth) in enumerate(chosen):
+        image, stages = batch.images[0], models.STAGES[model.arch]
         x = left + column * (side + gap)
         tops = [top + row * (side + gap) for row in range(len(methods) + 1)]
         axes = [axes_at(figure, x, y, side, side) for y in tops]
-        predicted = sample.model.classes[sample.batch.targets[0]]
-        name = predicted if predicted == sample.true else f"{sample.true} as {predicted}"
-        title = f"{sample.kind} {sample.batch.keys[0]}\n{name} {sample.confidence:.0%}"
         show_image(axes[0], image, title)
         for ax, (key, stage) in zip(axes[1:], methods.values(), strict=True):
             explainer = EXPLAINERS[key]
-            found = explainer.maps(sample.model, sample.batch, stages[stage], setup.seed)
+            found = explainer.maps(model, batch, stages[stage], setup.seed)
             (raw,) = enlarge(found, image.shape[:2])
             if explainer.kind == "pixels" and raw.max() > 0:
                 show_image(ax, overlay(image, raw))
             else:
                 show_map(ax, image, raw)
-        if sample.ground_truth is not None:
+        if ground_truth is not None:
             for ax in axes:
-                ax.contour(sample.ground_truth, levels=[0.5], colors="cyan", linewidths=0.9)
+                ax.contour(ground_truth, levels=[0.5], colors="cyan", linewidths=0.9)
     save(figure, setup.out / "methods.png", photographs=True)
     return {"rule": RULE, "hashes": hashes}

@@ -15,13 +15,14 @@
     shapes         do maps point at the ground truth of the built-in images?
     shortcut       do maps point at a mark that networks have learned to rely on?
     networks       do the maps of two networks agree?
-    overview       a choice of methods on six images, drawn side by side
+    overview       some of the methods on six images, drawn side by side
 
-All experiments but mistakes and networks, which are about Grad-CAM, cover the methods of
-evaluation/explainers.py (LIME on fewer images, because it is slow). Writes OUT/EXPERIMENT.json and
-figures; scores of each image in OUT/faithfulness.npz. OUT is outputs/evaluation, or a folder in
-outputs/evaluation/other if options differ from the defaults. The networks of `shapes` and
-`shortcut` are read from OUT or outputs/evaluation; docs/evaluation.md says how they were trained.
+All experiments cover the methods of evaluation/explainers.py (LIME on fewer images, because it is
+slow), except layers (CAM methods), mistakes and networks (Grad-CAM) and overview (some). Writes
+OUT/EXPERIMENT.json and figures; scores of each image in OUT/faithfulness.npz. OUT is
+outputs/evaluation, or a folder in outputs/evaluation/other if options differ from the defaults.
+The networks of `shapes` and `shortcut` are read from OUT or outputs/evaluation; docs/evaluation.md
+says how they were trained.
 """
 
 from pathlib import Path

@@ -1,5 +1,6 @@
 """Scores the maps of many explainers with one metric, with intervals against their baselines."""
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -115,10 +116,8 @@ def row(
     return content
 
 
-def faithfulness(
-    predict: metrics.Predict, fill: str, seed: int, maps: np.ndarray, batch: Batch
-) -> Scores:
-    """The metrics of FAITHFULNESS (N,).
+def areas(predict: metrics.Predict, fill: str, seed: int, maps: np.ndarray, batch: Batch) -> Scores:
+    """The metrics of AREAS (N,).
 
     Equal maps get equal scores: ties are broken by noise drawn from the seed.
     """
@@ -127,13 +126,30 @@ def faithfulness(
     deletion, insertion = metrics.deletion_insertion_curves(
         predict, batch.images, batch.targets, order, fill, rng
     )
+    return {"deletion_auc": metrics.auc(deletion), "insertion_auc": metrics.auc(insertion)}
+
+
+def faithfulness(
+    predict: metrics.Predict, fill: str, seed: int, maps: np.ndarray, batch: Batch
+) -> Scores:
+    """The metrics of FAITHFULNESS (N,)."""
     drop, increase = metrics.drop_and_increase(predict, batch.images, batch.targets, positive(maps))
-    return {
-        "deletion_auc": metrics.auc(deletion),
-        "insertion_auc": metrics.auc(insertion),
-        "average_drop": drop,
-        "increase_in_confidence": increase,
-    }
+    found = areas(predict, fill, seed, maps, batch)
+    return found | {"average_drop": drop, "increase_in_confidence": increase}
+
+
+def remembering(predict: metrics.Predict) -> metrics.Predict:
+    """`predict`, computed once for equal images: whole and empty ones are part of every curve, and
+    equal maps delete the same pixels."""
+    known: dict[bytes, np.ndarray] = {}
+
+    def remembered(images: np.ndarray) -> np.ndarray:
+        key = hashlib.sha256(np.ascontiguousarray(images)).digest()
+        if key not in known:
+            known[key] = predict(images)
+        return known[key]
+
+    return remembered
 
 
 def stability(trial: Trial, key: str) -> Scores:

@@ -4,8 +4,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from common import data, metrics, results, user_files
-from common.cli import seed_for
+from common import cli, data, metrics, results, user_files
 from common.figures import WIDTH, axes_at, plt, show_image, show_map, text_at
 
 import numpy as np
@@ -18,14 +17,15 @@ TOP = 0.2  # share of the area
 
 
 def explain(args, device) -> None:
-    """Explains the images args.image and writes OUT/user/NAME.png and NAME.json."""
+    """Explains the images args.image and writes OUT/user/NAME.png and NAME.json, and NAME.npz
+    with --save-maps."""
     paths = user_files.image_files(args.image)
     classifier = user_images.load(args.model, args.weights, None, args.data, device)
 
     def explain_one(path: Path) -> None:
         gradcam = user_images.explain(classifier, data.read_image(path), args.target)
-        digest, model = results.sha256(path), classifier.model
-        segments, weights, lime = explain_with_lime(model, gradcam, path.name, digest)
+        digest, model, name = results.sha256(path), classifier.model, cli.printable(path.name)
+        segments, weights, lime = explain_with_lime(model, gradcam, name, digest)
         agreement = agree(gradcam.raw, weights[segments])
         request = {"image_sha256": digest, "weights_sha256": model.sha256}
         request |= {"explained": gradcam.content["explained"]}
@@ -66,7 +66,7 @@ def explain_with_lime(
 def agree(raw: np.ndarray, lime: np.ndarray) -> dict[str, float | None]:
     """Agreement of a Grad-CAM map (h, w) and a LIME map (H, W): rank correlation, and overlap of
     the top areas, which is about TOP / (2 - TOP) for unrelated maps."""
-    rng = np.random.default_rng(seed_for(0, "agreement"))
+    rng = np.random.default_rng(cli.seed_for(0, "agreement"))
     similar = similarity(enlarge(raw[None], lime.shape), lime[None], rng)
     row = {key: float(values[0]) for key, values in similar.items()}
     return results.without_nan(row | {"top_overlap_by_chance": TOP / (2 - TOP)})

@@ -191,7 +191,8 @@ def image_row(image: np.ndarray, index: int, model: imagenet.ImageModel, seed: i
 
 def speed_text(args, device: torch.device) -> dict[str, Any]:
     """LIME on the first test post of each of the first classes, with the SVM."""
-    model = linear.load(results.OUTPUTS / "q2_lime/text/svm.npz")
+    file = results.OUTPUTS / "q2_lime/text/svm.npz"
+    model = linear.load(file)
     posts = newsgroups.load(model.dataset, args.data)
     labels = np.array(posts.y_test)
     index = [int(np.flatnonzero(labels == k)[0]) for k in range(args.posts)]
@@ -203,7 +204,7 @@ def speed_text(args, device: torch.device) -> dict[str, Any]:
         },
         "lowest_ratio": min(row["ratio"] for row in rows),
         "largest_difference": max(row["largest_difference"] for row in rows),
-        "hashes": {"data_sha256": posts.sha256},
+        "hashes": {"data_sha256": posts.sha256, "svm_sha256": results.sha256(file)},
     }
 
 

@@ -11,8 +11,8 @@ from scipy.stats import binned_statistic
 def fit_temperature(logits: torch.Tensor, labels: np.ndarray) -> float:
     """The T in 1/4 to 4 that minimizes the cross-entropy of softmax(logits / T).
 
-    Temperature scaling (Guo et al., arXiv:1706.04599, section 4.2). The bounds matter only if the
-    network makes no mistakes on the held-out images.
+    Temperature scaling (Guo et al., arXiv:1706.04599, section 4.2). The bounds matter if the
+    network makes no mistakes on the held-out images, for example.
     """
     logits, labels = logits.double(), torch.from_numpy(labels).long()
     candidates = torch.logspace(-0.6, 0.6, 241, dtype=torch.float64)

@@ -20,7 +20,7 @@ from q1_gradcam import figures
 from q1_gradcam.calibration import expected_calibration_error, reliability
 
 VEHICLES = ("airplane", "automobile", "ship", "truck")  # the other classes of CIFAR-10 are animals
-# Of a copy of CIFAR-10, by the start of its hash: the test images that were decoded from JPEG.
+# Test images that were decoded from JPEG in one copy of CIFAR-10 (the start of its hash).
 JPEG_COPY = "9202aa8393eedc94"
 JPEG_DECODED = """
 1259 1369 1422 1556 2245 2737 2935 3630 3695 3718 4085 4496 5791 5896 6286

@@ -13,11 +13,12 @@ Takes a minute on two cores. The test images are drawn at random from all that q
 incorrect ones have two maps, of the predicted and of the true class. Writes OUT/explanations.json,
 OUT/explanations.npz and OUT/figures/*.png. With --image, writes OUT/user/NAME.png, NAME.json and,
 with --save-maps, NAME.npz; with --all, OUT/all.json and OUT/all.npz. OUT is the checkpoint's folder
-(outputs/q1_gradcam for a torchvision classifier), or a folder in OUT/other that names the options
-that are not the default ones.
+(outputs/q1_gradcam for a torchvision classifier). For test images, options other than the default
+ones are named by a folder in OUT/other.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from common import cli, data, distributed, models, results, user_files
@@ -27,7 +28,7 @@ import numpy as np
 import torch
 
 from q1_gradcam import figures, gradcam, samples, user_images
-from q1_gradcam.layers import find_layer
+from q1_gradcam.layers import find_layer, last_stage
 
 DEFAULT = results.OUTPUTS / "q1_gradcam/model.pt"
 COLUMNS = {"correct": 5, "incorrect": 3}  # images in a row of a sheet
@@ -126,6 +127,8 @@ def main() -> None:
     written = write_sheets(explained, rows, dataset.x_test, model.classes, note, out / "figures")
     if args.method == "gradcam":
         written.append(write_worked_example(model, explained, dataset.x_test, out / "figures"))
+    else:  # of an earlier run
+        (out / "figures/worked_example.png").unlink(missing_ok=True)
     arrays = {"index": explained.index, "map": explained.raw, "map_true": explained.raw_true}
     results.write_npz(out / "explanations.npz", **arrays)
     remove_stale(out, written)
@@ -191,7 +194,8 @@ def explain_all(args, model: models.Model, dataset: data.Dataset, layer, out: Pa
         if not distributed.rank():
             file.unlink(missing_ok=True)
     correct = (predicted == dataset.y_test).sum()
-    content = {"method": args.method, "layer": layer, "map_size": shape[1:], "target": "predicted"}
+    used = None if args.method in gradcam.LAYERLESS_METHODS else layer
+    content = {"method": args.method, "layer": used, "map_size": shape[1:], "target": "predicted"}
     content |= {"n": len(images), "correct": correct, "dead": dead.sum(), "maps": path.name}
     content["provenance"] = origin
     results.write_json(out / "all.json", content)
@@ -227,8 +231,8 @@ def write_sheets(
     for kind, by_class in panels.items():
         columns = COLUMNS[kind]
         for name, of_class in by_class.items():
-            rows = [of_class[k : k + columns] for k in range(0, len(of_class), columns)]
-            sheet = figures.sheet(rows, columns, note)
+            lines = [of_class[k : k + columns] for k in range(0, len(of_class), columns)]
+            sheet = figures.sheet(lines, columns, note)
             written.append(save(sheet, folder / f"{kind}_{cli.file_name(name)}.png"))
         if by_class:
             first = [of_class[:columns] for of_class in by_class.values()]
@@ -254,13 +258,16 @@ def write_worked_example(
 def explain_user_images(args, device) -> None:
     """Explains any images: the central square of each, at the size of the network's input."""
     paths = user_files.image_files(args.image or [])
-    needs_layer = args.list_layers or args.method not in gradcam.LAYERLESS_METHODS
+    needs_layer = bool(args.image) and args.method not in gradcam.LAYERLESS_METHODS
     source = args.model, args.weights, args.layer, args.data
     classifier = user_images.load(*source, device, needs_layer)
     if args.list_layers:
-        for layer, maps in user_images.layer_maps(classifier.model, classifier.network).items():
+        found, default = user_images.layer_maps(classifier), classifier.layer
+        with suppress(cli.UserError):  # a network without a default
+            default = default or last_stage(classifier.network, found)
+        for layer, maps in found.items():
             _, channels, height, width = maps.shape
-            mark = "  (default)" if layer == classifier.layer else ""
+            mark = "  (default)" if layer == default else ""
             print(f"{layer:40} {height} x {width}, {channels} channels{mark}")
 
     def explain_one(path: Path) -> None:

@@ -235,6 +235,8 @@ def at_pixels(
         logits, target = _forward(network, x, target)
         if guided and not relus.used:
             raise UserError("guided backpropagation needs ReLUs, and this network has none")
+        if not logits.requires_grad:
+            raise UserError("the logits have no gradient with respect to the images")
         (gradient,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), x)
     return gradient, logits.detach(), target
 
@@ -247,16 +249,12 @@ def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _check_maps(layer: str, output: object, x: Tensor, reshaped: bool) -> None:
     """Raises UserError unless `output` is (N, C, h, w)."""
-    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-    if not isinstance(output, Tensor) or output.dim() != 4 or len(output) != len(x):
+    maps = isinstance(output, Tensor) and output.dim() == 4 and len(output) == len(x)
+    if not (maps and (reshaped or looks_like_maps(output, x))):
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise UserError(
             f"layer {layer!r} gives no feature map (N, C, h, w) but {shape}: choose another layer, "
-            "or convert it with `reshape`"
-        )
-    if not (reshaped or looks_like_maps(output, x)):
-        raise UserError(
-            f"layer {layer!r} gives {shape}, which does not look like (N, C, h, w): are its "
-            "channels last? Then use reshape=lambda a: a.permute(0, 3, 1, 2)"
+            "or, if its channels are last, use reshape=lambda a: a.permute(0, 3, 1, 2)"
         )
 
 

@@ -72,7 +72,7 @@ def feature_maps(network: nn.Module, x: Tensor) -> dict[str, Tensor]:
 
 
 def last_stage(network: nn.Module, maps: dict[str, Tensor]) -> str:
-    """The layer to explain by default, from `feature_maps`: the last one that is no pooling.
+    """The layer to explain by default, from `feature_maps`: the last that is not a pooling layer.
 
     Of the modules with the same output, it is the outermost that does not contain all of the maps:
     `layer4` of a ResNet, `features.18` of MobileNetV2. Raises UserError if there is none.

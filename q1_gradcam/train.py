@@ -49,8 +49,7 @@ def arguments():
     held_out = "training images to hold out (default: 1000; 500 for the shapes)"
     add("--held-out", type=cli.positive, metavar="N", help=held_out)
     add("--train-size", type=cli.positive, metavar="N", help="use only the first N images")
-    text = "of the layers on a CPU: what the recipe asks for if the processor has it, or float32"
-    add("--precision", choices=("auto", "float32"), default="auto", help=text)
+    add("--precision", choices=("auto", "float32"), default="auto", help="auto: see recipes.py")
     add("--out", type=Path, metavar="DIR", help="see above")
     parser.device_option()
     add("--resume", action="store_true", help="continue after the last complete epoch")
@@ -59,8 +58,8 @@ def arguments():
     folder = results.OUTPUTS / ("demo/q1_gradcam" if shapes else "q1_gradcam")
     if args.arch != "compact":
         folder /= args.arch
-    usual = {"dataset": "shapes" if shapes else "cifar10", "arch": args.arch, "quick": False}
-    usual |= dict.fromkeys(("epochs", "held_out", "train_size")) | {"precision": "auto"}
+    usual = {"dataset": "shapes" if shapes else "cifar10", "quick": False, "precision": "auto"}
+    usual |= dict.fromkeys(("epochs", "held_out", "train_size"))
     args.first_seed, usual["first_seed"] = args.seeds[0], 0
     args.out = args.out or cli.out_folder(folder, args, usual)
     args.held_out = args.held_out or (500 if shapes else 1000)
@@ -77,10 +76,11 @@ def main() -> None:
     chosen = recipe(args.arch, args.dataset, args.epochs, args.quick)
     if args.precision == "float32":
         chosen["bfloat16_on_cpu"] = False
-    if chosen["batch"] % distributed.size():
-        raise cli.UserError(f"a batch of {chosen['batch']} can't be shared by {distributed.size()}")
     train, held_out = data.held_out_split(dataset.y_train, args.held_out)
     train = train[: args.train_size]
+    batch = min(chosen["batch"], len(train))
+    if batch % distributed.size():
+        raise cli.UserError(f"a batch of {batch} can't be shared by {distributed.size()} processes")
     plan = {  # must be the same when a run is resumed
         "arch": args.arch,
         "dataset": args.dataset,

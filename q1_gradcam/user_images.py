@@ -1,7 +1,7 @@
 """Grad-CAM for a user's images, with a network of Question 1 or an ImageNet model."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class LoadedModel:
     """A classifier and the layer to explain."""
 
     model: imagenet.ImageModel  # its logits are calibrated if it is a network of Question 1
-    network: nn.Module  # the same with the logits as trained, which the maps explain
+    network: nn.Module  # the same before calibration: maps explain the logits as trained
     layer: str | None  # None for methods that need none
 
 
@@ -58,16 +58,16 @@ def load(
         network, default = model.network, None
     if layer:
         layers.find_layer(network, layer)
-    layer = layer or default
-    if needs_layer and not layer:
-        layer = layers.last_stage(network, layer_maps(model, network))
-    return LoadedModel(model, network, layer)
+    loaded = LoadedModel(model, network, layer or default)
+    if needs_layer and not loaded.layer:
+        loaded = replace(loaded, layer=layers.last_stage(network, layer_maps(loaded)))
+    return loaded
 
 
-def layer_maps(model: imagenet.ImageModel, network: nn.Module) -> dict[str, torch.Tensor]:
+def layer_maps(c: LoadedModel) -> dict[str, torch.Tensor]:
     """`layers.feature_maps` for a gray image."""
-    gray = np.full((1, model.side, model.side, 3), 128, np.uint8)
-    return layers.feature_maps(network, imagenet.to_input(model, gray))
+    gray = np.full((1, c.model.side, c.model.side, 3), 128, np.uint8)
+    return layers.feature_maps(c.network, imagenet.to_input(c.model, gray))
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,9 @@ def explain(
     raw, logit = maps.raw[0].cpu().numpy(), float(maps.logits[0, k])
     fine = gradcam.enlarge(maps.raw, pixels.shape[:2])[0]
     row, column = np.unravel_index(raw.argmax(), raw.shape)
-    height, width = image.shape[:2]
-    short = min(height, width)
-    peak = [
-        int((width - short) / 2 + (column + 0.5) / raw.shape[1] * short),
-        int((height - short) / 2 + (row + 0.5) / raw.shape[0] * short),
-    ]
+    size = np.array(image.shape[1::-1])  # width, height
+    share = (np.array([column, row]) + 0.5) / raw.shape[::-1]  # of the central square
+    peak = ((size - size.min()) / 2 + share * size.min()).astype(int)
     chance = math.log(max(len(probabilities) - 1, 2))
     evidence = 1 + float(torch.logit(probabilities[k], eps=1e-12)) / chance
     order = probabilities.argsort(descending=True)[:TOP].tolist()

@@ -59,6 +59,7 @@ TEXT_FACTORS: Factors = {
         "LIME, image masks": LIME,
         "stratified": STRATIFIED,
     },
+    # The default width of posts is that of 0.85, rounded to two digits.
     "share shown (GLIME)": {str(p): {"kernel_width": width} for p, width in WIDTHS.items()},
     "samples": {"300": {"samples": 300}, "1000": {}}
     | {str(n): {"samples": n} for n in (3000, 5000)},
@@ -126,10 +127,23 @@ def ablate_images(args, device: torch.device) -> None:
     default = replace(images.SETTINGS, samples=128, held_out=64, seed=args.seed)
 
     def measure(**change) -> list[dict]:
-        names = vars(images.IMAGE_SETTINGS).keys()
+        names, measured = vars(images.IMAGE_SETTINGS).keys(), []
         of_image = {key: change.pop(key) for key in names & change.keys()}
-        task = replace(images.IMAGE_SETTINGS, **of_image), replace(default, **change)
-        return [measure_image(model, dataset.x_train[k], k, *task) for k in indices]
+        how, settings = replace(images.IMAGE_SETTINGS, **of_image), replace(default, **change)
+        sizes = {("masks", k): settings.samples for k in range(N_SEEDS)}
+        sizes["held out",] = settings.held_out
+        for index in indices:
+            image = data.fit_image(dataset.x_train[index], model.side, how.resize)
+            _, d, values = images.prepare(model, image, how)
+            first, second, held_out = [
+                core.draw(values, settings, n, d, core.stream(settings, "ablation", index, *key))
+                for key, n in sizes.items()
+            ]
+            a, b = (core.fit(*run, settings.alpha) for run in (first, second))
+            overlap = stability.jaccard(a.weights[:, 0], b.weights[:, 0], settings.top_k)
+            fidelity = core.fidelity(a, *held_out)[0]
+            measured.append({"fidelity": fidelity, "jaccard": overlap})
+        return measured
 
     rows = measure_all(IMAGE_FACTORS, measure)
     shares = {str(w): effective_share(KERNEL_SEGMENTS, w) for w in KERNEL_WIDTHS}
@@ -145,27 +159,6 @@ def ablate_images(args, device: torch.device) -> None:
     shown = samplers.glime_probability(default.kernel_width)
     figure = image_figures.kernel(KERNEL_SEGMENTS, KERNEL_WIDTHS, shown)
     save_figure(figure, args.out / "images/kernel.svg")
-
-
-def measure_image(
-    model: imagenet.ImageModel,
-    image: np.ndarray,
-    index: int,
-    image_settings: images.ImageSettings,
-    settings: core.Settings,
-) -> dict[str, float]:
-    """Held-out fidelity, and overlap between seeds."""
-    image = data.fit_image(image, model.side, image_settings.resize)
-    _, d, values = images.prepare(model, image, image_settings)
-
-    def run(n: int, *key) -> tuple[np.ndarray, ...]:
-        return core.draw(values, settings, n, d, core.stream(settings, "ablation", index, *key))
-
-    runs = [run(settings.samples, "masks", k) for k in range(N_SEEDS)]
-    surrogates = [core.fit(*each, settings.alpha) for each in runs]
-    fidelity = core.fidelity(surrogates[0], *run(settings.held_out, "held out"))[0]
-    first, second = (surrogate.weights[:, 0] for surrogate in surrogates)
-    return {"fidelity": fidelity, "jaccard": stability.jaccard(first, second, settings.top_k)}
 
 
 def accuracy(model: imagenet.ImageModel, dataset: data.Dataset, how: str, seed: int) -> float:

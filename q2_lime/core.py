@@ -164,8 +164,8 @@ class Settings:
     sampler: str = "glime"  # key of SAMPLERS
     kernel_width: float = 0.54  # of equation 1 in samplers.py
     alpha: float = 1.0  # ridge penalty
-    samples: int | None = None  # masks to fit to; None: until the weights are settled,
-    max_samples: int = 384  # but at most this many
+    samples: int | None = None  # masks to fit to; None: until the weights are settled
+    max_samples: int = 384  # the most masks if `samples` is None
     min_stability: float = 0.9  # `expected_stability` from which the weights count as settled
     top_k: int = 5  # number of top features
     held_out: int = 500  # least number of masks on which stability.py measures fidelity
@@ -196,7 +196,8 @@ class Explanation(Surrogate):
 
 
 def evaluate(value_function: ValueFunction, masks: np.ndarray) -> np.ndarray:
-    """The model's values (n, K) for masks (n, d). Raises UserError for others, or if not finite."""
+    """The model's values (n, K) for masks (n, d). Raises UserError if they have another shape
+    or are not finite."""
     values = np.asarray(value_function(masks), float)
     if values.ndim != 2 or len(values) != len(masks):
         raise UserError(f"the values have shape {values.shape}, not (n, K) for {len(masks)} masks")

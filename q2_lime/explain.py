@@ -7,12 +7,13 @@
     python q2_lime/explain.py --model resnet50       another torchvision classifier
     python q2_lime/explain.py --checkpoint outputs/q1_gradcam/model.pt    the network of Question 1
 
-Ten images take about four minutes on two CPU cores: at most 1,923 model calls for each. The weights
-are read from --weights FILE or DATA/weights/MODEL_imagenet*.pth, or downloaded by torchvision.
-Writes OUT/explanations.json, OUT/explanations.npz (segments and weights) and OUT/figures/*.png; for
---image, OUT/user/NAME.{png,json}. OUT is outputs/q2_lime/images, or OUT/other/OPTIONS if
-options differ from their defaults. With --checkpoint it is q2_lime/classifier beside the folder of
-the network, or q2_lime/classifier-FOLDER-FILE if the network is not q1_gradcam/model.pt.
+Ten images take about three minutes on two CPU cores: at most 1,923 model calls for each. The
+weights are read from --weights FILE or DATA/weights/MODEL_imagenet*.pth, or downloaded by
+torchvision. Writes OUT/explanations.json, OUT/explanations.npz (segments and weights) and
+OUT/figures/*.png; for --image, OUT/user/NAME.{png,json}. OUT is outputs/q2_lime/images, or
+OUT/other/OPTIONS if options differ from their defaults. With --checkpoint it is q2_lime/classifier
+beside the folder of the network, or q2_lime/classifier-FOLDER-FILE if the network is not
+q1_gradcam/model.pt.
 """
 
 import argparse

@@ -6,8 +6,8 @@
     python q2_lime/explain_text.py --samples 1000         a fixed number of masks
     python q2_lime/explain_text.py --models outputs/demo/q2_lime/text
 
-Posts are drawn at random from the test posts that still have words when stripped. Takes 15 seconds
-on two CPU cores. Writes OUT/explanations.json, OUT/leak.json and OUT/figures; for --text,
+Posts are drawn at random from the test posts that still have two known words when stripped. Takes a
+minute on two CPU cores. Writes OUT/explanations.json, OUT/leak.json and OUT/figures; for --text,
 OUT/user/NAME_KIND.{png,json}. OUT is the folder of the models, or OUT/other/OPTIONS if options
 differ from their defaults.
 """
@@ -50,6 +50,7 @@ def main() -> None:
     args.n_seeds = 1 if args.fast else stability.N_SEEDS
     args.settings = replace(text.SETTINGS, samples=args.samples, seed=args.seed)
     models = {kind: linear.load(args.models / f"{kind}.npz") for kind in linear.KINDS}
+    same_classes(args.models, models)
     if args.text is not None:
         explain_user_text(args, models)
     else:
@@ -63,6 +64,7 @@ def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
     out = results.output_folder(args.out)
     paths = {f"{kind}_stripped": args.models / f"{kind}_stripped.npz" for kind in models}
     stripped = {key: linear.load(path) for key, path in paths.items()}
+    same_classes(args.models, models | stripped)
     calls = stability.max_calls(args.settings, args.n_seeds)
     print(f"{len(models)} models, one post of each class, at most {calls:,} model calls for each")
     leaks = leak.compare(posts, models | stripped, args.seed)
@@ -91,8 +93,15 @@ def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
     results.write_json(out / "explanations.json", content)
     for kind in models:
         medians = content["summary"][kind]["median"].items()
-        print(f"{kind}, medians: " + ", ".join(f"{key} {value}" for key, value in medians))
+        known = [f"{key} {value:.3g}" for key, value in medians if value is not None]
+        print(f"{kind}, medians: {', '.join(known)}")
     print(f"wrote {results.shown(out / 'explanations.json')} and {len(written)} figures")
+
+
+def same_classes(folder: Path, models: dict[str, linear.LinearModel]) -> None:
+    """Raises UserError unless all models have the same data set and classes."""
+    if len({(model.dataset, model.classes) for model in models.values()}) > 1:
+        raise cli.UserError(f"the models in {folder} were trained on different data sets")
 
 
 def origin(args, *kinds: str, **more: str) -> dict:
@@ -102,12 +111,18 @@ def origin(args, *kinds: str, **more: str) -> dict:
 
 
 def draw(posts: newsgroups.Posts, model: linear.LinearModel, seed: int) -> list[int]:
-    """The index of a random test post of each class, with two known words or more when stripped."""
-    vectors = model.vectors([newsgroups.strip(body) for body in posts.test])
-    enough, labels, chosen = np.diff(vectors.indptr) > 1, np.array(posts.y_test), []
+    """The index of a random test post of each class, with two known words or more when stripped,
+    and not more than LIME can explain."""
+    stripped = model.vectors([newsgroups.strip(body) for body in posts.test])
+    enough, labels, chosen = np.diff(stripped.indptr) > 1, np.array(posts.y_test), []
+    too_long = np.diff(model.vectors(posts.test).indptr) > text.MAX_WORDS
     for k, name in enumerate(posts.classes):
         rng = np.random.default_rng(cli.seed_for(seed, "post", name))
-        chosen.append(int(rng.choice(np.flatnonzero((labels == k) & enough))))
+        able = np.flatnonzero((labels == k) & enough)
+        index = rng.choice(able)
+        if too_long[index]:
+            index = rng.choice(able[~too_long[able]])
+        chosen.append(int(index))
     return chosen
 
 

@@ -18,7 +18,8 @@ from q2_lime import core
 RESAMPLING = ("nearest", "bilinear", "bicubic", "lanczos")
 SEGMENTATIONS = ("slic", "quickshift", "grid")
 MAX_SEGMENTS = 400  # more cannot be told apart with an affordable number of masks
-# A segment lies on the ground truth if they share this part of the smaller of the two.
+# A segment lies on the ground truth if their intersection is at least this share of the smaller
+# one.
 MIN_SHARED = 0.25
 MIN_CHANGE = 2.0  # of 255 levels (root mean square); a fill that changes less hides nothing
 BATCH = 64  # images of 224 x 224; of larger ones fewer, so that they need no more memory

@@ -19,8 +19,8 @@ from q2_lime.linear import LinearModel
 TOP_K = 10  # words of largest |weight| that are counted
 SAMPLES = 1000  # masks per post, but at least twice its words
 POSTS_PER_CLASS = 10
-# scikit-learn's rule for footers, checked by eye on 50 random test posts
-# (np.random.default_rng(50)): what it gets wrong.
+# Errors of scikit-learn's rule for footers, counted by eye in 50 random test posts
+# (np.random.default_rng(50)).
 FOOTERS = {"n_read": 50, "body_in_footer": 5, "signature_in_body": 6}
 BODY = newsgroups.ZONES.index("body")
 
@@ -81,44 +81,32 @@ def compare(posts: newsgroups.Posts, models: dict[str, LinearModel], seed: int) 
         of_class = np.flatnonzero(labels == k)
         rng = np.random.default_rng(seed_for(seed, "leak", name))
         chosen += rng.choice(of_class, min(POSTS_PER_CLASS, len(of_class)), replace=False).tolist()
-    classes, rows, exact = labels[chosen], {}, {}
+    classes, rows, exact, bodies = labels[chosen], {}, {}, {}
     for key, model in models.items():
         shares, truth, words = measure(model, posts.test, chosen, seed)
         exact[key] = outside_body(truth)
+        bodies[key] = [np.nanmean(shares[classes == k, BODY]) for k in range(len(posts.classes))]
         outside, rng = outside_body(shares), np.random.default_rng(seed_for(seed, "interval", key))
         rows[key] = row = {
             "accuracy": (model.margins(posts.test).argmax(1) == labels).mean(),
             "outside_body": np.nanmean(outside),
             "outside_body_interval": interval(outside, rng),
             "outside_body_words": np.nanmean(outside_body(words)),
-            "zones": _by_zone(shares),
-            "per_class": {c: _by_zone(shares[classes == k]) for k, c in enumerate(posts.classes)},
+            "zones": dict(zip(newsgroups.ZONES, np.nanmean(shares, axis=0), strict=True)),
         }
         weight, share = f"{row['outside_body']:.0%}", f"{row['outside_body_words']:.0%}"
         print(f"{key}: {weight} of the weight, {share} of the words outside the body", flush=True)
     for kind in linear.KINDS:
         rows[kind]["exact_drop"] = mean_interval(exact[kind] - exact[f"{kind}_stripped"])
-    rows = results.plain(results.without_nan(rows))
-    summary = {kind: drop(rows[kind], rows[f"{kind}_stripped"]) for kind in linear.KINDS}
+    rows, summary = results.plain(results.without_nan(rows)), {}
+    for kind in linear.KINDS:
+        full, stripped = rows[kind], rows[f"{kind}_stripped"]
+        less = int(np.sum(np.array(bodies[kind]) < bodies[f"{kind}_stripped"]))
+        summary[kind] = {
+            "outside_body_drop": full["outside_body"] - stripped["outside_body"],
+            "n_classes": len(posts.classes),
+            "n_classes_with_less": less,
+            "p_value": binomtest(less, len(posts.classes)).pvalue,  # sign test over the classes
+        }
     about = {"n_posts": len(chosen), "top_k": TOP_K, "footers": FOOTERS}
     return about | {"models": rows, "summary": summary}
-
-
-def _by_zone(shares: np.ndarray) -> dict[str, float]:
-    return dict(zip(newsgroups.ZONES, np.nanmean(shares, axis=0), strict=True))
-
-
-def drop(full: dict, stripped: dict) -> dict:
-    """By how much training on stripped posts lowers the weight outside the body, and in how many
-    classes it does.
-
-    Takes two entries of `models` in leak.json. `p_value` is of a sign test over the classes.
-    """
-    rows = full["per_class"]
-    less = sum(rows[c]["body"] < stripped["per_class"][c]["body"] for c in rows)
-    return {
-        "outside_body_drop": full["outside_body"] - stripped["outside_body"],
-        "n_classes": len(rows),
-        "n_classes_with_less": less,
-        "p_value": binomtest(less, len(rows)).pvalue,
-    }

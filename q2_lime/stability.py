@@ -10,7 +10,7 @@ explanation of a wrong prediction is reliable. It follows from these checks:
 - leading parts removed, and all others removed: whether the model changes as predicted;
 - unchanged area (images): the share of an image that the fill hardly changes.
 
-All seeds draw masks of their own, as many as the shown explanation was fitted to. The shown
+Each seed draws its masks independently, as many as the shown explanation was fitted to. The shown
 explanation is scored on the masks of the other seeds, so each of their model calls is used twice:
 to fit another surrogate, and to test the shown one, which never saw it.
 

@@ -36,9 +36,9 @@ def describe(sample: dict, value: str) -> list[str]:
     else:
         low, high = sample["fidelity_interval"]
         lines.append(
-            f"Fidelity (R² on {sample['fidelity_masks']:,} other masks): {sample['fidelity']:.2f}"
-            f" ({low:.2f} to {high:.2f}); of a surrogate that only counts the visible parts:"
-            f" {sample['fidelity_baseline']:z.2f}."
+            f"Fidelity (R² on {sample['fidelity_masks']:,} {'other' if stable else 'left-out'} masks):"
+            f" {sample['fidelity']:.2f} ({low:.2f} to {high:.2f}); of a surrogate that only counts"
+            f" the visible parts: {sample['fidelity_baseline']:z.2f}."
         )
     if stable is None:
         lines.append("Stability was not measured: one seed only.")

@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from collections import namedtuple
 from dataclasses import dataclass
 
 from common.figures import ACCENT as FOR
@@ -111,13 +112,7 @@ def _word_bars(ax, words: list[dict], size: float = 6.5) -> None:
     ax.locator_params(axis="x", nbins=3)
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of a drawn post."""
-
-    number: int
-    start: int  # in the text of the post
-    text: str
+Line = namedtuple("Line", "number start text")  # of a drawn post; `start`: in the text of the post
 
 
 def _marks(panel: Panel) -> list[tuple[int, int, float]]:

@@ -127,7 +127,7 @@ def build(outputs: Path, dataset: data.Dataset, demo: bool = False) -> int:
         "gallery.html",
         [HERE / "gallery.js"],
         entries=entries,
-        headlines=[row.strip("| ").split(" | ") for row in headlines(outputs)[2:]],
+        headlines=[row.strip("| ").replace("`", "").split(" | ") for row in headlines(outputs)[2:]],
         zones=ZONE_COLORS,
         demo=demo,
         colors=[to_hex(color) for color in blend(np.full_like(ramp, 0.5), ramp)[0]],

@@ -3,7 +3,6 @@
 python report/update_readme.py
 """
 
-import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from common import results
 from common.cli import ROOT, Parser, UserError, run
 
 README = ROOT / "README.md"
-FOLDERS = ("q1_gradcam", "q2_lime/images", "q2_lime/text", "evaluation")  # of the results
 # One row for each results file: what, value, compared with.
 ROWS = {
     "q1_gradcam/evaluation": "CIFAR-10 test accuracy | {accuracy:.2%} | 95% interval "
@@ -64,36 +62,21 @@ ROWS = {
 def questions(table: list[str]) -> list[str]:
     """The table of the questions with the costs of the commands.
 
-    The cells of a row are question, command, output, section of the report, minutes, memory.
+    The cells of a row are question, command, output, section of the report, minutes with and
+    without AVX-512, and memory.
     """
+    paths = [results.OUTPUTS / f"evaluation/minutes_{name}.json" for name in ("avx512", "avx2")]
     rows = table[:2]
     for row in table[2:]:
         cells = [cell.strip() for cell in row.strip().strip("|").split("|")][:4]
-        seconds, memory = cost(results.OUTPUTS, cells[1].strip("`"))
-        costs = f"{seconds / 60:.1f} | {memory / 1e9:.1f} GB"
-        rows.append(f"| {' | '.join(cells)} | {costs} |")
+        runs = []
+        for path in paths:
+            with results.reading(path):
+                runs.append(results.read_json(path)["commands"][cells[1].strip("`")])
+        costs = [f"{run['seconds'] / 60:.1f}" for run in runs]
+        costs.append(f"{max(run['peak_memory_bytes'] for run in runs) / 1e9:.1f} GB")
+        rows.append(f"| {' | '.join(cells + costs)} |")
     return rows
-
-
-def cost(outputs: Path, command: str) -> tuple[float, int]:
-    """Seconds and peak memory in bytes of a command of the table of the questions.
-
-    Raises:
-        UserError: it left no results in `outputs`.
-    """
-    # Of `make trust`, also if experiments were run alone.
-    trust = r"evaluation/(run|compare)\.py( --only [\w ]+)?"
-    pattern = (trust if command == "make trust" else re.escape(command)) + "$"
-    runs = set()  # because files that are written at the same time record the same
-    for path in sorted(path for folder in FOLDERS for path in (outputs / folder).glob("*.json")):
-        with results.reading(path):
-            origin = results.read_json(path)["provenance"]
-            if re.search(pattern, origin["command"]):
-                runs.add((origin["seconds"], origin["peak_memory_bytes"] or 0))
-    if not runs:
-        raise UserError(f"there are no results of {command} in {outputs}: run make report")
-    seconds, memory = zip(*runs, strict=True)
-    return sum(seconds), max(memory)
 
 
 def headlines(outputs: Path = results.OUTPUTS) -> list[str]:
@@ -118,7 +101,7 @@ def updated(text: str) -> str:
         table, after = rest.split(end)
         rows = questions(table.strip().splitlines()) if name == "questions" else headlines()
         if len(rows) < {"questions": 7, "results": len(ROWS) + 2}[name]:
-            raise UserError(f"rows of the {name} in README.md are missing: run make report")
+            raise UserError(f"rows of the {name} in README.md are missing")
         text = "\n".join([before + start, *rows, end + after])
     return text
 

@@ -34,15 +34,18 @@ RECORDED = re.compile(
     r"(?s)(python|torchrun (?P<processes>--nproc-per-node=\d{1,2})) (?P<script>\S+)(?P<options>.*)"
 )
 TOLERANCE = 1e-3
-IGNORED = re.compile("provenance|hardware|seconds|ratio$|forward_passes|memory|time_share")
+IGNORED = re.compile(
+    "provenance|hardware|seconds|minutes|steps|ratio$|forward_passes|memory|bytes|time_share"
+)
 
 
 def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
-    parser.add_argument("--all", action="store_true", help="every results file below outputs")
+    parser.add_argument("--all", action="store_true", help="all results but minutes_*.json")
     args = parser.parse_args()
-    files = sorted(results.OUTPUTS.rglob("*.json")) if args.all else args.files
+    every = (path for path in results.OUTPUTS.rglob("*.json") if not path.match("minutes_*"))
+    files = sorted(every) if args.all else args.files
     if not files:
         parser.error("name results files, or --all")
     differ, failed = False, False
@@ -68,7 +71,7 @@ def command_of(path: Path) -> tuple[str, ...]:
     if found["script"] == "evaluation/run.py":  # its experiments do not depend on each other
         options += ["--only", path.stem]
     launch = ["-m", "torch.distributed.run", found["processes"]] if found["processes"] else []
-    return *launch, found["script"], *options
+    return *launch, found["script"], *(option for option in options if option != "--resume")
 
 
 def run_again(temporary: Path, command: tuple[str, ...]) -> tuple[Path, str]:

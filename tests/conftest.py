@@ -62,6 +62,13 @@ def call(module, *arguments) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(argv, status, out.getvalue(), err.getvalue())
 
 
+@pytest.fixture(scope="session")
+def x() -> torch.Tensor:
+    """Five random images."""
+    torch.manual_seed(1)
+    return torch.rand(5, 3, 32, 32)
+
+
 @pytest.fixture
 def offline(monkeypatch):
     """No name of a computer on the network is found."""

@@ -14,12 +14,6 @@ from torchvision import models as zoo
 from q1_gradcam import gradcam, layers
 
 
-@pytest.fixture(scope="module")
-def x():
-    torch.manual_seed(1)
-    return torch.rand(5, 3, 32, 32)
-
-
 def small_network(*layers) -> nn.Sequential:
     """The layers, average pooling, and a linear head with opposite weights for two classes."""
     torch.manual_seed(0)
@@ -67,6 +61,7 @@ def damaged(value: float):
         (nn.Sequential(CONV, Apply(lambda x: (x,))), "0", "gradcam", "return logits.*tuple"),
         (nn.Sequential(CONV, Apply(lambda x: x.mean((1, 2, 3)))), "0", "gradcam", "return logits"),
         (nn.Sequential(CONV, Apply(lambda x: x.detach().mean((2, 3)))), "0", "gradcam", "depend"),
+        (Apply(lambda x: x.detach().mean((2, 3))), None, "input_gradient", "no gradient"),
         (damaged(float("nan")), "0", "gradcam", "logits are not finite"),
     ],
 )

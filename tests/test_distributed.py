@@ -18,8 +18,9 @@ PROGRAM = """
 import functools
 import sys
 import numpy as np
+import pytest
 import torch
-from common import data, distributed, models, results
+from common import cli, data, distributed, models, results
 from evaluation import run
 from evaluation.explainers import EXPLAINERS, Batch
 from q1_gradcam import explain, loader, train
@@ -55,7 +56,14 @@ script(explain, "--all", "--model", checkpoint)
 skipped = "lime refinecam guided_backprop guided_gradcam hirescam layercam".split()
 options = ("--only", "faithfulness", "idsds", "--images", "2", "--skip", *skipped)
 script(run, "--model", checkpoint, *options)
+kept, train_epoch = [], train.train_epoch
+train.train_epoch = lambda network, *rest: (kept.append(network), train_epoch(network, *rest))[1]
 script(train, "--dataset", "shapes", "--epochs", "1", "--train-size", "500")
+weights = [p.double().sum().item() for p in kept[-1].parameters()]
+assert distributed.share(lambda _: weights, range(size)) == [weights] * size, "gradients averaged"
+if size == 2:
+    with pytest.raises(cli.UserError, match="a batch of 31 can't be shared by 2 processes"):
+        script(train, "--dataset", "shapes", "--epochs", "1", "--train-size", "31")
 """
 LOST = """
 import os

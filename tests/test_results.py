@@ -146,7 +146,9 @@ def test_what_cannot_be_loaded_is_not_saved(model, tmp_path):
 def test_bad_checkpoints(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     whole = models.save("good.pt", model).read_bytes()
-    for content in (whole[: len(whole) // 2], b"", b"hello" * 99):
+    flipped = bytearray(whole)  # torch does not notice a flipped bit in a weight
+    flipped[whole.index(model.network.body.whiten.weight.detach().numpy().tobytes())] ^= 1
+    for content in (whole[: len(whole) // 2], flipped, b"", b"hello" * 99):
         Path("bad.pt").write_bytes(content)
         with pytest.raises(UserError, match="damaged"):
             models.load("bad.pt")
@@ -172,20 +174,3 @@ def test_bad_checkpoints(model, tmp_path, monkeypatch):
         with pytest.raises(UserError, match=message):
             models.load("bad.pt")
     assert not Path("harmed").exists()
-
-
-def test_flipped_bits_in_a_checkpoint_are_noticed(model, tmp_path):
-    whole = models.save(tmp_path / "good.pt", model).read_bytes()
-    rng, refused = np.random.default_rng(0), 0
-    for place in rng.integers(0, len(whole), 100):
-        content = bytearray(whole)
-        content[place] ^= 1 << rng.integers(8)
-        (tmp_path / "bad.pt").write_bytes(content)
-        try:
-            state = models.load(tmp_path / "bad.pt").network.state_dict()
-        except UserError:
-            refused += 1
-        else:  # padding, for example
-            expected = model.network.state_dict()
-            assert all(torch.equal(expected[key], value) for key, value in state.items())
-    assert refused > 50

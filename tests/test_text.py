@@ -205,13 +205,25 @@ def test_the_planted_leak_is_found(posts, model):
     assert shares.mean() > max(words.mean(), 0.3)
 
 
-def test_summary_of_the_leak_by_hand():
-    bodies = {"a": {"body": 0.4}, "b": {"body": 0.9}, "c": {"body": 0.8}}
-    full = {"outside_body": 0.3, "per_class": bodies}
-    stripped = {"outside_body": 0.1, "per_class": dict.fromkeys("abc", {"body": 1.0})}
-    summary = leak.drop(full, stripped)
-    assert summary["p_value"] == pytest.approx(2 / 2**3)  # three of three, two-sided
-    assert summary["outside_body_drop"] == pytest.approx(0.2)
+def test_stripping_removes_the_planted_leak(text_demo):
+    content = results.read_json(text_demo / "leak.json")
+    for kind in linear.KINDS:
+        rows = [content["models"][name] for name in (kind, f"{kind}_stripped")]
+        summary, (full, stripped) = content["summary"][kind], [row["outside_body"] for row in rows]
+        assert summary["outside_body_drop"] == pytest.approx(full - stripped) and full > stripped
+        n = summary["n_classes"]
+        assert summary["n_classes_with_less"] == n
+        assert summary["p_value"] == pytest.approx(2 / 2**n)  # all of them, two-sided
+
+
+def test_posts_that_are_too_long_are_not_drawn(posts, model, monkeypatch):
+    chosen = explain_text.draw(posts, model, 0)
+    lengths = [len(text.read(posts.test[k], model.vocabulary).words) for k in chosen]
+    monkeypatch.setattr(text, "MAX_WORDS", max(lengths) - 1)
+    again = explain_text.draw(posts, model, 0)
+    for before, after, n in zip(chosen, again, lengths, strict=True):
+        assert (after == before) == (n <= text.MAX_WORDS)
+        text.read(posts.test[after], model.vocabulary)
 
 
 OUT = ROOT / "outputs/q2_lime/text"
