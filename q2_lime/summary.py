@@ -35,10 +35,10 @@ def describe(sample: dict, value: str) -> list[str]:
         lines.append("Fidelity is undefined.")
     else:
         low, high = sample["fidelity_interval"]
+        masks = f"{sample['fidelity_masks']:,} {'other' if stable else 'left-out'} masks"
         lines.append(
-            f"Fidelity (R² on {sample['fidelity_masks']:,} {'other' if stable else 'left-out'} masks):"
-            f" {sample['fidelity']:.2f} ({low:.2f} to {high:.2f}); of a surrogate that only counts"
-            f" the visible parts: {sample['fidelity_baseline']:z.2f}."
+            f"Fidelity (R² on {masks}): {sample['fidelity']:.2f} ({low:.2f} to {high:.2f}); of a"
+            f" surrogate that only counts the visible parts: {sample['fidelity_baseline']:z.2f}."
         )
     if stable is None:
         lines.append("Stability was not measured: one seed only.")
