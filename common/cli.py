@@ -93,7 +93,8 @@ def out_folder(base: Path, args: argparse.Namespace, defaults: dict[str, object]
         value = getattr(args, name)
         if value not in (None, default):
             values = value if isinstance(value, list) else [value]
-            values = [str(v).removeprefix(f"{ROOT}/").replace("/", "-") for v in values]
+            values = [v.resolve() if isinstance(v, Path) else v for v in values]
+            values = [str(v).removeprefix(f"{ROOT}{os.sep}").replace(os.sep, "-") for v in values]
             changed.append("-".join([name, *values]))
     return base / "other" / file_name("_".join(changed)) if changed else base
 

@@ -85,7 +85,7 @@ def main() -> None:
     hashes["imagenet_weights_sha256"] = large.sha256
     origin = results.provenance(seed, device, data_source=dataset.source, **hashes)
     statistics.control_false_discoveries(content)
-    for name, (*_, batch, maps) in found.items():  # at the end: the figures belong to the results
+    for name, (*_, batch, maps) in found.items():  # at the end, so that they belong to the results
         drawn = sheet(batch.images, maps, content[name]["images"])
         save(drawn, out / f"{name}.png", photographs=True)
     content = results.without_nan(content) | {"provenance": origin}  # NaN: constant maps

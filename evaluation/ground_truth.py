@@ -74,12 +74,14 @@ def shortcut(setup: Setup, n: int) -> dict[str, Any]:
 
     content: dict[str, Any] = {"networks": {"unmarked": accuracies(twin)}}
     means: dict[str, dict[str, list]] = {layer: {} for layer in models.STAGES[twin.model.arch]}
-    more = {path.parent.name for out in (setup.out, OUT) for path in out.glob("marked-*/model.pt")}
+    more = {
+        path.parent.name for out in (setup.out, OUT) for path in out.glob("marked-[0-9]/model.pt")
+    }
     for name in ("marked", *sorted(more)):
         marked, new = setup.load(name)
         fooled = marked.predict(images).argmax(1) == number
         if fooled.sum() < 2:
-            advice = "more images, or train it as docs/evaluation.md says"
+            advice = "use more images, or train it as docs/evaluation.md says"
             raise cli.UserError(f"the network {name} rarely predicts the mark's class: {advice}")
         hashes |= new
         content["networks"][name] = accuracies(marked)

@@ -28,8 +28,11 @@ RULE = (
     "added, and one shape classified correctly"
 )
 
+# Title, network, batch of one image and its predicted class, ground truth (H, W) if it is known.
+Sample = tuple[str, models.Model, Batch, np.ndarray | None]
 
-def samples(setup: Setup) -> tuple[list[tuple], dict[str, str]]:
+
+def samples(setup: Setup) -> tuple[list[Sample], dict[str, str]]:
     """The images of RULE, six if all can be found, and the hashes of the other networks."""
     dataset, number = setup.dataset, setup.dataset.classes.index(synthetic.MARKED_CLASS)
     order = scoring.draw(len(dataset.y_test), 200, setup.seed, "overview")
@@ -54,9 +57,7 @@ def samples(setup: Setup) -> tuple[list[tuple], dict[str, str]]:
     return chosen, hashes | more | {"shapes_sha256": known.sha256}
 
 
-def sample(kind: str, setup: Setup, image, index, true: str, ground_truth=None) -> tuple:
-    """Title, network, batch of one image and its predicted class, and ground truth (H, W) if it is
-    known."""
+def sample(kind: str, setup: Setup, image, index, true: str, ground_truth=None) -> Sample:
     probabilities = setup.predict(image[None])
     batch = Batch(image[None], probabilities.argmax(1), [int(index)])
     predicted = setup.model.classes[batch.targets[0]]

@@ -1,7 +1,7 @@
 """Evaluates explanation methods on the committed networks, beside baselines.
 
-    python evaluation/run.py                           everything, 50 minutes on two cores
-    torchrun --nproc-per-node 2 evaluation/run.py      the same in two processes: 20 minutes
+    python evaluation/run.py                           everything, an hour on two cores
+    torchrun --nproc-per-node 2 evaluation/run.py      the same in two processes: half an hour
     python evaluation/run.py --only stability shapes   some experiments
     python evaluation/run.py --images 100              fewer images: faster, wider intervals
     python evaluation/run.py --skip lime               without LIME: faster

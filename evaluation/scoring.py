@@ -139,8 +139,8 @@ def faithfulness(
 
 
 def remembering(predict: metrics.Predict) -> metrics.Predict:
-    """`predict`, computed once for equal images: whole and empty ones are part of every curve, and
-    equal maps delete the same pixels."""
+    """`predict`, computed once for each batch: the whole and the empty images are part of every
+    curve, and equal maps delete the same pixels."""
     known: dict[bytes, np.ndarray] = {}
 
     def remembered(images: np.ndarray) -> np.ndarray:

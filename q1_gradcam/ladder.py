@@ -6,7 +6,8 @@
 
 Each recipe is that of the row before it with the changes that LADDER lists. Trains the compact
 network on 45,000 images and evaluates it on the 5,000 held-out ones; the test set is not used.
-Writes OUT/ladder.json and ladder.svg after each training.
+Writes OUT/ladder.json and ladder.svg after each training. The provenance is that of the last run;
+trainings that it resumed from can be older.
 """
 
 from typing import Any

@@ -69,7 +69,7 @@ def explain_test_posts(args, models: dict[str, linear.LinearModel]) -> None:
     print(f"{len(models)} models, one post of each class, at most {calls:,} model calls for each")
     leaks = leak.compare(posts, models | stripped, args.seed)
     panels: dict[str, list[text_figures.Panel]] = {kind: [] for kind in models}
-    chosen = draw(posts, first, args.seed)
+    chosen = draw(posts, list(models.values()), args.seed)
     for kind, model in models.items():
         for index in chosen:
             true, name = posts.classes[posts.y_test[index]], f"post {index}"
@@ -110,12 +110,13 @@ def origin(args, *kinds: str, **more: str) -> dict:
     return results.provenance(args.seed, torch.device("cpu"), **hashes, **more)
 
 
-def draw(posts: newsgroups.Posts, model: linear.LinearModel, seed: int) -> list[int]:
-    """The index of a random test post of each class, with two known words or more when stripped,
-    and not more than LIME can explain."""
-    stripped = model.vectors([newsgroups.strip(body) for body in posts.test])
+def draw(posts: newsgroups.Posts, models: list[linear.LinearModel], seed: int) -> list[int]:
+    """The index of a random test post of each class, with two words or more that the first model
+    knows when stripped, and not more than LIME can explain."""
+    stripped = models[0].vectors([newsgroups.strip(body) for body in posts.test])
     enough, labels, chosen = np.diff(stripped.indptr) > 1, np.array(posts.y_test), []
-    too_long = np.diff(model.vectors(posts.test).indptr) > text.MAX_WORDS
+    lengths = [np.diff(model.vectors(posts.test).indptr) for model in models]
+    too_long = np.max(lengths, axis=0) > text.MAX_WORDS
     for k, name in enumerate(posts.classes):
         rng = np.random.default_rng(cli.seed_for(seed, "post", name))
         able = np.flatnonzero((labels == k) & enough)

@@ -35,7 +35,8 @@ RECORDED = re.compile(
 )
 TOLERANCE = 1e-3
 IGNORED = re.compile(
-    "provenance|hardware|seconds|minutes|steps|ratio$|forward_passes|memory|bytes|time_share"
+    "provenance|hardware|seconds|^minutes$|^steps$|ratio$|forward_passes|memory|added_bytes"
+    "|time_share"
 )
 
 

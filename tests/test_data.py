@@ -216,3 +216,11 @@ def test_only_the_shape_reveals_the_class():
     statistics = np.concatenate([images.mean((1, 2)), images.std((1, 2))], 1)
     for features in (statistics, images[:, ::3, ::3].reshape(1000, -1)):
         assert cross_val_score(RidgeClassifier(), features, made.labels, cv=5).mean() < 0.16
+
+
+@pytest.mark.parametrize("name, area", [("disk", np.pi * 0.95**2), ("frame", 1.7**2 - 0.9**2)])
+def test_area_of_the_shape(name, area):
+    """In units of the radius squared, worked out by hand."""
+    label = synthetic.SHAPE_CLASSES.index(name)
+    cover = synthetic.coverage(label, np.array([16.0, 16.0]), 6.0, 0.1)
+    assert cover.sum() == pytest.approx(area * 6.0**2, rel=0.02)

@@ -195,7 +195,7 @@ def test_stability_undoes_shift_and_mirror(setup, monkeypatch):
     assert fixed["noise"] == pytest.approx(1)
 
 
-def test_equal_images_are_predicted_once():
+def test_equal_batches_are_predicted_once():
     calls, images = [], half_white(3)
 
     def predict(x):
@@ -213,6 +213,11 @@ def test_mistakes_of_an_untrained_network(setup):
     found = mistakes.mistakes(replace(setup, model=replace(setup.model, network=network)), 20)
     assert found["n"]["incorrect"] == found["true_class"]["n"] == 20
     assert found["separation"].keys() == mistakes.SEPARATING.keys()
+
+
+def test_a_low_confidence_warns_of_mistakes(setup):
+    found = mistakes.mistakes(setup, 20)
+    assert found["separation"]["confidence"]["mean"] > 0.6
 
 
 def test_marks_are_stamped_where_the_mask_says():

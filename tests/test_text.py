@@ -4,7 +4,9 @@ the scripts as a user runs them."""
 import io
 import json
 import re
+import shutil
 import sys
+from dataclasses import replace
 
 from common import newsgroups, results
 from common.cli import UserError
@@ -217,10 +219,10 @@ def test_stripping_removes_the_planted_leak(text_demo):
 
 
 def test_posts_that_are_too_long_are_not_drawn(posts, model, monkeypatch):
-    chosen = explain_text.draw(posts, model, 0)
+    chosen = explain_text.draw(posts, [model], 0)
     lengths = [len(text.read(posts.test[k], model.vocabulary).words) for k in chosen]
     monkeypatch.setattr(text, "MAX_WORDS", max(lengths) - 1)
-    again = explain_text.draw(posts, model, 0)
+    again = explain_text.draw(posts, [model], 0)
     for before, after, n in zip(chosen, again, lengths, strict=True):
         assert (after == before) == (n <= text.MAX_WORDS)
         text.read(posts.test[after], model.vocabulary)
@@ -289,3 +291,12 @@ def test_committed_explanations(newsgroups):
         assert [post.words[k] for k in top] == [word["word"] for word in stored["words"]]
         weights = [word["weight"] for word in stored["words"]]
         assert np.allclose(found.weights[top, 0], weights, rtol=1e-5)
+
+
+def test_text_models_of_different_data_sets_are_refused(text_demo, tmp_path):
+    for path in text_demo.glob("*.npz"):
+        shutil.copy(path, tmp_path)
+    model = linear.load(tmp_path / "svm.npz")
+    linear.save(tmp_path / "svm.npz", replace(model, dataset="20newsgroups"))
+    done = call(explain_text, "--models", tmp_path)
+    assert done.returncode == 2 and "trained on different data sets" in done.stderr
