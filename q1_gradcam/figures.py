@@ -1,8 +1,18 @@
 """Figures of Question 1: test accuracy, training, recipe choices, sheets of explanations."""
 
-from common.figures import ACCENT, FAINT, INK, WIDTH, axes_at, color_bar, show_image, show_map
+from common.figures import (
+    ACCENT,
+    FAINT,
+    INK,
+    WIDTH,
+    axes_at,
+    color_bar,
+    plt,
+    show_image,
+    show_map,
+    text_at,
+)
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 
@@ -96,8 +106,7 @@ def sheet(rows: list[list], columns: int, note: str, names: list[str] | None = N
     figure = plt.figure(figsize=(WIDTH, height))
     for r, (name, row) in enumerate(zip(names or [""] * len(rows), rows, strict=True)):
         y = titles + r * (tile + titles)
-        place = (left - 0.06) / WIDTH, 1 - (y + tile / 2) / height
-        figure.text(*place, name, ha="right", va="center")
+        text_at(figure, left - 0.06, y + tile / 2, name, ha="right", va="center")
         for column, panel in enumerate(row):
             for k, (values, first, second) in enumerate(panel):
                 x, side = left + column * (tiles * tile + gap) + k * tile + 0.01, tile - 0.02
@@ -110,7 +119,7 @@ def sheet(rows: list[list], columns: int, note: str, names: list[str] | None = N
                 else:
                     show_map(ax, panel[0][0], values, title)
                 ax.title.set_fontsize(6)
-    figure.text(0, 0.05 / height, note, fontsize=6.5, color=FAINT)
+    text_at(figure, 0, height - 0.05, note, va="baseline", fontsize=6.5, color=FAINT)
     color_bar(axes_at(figure, WIDTH - 1.8, height - 0.44, 1.65, 0.08))
     return figure
 
